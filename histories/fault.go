@@ -1,0 +1,86 @@
+package histories
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// Heal is the function by which the nemesis ends a fault.
+const Heal = "heal"
+
+// A Fault is the value of the nemesis's ops. A fault named "partition" is two
+// operations: F "partition" begins it and F "heal" with the same ID ends it.
+// The invocation says exactly what will be done; the completion adds the
+// evidence that it acted.
+type Fault struct {
+	// ID tells the faults of a run apart; heal names the one it ends.
+	ID int `json:"id"`
+	// Name is what the user asked for, e.g. "partition:ring".
+	Name string `json:"fault"`
+	// Detail says what is done, in the nemesis's own shape.
+	Detail json.RawMessage `json:"detail,omitempty"`
+	// Acted counts what the fault did to the system, in its own unit (packets
+	// dropped, processes gone). Known when it is healed; 0 means that nothing
+	// shows that it ever acted.
+	Acted uint64 `json:"acted,omitempty"`
+	// Evidence is what Acted counts, in detail.
+	Evidence json.RawMessage `json:"evidence,omitempty"`
+}
+
+// A FaultSpan is the time during which a fault held.
+type FaultSpan struct {
+	Fault
+	// Begin and End are the indices of the completion of the op that began the
+	// fault and of the invocation of the op that ended it; End is -1 if none did.
+	Begin, End int
+	// From and To are the times of those two; To is Never if it was not ended.
+	From, To time.Duration
+	// Failed is the error of the op that should have begun the fault.
+	Failed string
+}
+
+// Faults returns the spans of a history's faults in the order of their begin.
+// A fault whose begin did not complete, or completed with an error, is in force
+// from its invocation on, since it may have been; Failed then says so.
+func (h *History) Faults() ([]FaultSpan, error) {
+	var spans []FaultSpan
+	open := map[int]int{} // fault ID -> position in spans
+	for i, op := range h.All() {
+		if op.Process != Nemesis || op.Type != Invoke {
+			continue
+		}
+		var f Fault
+		if err := json.Unmarshal(op.Value, &f); err != nil || f.Name == "" {
+			continue // an op of the nemesis that is no fault, such as "recover"
+		}
+		completion := h.Pair(i)
+		if op.F != Heal {
+			span := FaultSpan{Fault: f, Begin: i, End: -1, From: op.Time, To: Never}
+			switch {
+			case completion < 0:
+				span.Failed = "never completed"
+			case h.At(completion).Error != "":
+				span.Failed = h.At(completion).Error
+			default:
+				span.Begin, span.From = completion, h.At(completion).Time
+			}
+			open[f.ID] = len(spans)
+			spans = append(spans, span)
+			continue
+		}
+		at, ok := open[f.ID]
+		if !ok {
+			return nil, fmt.Errorf("op %d heals fault %d, which never began", i, f.ID)
+		}
+		span := &spans[at]
+		span.End, span.To = i, op.Time
+		if completion < 0 {
+			continue
+		}
+		if err := json.Unmarshal(h.At(completion).Value, &f); err == nil {
+			span.Acted, span.Evidence = f.Acted, f.Evidence
+		}
+	}
+	return spans, nil
+}

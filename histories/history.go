@@ -1,0 +1,132 @@
+package histories
+
+import (
+	"iter"
+	"math"
+	"time"
+)
+
+// A History is a validated sequence of ops, read-only once read. Ops are held
+// in 48 bytes each beside their payloads, and made on demand by At and All.
+type History struct {
+	blocks [][]record // full but for the last one
+	pages  [][]byte   // payloads: of one op, value and meta side by side in one page
+	names  []string   // functions, nodes, errors; names[0] is ""
+	n      int
+	torn   int
+}
+
+// A record is an op at rest.
+type record struct {
+	time     int64
+	page     uint32 // where the value begins; the meta follows it
+	offset   uint32
+	valueLen uint32
+	metaLen  uint32
+	pair     int32 // index of the other half of the operation, or -1
+	process  int32
+	f        uint32 // names
+	node     uint32
+	err      uint32
+	typ      Type
+}
+
+const (
+	blockLen = 1 << 14 // records: about 800 KiB, so that growing never copies much
+	pageLen  = 1 << 20 // bytes
+)
+
+// Len returns the number of ops.
+func (h *History) Len() int { return h.n }
+
+// Torn returns the number of the line at which reading stopped because the file
+// ends in the middle of it, as after a crash, or 0.
+func (h *History) Torn() int { return h.torn }
+
+// At returns op i. Its payloads alias the history: do not change them.
+func (h *History) At(i int) Op {
+	r := h.record(i)
+	op := Op{
+		Index:   i,
+		Time:    time.Duration(r.time),
+		Process: Process(r.process),
+		Type:    r.typ,
+		F:       h.names[r.f],
+		Error:   h.names[r.err],
+		Node:    h.names[r.node],
+	}
+	if r.valueLen > 0 {
+		op.Value = h.pages[r.page][r.offset:][:r.valueLen:r.valueLen]
+	}
+	if r.metaLen > 0 {
+		op.Meta = h.pages[r.page][r.offset+r.valueLen:][:r.metaLen:r.metaLen]
+	}
+	return op
+}
+
+// All returns the ops in order, with their indices.
+func (h *History) All() iter.Seq2[int, Op] {
+	return func(yield func(int, Op) bool) {
+		for i := range h.n {
+			if !yield(i, h.At(i)) {
+				return
+			}
+		}
+	}
+}
+
+// Pair returns the index of the completion of an invocation, or of the
+// invocation of a completion; -1 if there is none.
+func (h *History) Pair(i int) int { return int(h.record(i).pair) }
+
+func (h *History) record(i int) *record { return &h.blocks[i/blockLen][i%blockLen] }
+
+// builder makes a History op by op. It does not validate.
+type builder struct {
+	h     History
+	index map[string]uint32 // names -> position
+}
+
+func newBuilder() *builder {
+	return &builder{h: History{names: []string{""}}, index: map[string]uint32{"": 0}}
+}
+
+func (b *builder) add(op *parsedOp, pair int32) {
+	h := &b.h
+	if h.n%blockLen == 0 {
+		h.blocks = append(h.blocks, make([]record, 0, blockLen))
+	}
+	r := record{
+		time: int64(op.time), process: int32(op.process), typ: op.typ, pair: pair,
+		f: b.name(op.f), node: b.name(op.node), err: b.name(op.err),
+		valueLen: uint32(len(op.value)), metaLen: uint32(len(op.meta)),
+	}
+	if need := len(op.value) + len(op.meta); need > 0 {
+		last := len(h.pages) - 1
+		if last < 0 || cap(h.pages[last])-len(h.pages[last]) < need {
+			h.pages = append(h.pages, make([]byte, 0, max(pageLen, need)))
+			last++
+		}
+		r.page, r.offset = uint32(last), uint32(len(h.pages[last]))
+		h.pages[last] = append(append(h.pages[last], op.value...), op.meta...)
+	}
+	last := len(h.blocks) - 1
+	h.blocks[last] = append(h.blocks[last], r)
+	if pair >= 0 {
+		h.record(int(pair)).pair = int32(h.n)
+	}
+	h.n++
+}
+
+func (b *builder) name(s []byte) uint32 {
+	if i, ok := b.index[string(s)]; ok { // no allocation: the compiler sees through it
+		return i
+	}
+	i := uint32(len(b.h.names))
+	b.h.names = append(b.h.names, string(s))
+	b.index[string(s)] = i
+	return i
+}
+
+// maxLen bounds a history, since pairs are held in 32 bits.
+const maxLen = math.MaxInt32

@@ -1,0 +1,153 @@
+package histories
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+)
+
+// An InvalidError says why a file is not a history, and where.
+type InvalidError struct {
+	Line   int // from 1
+	Reason string
+}
+
+func (e *InvalidError) Error() string { return fmt.Sprintf("line %d: %s", e.Line, e.Reason) }
+
+// ReadFile reads the history in the named file; see [Read].
+func ReadFile(name string) (*History, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return Read(f)
+}
+
+// Read reads and validates a history. What is not one is refused with an
+// [InvalidError]. A file that ends in the middle of a line, as a crash leaves
+// it, is read up to there; Torn then says so.
+func Read(r io.Reader) (*History, error) {
+	b := newBuilder()
+	rules := rules{processes: map[Process]*processState{}, last: -1}
+	in := bufio.NewReaderSize(r, 1<<20)
+	var op parsedOp
+	var long []byte
+	for n := 1; ; n++ {
+		line, err := in.ReadSlice('\n')
+		if errors.Is(err, bufio.ErrBufferFull) {
+			long = append(long[:0], line...)
+			for errors.Is(err, bufio.ErrBufferFull) {
+				line, err = in.ReadSlice('\n')
+				long = append(long, line...)
+			}
+			line = long
+		}
+		if err != nil && err != io.EOF {
+			return nil, fmt.Errorf("line %d: %w", n, err)
+		}
+		last := err == io.EOF
+		if last && len(bytes.TrimSpace(line)) == 0 {
+			break
+		}
+		if err := parseOp(line, &op); err != nil {
+			if last && errors.Is(err, errTruncated) {
+				b.h.torn = n
+				break
+			}
+			return nil, &InvalidError{Line: n, Reason: err.Error()}
+		}
+		pair, reason := rules.next(&op, n)
+		if reason != "" {
+			return nil, &InvalidError{Line: n, Reason: reason}
+		}
+		b.add(&op, pair)
+		if last {
+			break
+		}
+	}
+	return &b.h, nil
+}
+
+// rules checks that one op may follow another: what the package comment promises.
+type rules struct {
+	processes map[Process]*processState
+	last      int64
+}
+
+type processState struct {
+	outstanding int32 // index of its invocation, or -1
+	f           []byte
+	dead        int // line of the info op that ended it, or 0
+}
+
+// next returns the index of the op that op completes, or -1, and why op may
+// not stand here, if so. Line n holds op n-1.
+func (r *rules) next(op *parsedOp, n int) (pair int32, reason string) {
+	if n > maxLen {
+		return -1, fmt.Sprintf("a history has at most %d ops", maxLen)
+	}
+	if op.index != int64(n-1) {
+		return -1, fmt.Sprintf("index %d where %d is due: ops are missing or out of order", op.index, n-1)
+	}
+	if op.time <= r.last {
+		return -1, fmt.Sprintf("time %d ns does not come after the previous op's %d ns", op.time, r.last)
+	}
+	r.last = op.time
+	p := Process(op.process)
+	if op.typ == Event {
+		if p >= 0 {
+			return -1, fmt.Sprintf("an event of client process %d: only nemesis and observer have events", p)
+		}
+		return -1, ""
+	}
+	s := r.processes[p]
+	if s == nil {
+		s = &processState{outstanding: -1}
+		r.processes[p] = s
+	}
+	if op.typ == Invoke {
+		switch {
+		case s.dead > 0:
+			return -1, fmt.Sprintf("process %v invokes %s after its indeterminate op of line %d: it is dead", p, op.f, s.dead)
+		case s.outstanding >= 0:
+			return -1, fmt.Sprintf("process %v invokes %s while its %s of line %d is outstanding", p, op.f, s.f, s.outstanding+1)
+		}
+		s.outstanding = int32(op.index)
+		s.f = append(s.f[:0], op.f...)
+		return -1, ""
+	}
+	switch {
+	case s.outstanding < 0:
+		return -1, fmt.Sprintf("process %v completes %s, but has nothing outstanding", p, op.f)
+	case !bytes.Equal(s.f, op.f):
+		return -1, fmt.Sprintf("process %v completes %s, but its %s of line %d is outstanding", p, op.f, s.f, s.outstanding+1)
+	}
+	pair, s.outstanding = s.outstanding, -1
+	if op.typ == Info && p >= 0 {
+		s.dead = n
+	}
+	return pair, ""
+}
+
+// FromOps validates ops and makes a History of them, as if written and read
+// back. Index and Time are taken as they are.
+func FromOps(ops []Op) (*History, error) {
+	var b []byte
+	for i := range ops {
+		b = appendOp(b, &ops[i])
+	}
+	return Read(bytes.NewReader(b))
+}
+
+// Duration returns the time of the last op.
+func (h *History) Duration() time.Duration {
+	if h.n == 0 {
+		return 0
+	}
+	return h.At(h.n - 1).Time
+}
