@@ -1,0 +1,124 @@
+package checker
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+
+	"github.com/hacheck/hacheck/histories"
+)
+
+const (
+	// maxPictured bounds the calls in a picture. A browser takes more; an eye
+	// does not.
+	maxPictured = 200
+	// pictureTime bounds the search for the partial orders that a picture shows.
+	pictureTime = time.Second
+)
+
+// picture returns porcupine's visualisation of o up to the violation that x
+// shows. What it draws, the longest orders that begin as they should, takes a
+// search of its own, so it is made only when it is written.
+//
+// NB: Where there are several such orders, porcupine gives them in any order:
+// two writes of one picture may differ in their bytes.
+func (j *judgement[S, In, Out]) picture(o *object[S, In, Out], x excerpt[In, Out], a Anomaly) func(io.Writer) error {
+	last := x.last()
+	calls := j.model.upTo(o.told, last.Completed)
+	shown := excerpt[In, Out]{true, calls}
+	if len(calls) > maxPictured {
+		shown = x
+		if j.model.States != nil {
+			shown = excerpt[In, Out]{calls: j.model.since(calls, calls[len(calls)-maxPictured/2].Invoked)}
+		}
+	}
+	return func(w io.Writer) (err error) {
+		defer func() {
+			if r := recover(); r != nil { // Visualize does, where a step is no longer possible
+				err = fmt.Errorf("picture of %s: %v", o.name(), r)
+			}
+		}()
+		s := j.search(j.bestStart(shown), shown.calls)
+		s.ctx, s.stop = context.WithCancelCause(context.Background())
+		defer s.stop(nil)
+		model := s.porcupine()
+		model.DescribeOperation = func(call, _ any) string { return j.model.describe(s.calls[call.(int)]) }
+		model.DescribeState = func(n any) string { return j.model.state(n.(node[S]).state) }
+		model.DescribeOperationMetadata = func(call any) string { return where(s.calls[call.(int)]) }
+		_, info := porcupine.CheckOperationsVerbose(model, drawn(s), pictureTime)
+		info.AddAnnotations([]porcupine.Annotation{{
+			Tag: "verdict", Start: int64(last.Invoked), End: int64(last.Completed),
+			Description: a.Kind, Details: a.Note,
+		}})
+		return porcupine.Visualize(model, info, w)
+	}
+}
+
+// bestStart returns the state from which the calls of x go furthest, since
+// porcupine draws them from one.
+func (j *judgement[S, In, Out]) bestStart(x excerpt[In, Out]) S {
+	ctx, cancel := context.WithTimeout(context.Background(), pictureTime)
+	defer cancel()
+	best, furthest := j.model.Init, -1
+	for _, start := range j.starts(x) {
+		s := j.search(start, x.calls)
+		s.answer(ctx)
+		if s.furthest > furthest {
+			best, furthest = start, s.furthest
+		}
+	}
+	return best
+}
+
+// drawn returns the operations of s with what a picture needs beside: a row for
+// each process, which porcupine wants numbered from 0.
+func drawn[S comparable, In, Out any](s *search[S, In, Out]) []porcupine.Operation {
+	rows := map[histories.Process]int{}
+	ops := s.operations()
+	for i, c := range s.calls {
+		rows[c.Process] = 0
+		ops[i].Metadata = i
+	}
+	processes := slices.Sorted(maps.Keys(rows))
+	for row, p := range processes {
+		rows[p] = row
+	}
+	for i, c := range s.calls {
+		ops[i].ClientId = rows[c.Process]
+	}
+	return ops
+}
+
+// where says which call this is.
+func where[In, Out any](c histories.Call[In, Out]) string {
+	s := fmt.Sprintf("process %d, op %d, %v", c.Process, c.Index, c.Invoked)
+	if c.Completed != histories.Never {
+		s += fmt.Sprintf(" to %v", c.Completed)
+	}
+	if c.Node != "" {
+		s += ", " + c.Node
+	}
+	return s
+}
+
+func (m *Model[S, In, Out]) describe(c histories.Call[In, Out]) string {
+	if m.Describe != nil {
+		return m.Describe(c)
+	}
+	if c.Type == histories.Info {
+		return fmt.Sprintf("%s %v → ?", c.F, c.In)
+	}
+	return fmt.Sprintf("%s %v → %v", c.F, c.In, c.Out)
+}
+
+func (m *Model[S, In, Out]) state(s S) string {
+	if m.State != nil {
+		return m.State(s)
+	}
+	return fmt.Sprint(s)
+}

@@ -1,0 +1,113 @@
+package checker
+
+import (
+	"context"
+	"hash/maphash"
+	"runtime/debug"
+	"sync/atomic"
+
+	"github.com/anishathalye/porcupine"
+
+	"github.com/hacheck/hacheck/histories"
+)
+
+// A search is one question to porcupine: do calls, in the order of their
+// invocations, have a linearization that begins in init?
+//
+// Porcupine knows no ops, no types and no way to be stopped but a time limit.
+// This is the only place that speaks to it, and what it needs to know of it:
+//
+//   - A call that did not return gets Return at infinity. Given as an event
+//     without its match it would count as a return, and give a wrong Illegal.
+//   - Return before Call would be Illegal in silence. It cannot come up: a
+//     history's times strictly increase.
+//   - Step runs on porcupine's goroutines, where a panic would end the process.
+//   - Its time limit abandons the search, and nothing limits its memory. So a
+//     search is stopped from inside: once ctx has ended, Step refuses everything,
+//     and porcupine backtracks to the end. An Illegal that comes of it is none.
+type search[S comparable, In, Out any] struct {
+	model *Model[S, In, Out]
+	init  S
+	calls []histories.Call[In, Out]
+	guard *heapGuard
+
+	ctx  context.Context // the search's own
+	stop context.CancelCauseFunc
+
+	// furthest is the position of the latest call that was tried.
+	//
+	// A call is tried once every call that returned before its invocation has its
+	// place in the order. So what returned before calls[furthest] was invoked is
+	// linearizable; and if all of calls is not, neither is what returned before
+	// the next one was invoked, for no order got that far.
+	furthest int
+
+	// taken counts the steps that were possible. Each costs porcupine a set of as
+	// many bits as there are calls, unless it has been there before.
+	taken atomic.Int64
+}
+
+// node is a state as porcupine keeps it, with its hash.
+type node[S comparable] struct {
+	state S
+	hash  uint64
+}
+
+var hashSeed = maphash.MakeSeed()
+
+// answer runs the search. A nil error means that the answer is definite; the
+// error is the cause of ctx's end, or what Step panicked with.
+func (s *search[S, In, Out]) answer(ctx context.Context) (linearizable bool, err error) {
+	s.ctx, s.stop = context.WithCancelCause(ctx)
+	defer s.stop(nil)
+	s.guard.add(s)
+	defer s.guard.remove(s)
+	if porcupine.CheckOperations(s.porcupine(), s.operations()) {
+		return true, nil // an order was found, whatever ended afterwards
+	}
+	return false, context.Cause(s.ctx)
+}
+
+func (s *search[S, In, Out]) porcupine() porcupine.Model {
+	return porcupine.Model{
+		Init:  func() any { return node[S]{s.init, 0} },
+		Step:  s.step,
+		Equal: func(a, b any) bool { return a.(node[S]).state == b.(node[S]).state },
+		Hash:  func(a any) uint64 { return a.(node[S]).hash },
+	}
+}
+
+// step is Model.Step as porcupine calls it; call is a position in calls.
+func (s *search[S, In, Out]) step(before, call, _ any) (possible bool, after any) {
+	if s.ctx.Err() != nil {
+		return false, before
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			s.stop(&panicked{r, debug.Stack()})
+			possible, after = false, before
+		}
+	}()
+	at := call.(int)
+	s.furthest = max(s.furthest, at)
+	state, possible := s.model.Step(before.(node[S]).state, s.calls[at])
+	if !possible {
+		return false, before
+	}
+	s.taken.Add(1)
+	return true, node[S]{state, maphash.Comparable(hashSeed, state)}
+}
+
+func (s *search[S, In, Out]) operations() []porcupine.Operation {
+	ops := make([]porcupine.Operation, len(s.calls))
+	for i, c := range s.calls {
+		ops[i] = porcupine.Operation{Input: i, Call: int64(c.Invoked), Return: int64(c.Completed)}
+	}
+	return ops
+}
+
+// bytes estimates the memory that porcupine holds for the search.
+func (s *search[S, In, Out]) bytes() int64 { return s.taken.Load() * int64(len(s.calls)/8+100) }
+
+// starve ends the search for want of memory.
+func (s *search[S, In, Out]) starve() { s.stop(errMemory) }
