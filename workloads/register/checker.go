@@ -1,0 +1,174 @@
+package register
+
+import (
+	"encoding/json"
+
+	"github.com/hacheck/hacheck/checker"
+	"github.com/hacheck/hacheck/histories"
+)
+
+// Checker returns the checker of the workload: every key is a linearizable
+// register, and the run tried hard enough to say so.
+func Checker(b checker.Budget) checker.Checker {
+	return checker.Compose("register",
+		checker.Part{Name: "linearizable", Checker: checker.Linearizable(model(), b)},
+		checker.Part{Name: "stats", Checker: checker.Stats()},
+		checker.Part{Name: "faults", Checker: checker.Faults()},
+	)
+}
+
+// call is an operation on a register. Its Out is what it saw there: the result
+// of a read, or what a cas was refused for.
+type call = histories.Call[Input, Value]
+
+// model is the sequential specification of a register.
+func model() checker.Model[Value, Input, Value] {
+	return checker.Model[Value, Input, Value]{
+		In:        ParseInput,
+		Out:       parseOutput,
+		Key:       func(in Input) string { return in.Key },
+		Init:      Absent,
+		Step:      step,
+		Refused:   refused,
+		ReadOnly:  readOnly,
+		States:    states,
+		Removable: removable,
+		Explain:   explain,
+		Describe:  describe,
+		State:     Value.String,
+	}
+}
+
+// readOnly says that c changes nothing, whatever the register holds.
+func readOnly(c call) bool {
+	return c.F == Read || c.Type == histories.Fail || c.F == CAS && c.In.Old == c.In.New
+}
+
+// step says what a register that holds v does.
+func step(v Value, c call) (Value, bool) {
+	switch {
+	case c.F == Write:
+		return c.In.New, true
+	case c.F == Read:
+		return v, v == c.Out
+	case c.Type == histories.Fail: // a refusal is right only if something else was there
+		return v, v == c.Out && v != c.In.Old
+	case v == c.In.Old:
+		return c.In.New, true
+	}
+	return v, c.Type == histories.Info
+}
+
+// refused makes of a failed cas the observation that it is, if the system said
+// what it found: {"current":5} in the op's meta. Without that it is none, not even
+// of the old value's absence: a request that no leader took fails just the same.
+func refused(c call) (call, bool) {
+	if c.F != CAS || len(c.Meta) == 0 {
+		return c, false
+	}
+	var meta struct {
+		Current json.RawMessage `json:"current"` // null is a value, too
+	}
+	if json.Unmarshal(c.Meta, &meta) != nil || meta.Current == nil {
+		return c, false
+	}
+	return c, c.Out.UnmarshalJSON(meta.Current) == nil
+}
+
+// seen returns what c found in the register, if it says.
+func seen(c call) (Value, bool) {
+	switch {
+	case c.Type == histories.Fail:
+		c, ok := refused(c)
+		return c.Out, ok
+	case c.Type == histories.Info || c.F == Write:
+		return Absent, false
+	case c.F == CAS:
+		return c.In.Old, true
+	}
+	return c.Out, true
+}
+
+// states returns the values that calls can begin with: those that some call sees
+// or a cas would act on, and one that stands for all others.
+func states(calls []call) []Value {
+	var values []Value
+	known := map[Value]bool{}
+	add := func(v Value) {
+		if !known[v] {
+			known[v] = true
+			values = append(values, v)
+		}
+	}
+	for _, c := range calls {
+		if v, ok := seen(c); ok {
+			add(v)
+		}
+		if c.F == CAS {
+			add(c.In.Old)
+		}
+	}
+	other := Of(0)
+	for known[other] {
+		other.Number++
+	}
+	return append(values, other)
+}
+
+// removable returns the calls on each value that no cas mentions, and each
+// indeterminate cas to a value that nobody sees.
+//
+// Take an order of all calls. Between a write of such a value and the next call
+// that changes it there are, beside the calls removed with it, only indeterminate
+// cas that find another value and do nothing; they may as well come last. Likewise
+// after such a cas took effect, if it did: of what follows it up to the next write
+// nothing was to see its value, so nothing misses it.
+func removable(calls []call) [][]int {
+	compared := map[Value]bool{} // by some cas, with it or to be it
+	wanted := map[Value]bool{}   // seen, or would be acted on
+	for _, c := range calls {
+		if v, ok := seen(c); ok {
+			wanted[v] = true
+		}
+		if c.F == CAS && c.Type != histories.Fail {
+			compared[c.In.Old], compared[c.In.New] = true, true
+			wanted[c.In.Old] = true
+		}
+	}
+	var order []Value
+	on := map[Value][]int{}
+	var sets [][]int
+	for i, c := range calls {
+		if c.F == CAS && c.Type == histories.Info && !wanted[c.In.New] {
+			sets = append(sets, []int{i})
+		}
+		v, sees := seen(c)
+		if c.F == Write {
+			v = c.In.New
+		}
+		if (c.F != Write && !sees) || compared[v] {
+			continue
+		}
+		if on[v] == nil {
+			order = append(order, v)
+		}
+		on[v] = append(on[v], i)
+	}
+	for _, v := range order {
+		sets = append(sets, on[v])
+	}
+	return sets
+}
+
+// describe says what c did, in few words.
+func describe(c call) string {
+	switch {
+	case c.F == Write:
+		return "write " + c.In.New.String()
+	case c.F == CAS && c.Type == histories.Fail:
+		return "cas " + c.In.Old.String() + "→" + c.In.New.String() + " refused: " + c.Out.String()
+	case c.F == CAS:
+		return "cas " + c.In.Old.String() + "→" + c.In.New.String()
+	}
+	return "read → " + c.Out.String()
+}

@@ -1,0 +1,78 @@
+package register
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/cockroachdb/datadriven"
+
+	"github.com/hacheck/hacheck/checker"
+	"github.com/hacheck/hacheck/checker/checkertest"
+	"github.com/hacheck/hacheck/histories"
+)
+
+// TestScripts runs the files of testdata/scripts: histories with what is said of
+// them. Rewrite them with -rewrite, and read the diff.
+func TestScripts(t *testing.T) {
+	datadriven.Walk(t, filepath.Join("testdata", "scripts"), func(t *testing.T, path string) {
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			h, err := checkertest.Parse(d.Input)
+			if err != nil {
+				d.Fatalf(t, "%v", err)
+			}
+			return checkertest.Format(judged(t, h))
+		})
+	})
+}
+
+// TestRecordedHistories judges what others have judged before.
+func TestRecordedHistories(t *testing.T) {
+	for file, want := range map[string]checker.Verdict{
+		"porcupine-etcd/etcd_000.jsonl": checker.Invalid,
+		"porcupine-etcd/etcd_001.jsonl": checker.Invalid,
+		"porcupine-etcd/etcd_002.jsonl": checker.Valid,
+		"porcupine-etcd/etcd_005.jsonl": checker.Valid,
+		"porcupine-etcd/etcd_007.jsonl": checker.Valid,
+		"porcupine-etcd/etcd_008.jsonl": checker.Invalid,
+		"porcupine-etcd/etcd_015.jsonl": checker.Invalid,
+	} {
+		h, err := histories.ReadFile(filepath.Join("testdata", "recorded", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := judged(t, h); r.Verdict != want {
+			t.Errorf("%s: got %s", file, checkertest.Format(r))
+		}
+	}
+}
+
+// TestWholeChecker: a register's verdict rests on the run's having tried, too.
+func TestWholeChecker(t *testing.T) {
+	h, err := checkertest.Parse("0 invoke write x=1\n0 ok write\n0 invoke cas x=[1,2]\n0 info cas")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := Checker(checker.Budget{}).Check(t.Context(), h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `register: unknown (unknown: stats)
+  linearizable: valid (1 of 1 key linearizable; 2 calls: 1 ok, 0 failed, 1 indeterminate)
+  stats: unknown (2 calls: 1 ok, 0 failed, 1 indeterminate; no cas ever succeeded)
+    cas: unknown (1 call: 0 ok, 0 failed, 1 indeterminate)
+    write: valid (1 call: 1 ok, 0 failed, 0 indeterminate; median 1ms, p99 1ms)
+  faults: valid (no faults)
+`
+	if got := checkertest.Format(r); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+}
+
+func judged(t *testing.T, h *histories.History) checker.Result {
+	t.Helper()
+	r, err := checker.Linearizable(model(), checker.Budget{}).Check(t.Context(), h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}

@@ -1,0 +1,172 @@
+// Package register is the workload of registers: keys that are read, written and
+// compared-and-set, each of which must behave as if there were one copy of it
+// and one client at a time. It must be linearizable.
+package register
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+)
+
+// The functions of the workload, with the payloads of their ops. All but meta
+// are as Jepsen writes them, so that its tools and ours read each other's files.
+const (
+	Read  = "read"  // ["k",null], completed by ["k",3]; null: nothing is there
+	Write = "write" // ["k",3]
+	CAS   = "cas"   // ["k",[3,4]]: set 4 if it is 3
+)
+
+// A Value is what a register holds: a number or, in the zero Value, nothing.
+type Value struct {
+	Number  int64
+	Present bool
+}
+
+// Absent is what a register holds that was never written.
+var Absent Value
+
+// Of returns the value n.
+func Of(n int64) Value { return Value{n, true} }
+
+// String returns the value as the history spells it.
+func (v Value) String() string {
+	if !v.Present {
+		return "null"
+	}
+	return strconv.FormatInt(v.Number, 10)
+}
+
+// MarshalJSON returns the number, or null.
+func (v Value) MarshalJSON() ([]byte, error) { return []byte(v.String()), nil }
+
+// UnmarshalJSON reads a whole number, or null.
+func (v *Value) UnmarshalJSON(b []byte) error {
+	if string(b) == "null" {
+		*v = Absent
+		return nil
+	}
+	n, err := strconv.ParseInt(string(b), 10, 64)
+	if err != nil {
+		return fmt.Errorf("%s is neither a whole number nor null", b)
+	}
+	*v = Of(n)
+	return nil
+}
+
+// Input is the argument of an operation.
+type Input struct {
+	Key string
+	// New is what a write or a cas sets; Old is what the cas expects.
+	Old, New Value
+}
+
+// Payload returns the argument of function f as an op carries it. It is the
+// value of the completion, too, but for a read's: see [ReadPayload].
+func (in Input) Payload(f string) json.RawMessage {
+	switch f {
+	case Write:
+		return payload(in.Key, in.New)
+	case CAS:
+		return payload(in.Key, [2]Value{in.Old, in.New})
+	}
+	return payload(in.Key, nil)
+}
+
+// ReadPayload returns the result of a read of key that found v.
+func ReadPayload(key string, v Value) json.RawMessage { return payload(key, v) }
+
+func payload(key string, v any) json.RawMessage {
+	b, err := json.Marshal([2]any{key, v})
+	if err != nil {
+		panic("register: " + err.Error()) // strings and Values always marshal
+	}
+	return b
+}
+
+// ParseInput reads the argument of function f. Values without a key, as in the
+// histories of other tools, belong to the key "".
+func ParseInput(f string, value json.RawMessage) (Input, error) {
+	key, arg, err := split(f, value)
+	if err != nil {
+		return Input{}, err
+	}
+	in := Input{Key: key}
+	switch f {
+	case Read: // whatever stands where the result will: null, or nothing
+	case Write:
+		err = in.New.UnmarshalJSON(arg)
+	case CAS:
+		var pair []Value
+		if err = json.Unmarshal(arg, &pair); err == nil && len(pair) != 2 {
+			err = fmt.Errorf("%s is no pair of old and new value", arg)
+		}
+		if err == nil {
+			in.Old, in.New = pair[0], pair[1]
+		}
+	default:
+		err = errors.New("is no function of a register")
+	}
+	return in, err
+}
+
+// parseOutput reads the value of an ok completion: of a read, what it found.
+func parseOutput(f string, value json.RawMessage) (Value, error) {
+	if f != Read {
+		return Absent, nil
+	}
+	_, arg, err := split(f, value)
+	if err != nil {
+		return Absent, err
+	}
+	var v Value
+	err = v.UnmarshalJSON(arg)
+	return v, err
+}
+
+// split parts [key, argument]. A bare argument has no key; of bare arguments only
+// a cas's is an array, and then [key, argument] ends in an array of its own.
+//
+// It is written by hand since decoding is otherwise half of what judging costs.
+// It leans on value being JSON, which reading the history has made sure of.
+func split(f string, value json.RawMessage) (key string, arg []byte, err error) {
+	arg = bytes.TrimSpace(value)
+	if len(arg) == 0 {
+		return "", []byte("null"), nil
+	}
+	if arg[0] != '[' {
+		return "", arg, nil
+	}
+	pair := bytes.TrimSpace(arg[1 : len(arg)-1])
+	if f == CAS && !bytes.HasSuffix(pair, []byte("]")) {
+		return "", arg, nil
+	}
+	first, arg, ok := cut(pair)
+	switch {
+	case !ok || len(first) == 0 || first[0] == '[' || first[0] == '{':
+		return "", nil, errors.New("is not [key, value]")
+	case first[0] == '"':
+		err = json.Unmarshal(first, &key)
+		return key, arg, err
+	}
+	return string(first), arg, nil // a number, as keys of Jepsen's are
+}
+
+// cut parts the elements of an array after the first one, a scalar.
+func cut(elements []byte) (first, rest []byte, ok bool) {
+	end := 0
+	if bytes.HasPrefix(elements, []byte(`"`)) {
+		for end = 1; elements[end] != '"'; end++ {
+			if elements[end] == '\\' {
+				end++
+			}
+		}
+	}
+	comma := bytes.IndexByte(elements[end:], ',')
+	if comma < 0 {
+		return nil, nil, false
+	}
+	return bytes.TrimSpace(elements[:end+comma]), bytes.TrimSpace(elements[end+comma+1:]), true
+}
