@@ -1,0 +1,38 @@
+package cluster
+
+import (
+	"io"
+	"log/slog"
+)
+
+// Options describe a local lab.
+type Options struct {
+	// Nodes is how many there are: 1 to MaxNodes.
+	Nodes int
+	// Dir holds a directory for each node: its data, and what its processes print.
+	Dir string
+	// Pcap receives every packet that is delivered, in the format of libpcap, if
+	// it is not nil.
+	Pcap io.Writer
+	// Natural heals links without telling their TCP connections; see Heal.
+	Natural bool
+	// Ports chooses what the network is made of. By default it is TUN devices, or
+	// where a machine has none, packet sockets.
+	Ports Ports
+	// Log may be nil.
+	Log *slog.Logger
+}
+
+// Ports are what the network of a local lab is made of.
+type Ports int
+
+// The kinds of ports. Both are as fast and can be cut alike.
+const (
+	AnyPorts      Ports = iota
+	TunDevices          // one for each place
+	PacketSockets       // on veth devices
+)
+
+// MaxNodes bounds the nodes of a local lab, so that their addresses end in their
+// numbers.
+const MaxNodes = 200
