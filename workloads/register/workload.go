@@ -1,0 +1,171 @@
+package register
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/hacheck/hacheck/checker"
+	"github.com/hacheck/hacheck/generator"
+	"github.com/hacheck/hacheck/histories"
+	"github.com/hacheck/hacheck/workloads"
+)
+
+// Options say what clients do. Zero fields mean the defaults.
+type Options struct {
+	// Keys is the number of registers in use at the same time.
+	Keys int
+	// OpsPerKey is after how many operations a key is retired and another takes its
+	// place, so that judging stays easy. A key is retired before if many of its
+	// writes ended indeterminate: it is in those that judging is exponential.
+	OpsPerKey int
+	// Rate is the number of operations per second, all clients together; 0 means as
+	// many as they can.
+	Rate float64
+	// FinalLimit bounds the final reads.
+	FinalLimit time.Duration
+}
+
+// The default options.
+const (
+	DefaultKeys       = 5
+	DefaultOpsPerKey  = 400
+	DefaultFinalLimit = 10 * time.Second
+)
+
+// maxIndeterminate is how many indeterminate writes a key may have. Those that are
+// outstanding when it is retired may still add to them.
+const maxIndeterminate = 16
+
+// finalPause is how long the final reads pause after one that failed.
+const finalPause = 10 * time.Millisecond
+
+// New returns the workload. Half of its operations are reads, three in ten write a
+// value that nothing else writes to that key, and two in ten compare-and-set. open
+// connects the client of a worker.
+func New(o Options, open func(ctx context.Context, worker int) (KV, error), b checker.Budget) workloads.Workload {
+	if o.Keys == 0 {
+		o.Keys = DefaultKeys
+	}
+	if o.OpsPerKey == 0 {
+		o.OpsPerKey = DefaultOpsPerKey
+	}
+	if o.FinalLimit == 0 {
+		o.FinalLimit = DefaultFinalLimit
+	}
+	keys := &keys{}
+	main := generator.Independent(o.Keys, func(int) generator.Generator { return keys.open(o.OpsPerKey) })
+	if o.Rate > 0 {
+		main = generator.Stagger(time.Duration(float64(time.Second)/o.Rate), main)
+	}
+	return workloads.Workload{
+		Name:  "register",
+		Main:  generator.OnClients(main),
+		Final: generator.OnClients(generator.TimeLimit(o.FinalLimit, &final{keys: keys})),
+		Open: func(ctx context.Context, worker int) (workloads.Client, error) {
+			kv, err := open(ctx, worker)
+			if err != nil {
+				return nil, err
+			}
+			return client{kv}, nil
+		},
+		Checker: Checker(b),
+	}
+}
+
+// keys are the names of the registers that were opened.
+type keys struct{ names []string }
+
+func (k *keys) open(ops int) *key {
+	name := "k" + strconv.Itoa(len(k.names))
+	k.names = append(k.names, name)
+	return &key{name: name, left: ops, read: Input{Key: name}.Payload(Read)}
+}
+
+// A key generates the operations on one register.
+type key struct {
+	name          string
+	read          []byte // the payload of every read
+	left          int    // operations until it is retired
+	indeterminate int    // of its writes
+	written       int64  // the last value that was to be written
+	seen          Value  // the last one that is known to have been there
+}
+
+func (k *key) Next(c generator.Context) generator.Step {
+	if k.left == 0 || k.indeterminate >= maxIndeterminate {
+		return generator.Step{Done: true}
+	}
+	if len(c.Free) == 0 {
+		return generator.Step{}
+	}
+	k.left--
+	op := &histories.Op{Type: histories.Invoke, Process: c.Free[0], F: Read, Value: k.read}
+	in := Input{Key: k.name}
+	switch draw := c.Rand.IntN(10); {
+	case draw >= 8:
+		op.F, in.Old = CAS, k.expect(c)
+	case draw >= 5:
+		op.F = Write
+	default:
+		return generator.Step{Op: op}
+	}
+	k.written++
+	in.New = Of(k.written)
+	op.Value = in.Payload(op.F)
+	return generator.Step{Op: op}
+}
+
+// expect returns what a cas expects: mostly what was seen last, which succeeds if
+// nobody else came between; sometimes a value of the past, which must be refused.
+func (k *key) expect(c generator.Context) Value {
+	if k.written > 0 && c.Rand.IntN(8) == 0 {
+		return Of(1 + c.Rand.Int64N(k.written))
+	}
+	return k.seen
+}
+
+func (k *key) Update(_ generator.Context, op histories.Op) {
+	if op.Type == histories.Info && op.F != Read {
+		k.indeterminate++
+	}
+	if op.Type != histories.OK && op.Type != histories.Fail {
+		return
+	}
+	in, err := ParseInput(op.F, op.Value)
+	if err != nil {
+		return
+	}
+	c := call{F: op.F, In: in, Type: op.Type, Meta: op.Meta}
+	if c.Out, err = parseOutput(op.F, op.Value); err != nil {
+		return
+	}
+	if op.F != Read && op.Type == histories.OK {
+		k.seen = in.New
+	} else if v, ok := seen(c); ok {
+		k.seen = v
+	}
+}
+
+// final reads each key that was ever opened until the read succeeds.
+type final struct {
+	keys *keys
+	generator.Generator
+}
+
+func (f *final) Next(c generator.Context) generator.Step {
+	if f.Generator == nil {
+		var ops []histories.Op
+		for _, name := range f.keys.names {
+			ops = append(ops, histories.Op{F: Read, Value: Input{Key: name}.Payload(Read)})
+		}
+		f.Generator = generator.UntilOK(finalPause, ops...)
+	}
+	return f.Generator.Next(c)
+}
+
+func (f *final) Update(c generator.Context, op histories.Op) {
+	if f.Generator != nil {
+		f.Generator.Update(c, op)
+	}
+}
