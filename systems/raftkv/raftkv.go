@@ -1,0 +1,216 @@
+// Package raftkv puts raftkv, a key-value store on Raft that ships with hacheck,
+// into a lab, and offers its clients to the workloads. The store itself is in the
+// folders server and client, which know nothing of this.
+package raftkv
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/hacheck/hacheck/cluster"
+	"github.com/hacheck/hacheck/systems/raftkv/client"
+	"github.com/hacheck/hacheck/systems/raftkv/server"
+	"github.com/hacheck/hacheck/workloads/register"
+)
+
+// Name is the system's name.
+const Name = "raftkv"
+
+// Bugs returns the deliberate bugs, of the servers and of the clients.
+func Bugs() []server.Bug {
+	return append(slices.Clone(server.Bugs), server.Bug{
+		Name: TimeoutAsFail, Summary: "the client reports a write whose outcome it does not know as failed",
+	})
+}
+
+// Ports on which every node listens, on its own address.
+const (
+	raftPort   = 7000
+	clientPort = 7001
+)
+
+// Options say how to run the system.
+type Options struct {
+	// Bug is the name of a deliberate bug, or empty. See [Bugs].
+	Bug string
+	// Concurrency is how many workers there will be. The first half of them gets
+	// clients bound to one node each, in turn; the other half looks for the leader.
+	Concurrency int
+}
+
+// A System is raftkv in a lab.
+type System struct {
+	lab     cluster.Lab
+	options Options
+	nodes   []cluster.Node
+
+	mu      sync.Mutex
+	started map[string]bool
+	// all is for asking every node how it is.
+	all *client.Client
+}
+
+var (
+	_ cluster.System = (*System)(nil)
+	_ cluster.Leader = (*System)(nil)
+)
+
+// New returns the system on the nodes of a lab. It starts nothing yet.
+func New(lab cluster.Lab, o Options) (*System, error) {
+	if o.Bug != "" && !slices.ContainsFunc(Bugs(), func(b server.Bug) bool { return b.Name == o.Bug }) {
+		return nil, fmt.Errorf("raftkv has no bug %q", o.Bug)
+	}
+	s := &System{lab: lab, options: o, nodes: lab.Nodes(), started: map[string]bool{}}
+	if len(s.nodes) == 0 {
+		return nil, errors.New("raftkv needs a node")
+	}
+	var err error
+	s.all, err = client.New(clientNodes(s.nodes))
+	return s, err
+}
+
+// Name returns [Name].
+func (s *System) Name() string { return Name }
+
+// Close ends the system's own connections. It stops no node.
+func (s *System) Close() error { return s.all.Close() }
+
+// Start starts a node.
+func (s *System) Start(node string) error {
+	c, err := s.config(node)
+	if err != nil {
+		return err
+	}
+	told, err := json.Marshal(c)
+	if err != nil {
+		return fmt.Errorf("start %s: %w", node, err)
+	}
+	if err := s.lab.Start(node, cluster.Command{Args: []string{"node", Name, string(told)}}); err != nil {
+		return fmt.Errorf("start %s: %w", node, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.started[node] = true
+	return nil
+}
+
+// config is what a node is told.
+func (s *System) config(node string) (server.Config, error) {
+	c := server.Config{ID: node}
+	if slices.ContainsFunc(server.Bugs, func(b server.Bug) bool { return b.Name == s.options.Bug }) {
+		c.Bug = s.options.Bug
+	}
+	for _, n := range s.nodes {
+		p := server.Peer{ID: n.Name, RaftAddr: address(n, raftPort), ClientAddr: address(n, clientPort)}
+		c.Peers = append(c.Peers, p)
+		if n.Name == node {
+			c.Dir, c.RaftAddr, c.ClientAddr = n.Dir, p.RaftAddr, p.ClientAddr
+		}
+	}
+	if c.RaftAddr == "" {
+		return c, fmt.Errorf("start: the lab has no node %q", node)
+	}
+	return c, nil
+}
+
+func address(n cluster.Node, port uint16) string { return netip.AddrPortFrom(n.Addr, port).String() }
+
+func clientNodes(nodes []cluster.Node) []client.Node {
+	var out []client.Node
+	for _, n := range nodes {
+		out = append(out, client.Node{Name: n.Name, Addr: address(n, clientPort)})
+	}
+	return out
+}
+
+// Ready returns when every node that was started answers a linearizable read, so
+// that there is a leader and each node reaches it. That one has exited since is an
+// error: it will not answer any more.
+func (s *System) Ready(ctx context.Context) error {
+	s.mu.Lock()
+	var nodes []cluster.Node
+	for _, n := range s.nodes {
+		if s.started[n.Name] {
+			nodes = append(nodes, n)
+		}
+	}
+	s.mu.Unlock()
+	if len(nodes) == 0 {
+		return errors.New("no node was started")
+	}
+	all, ctx := errgroup.WithContext(ctx)
+	for _, n := range nodes {
+		all.Go(func() error { return s.nodeReady(ctx, n) })
+	}
+	return all.Wait()
+}
+
+// nodeReady waits for one node.
+func (s *System) nodeReady(ctx context.Context, n cluster.Node) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	exited := s.lab.Exited(n.Name)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		select {
+		case <-exited:
+			cancel(fmt.Errorf("%s: its process has exited%s", n.Name, s.lastWords(n.Name)))
+		case <-ctx.Done():
+		}
+	}()
+	defer func() { cancel(nil); <-watched }()
+
+	c, err := client.New(clientNodes([]cluster.Node{n}))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err := Answers(ctx, c); err != nil {
+		if gone := context.Cause(ctx); gone != nil && !errors.Is(gone, ctx.Err()) {
+			return gone
+		}
+		return fmt.Errorf("%s does not answer: %w", n.Name, err)
+	}
+	return nil
+}
+
+// lastWords returns the last line that a node printed.
+func (s *System) lastWords(node string) string {
+	lines := s.lab.Log(node, 1)
+	if len(lines) == 0 {
+		return ""
+	}
+	return ": " + lines[len(lines)-1]
+}
+
+// Leader returns the node that leads; see [Leading].
+func (s *System) Leader(ctx context.Context) (string, error) {
+	return leader(ctx, s.all)
+}
+
+// OpenRegister returns a client for a worker; see [Options].
+func (s *System) OpenRegister(_ context.Context, worker int) (register.KV, error) {
+	c, err := client.New(NodesFor(clientNodes(s.nodes), worker, s.options.Concurrency))
+	if err != nil {
+		return nil, fmt.Errorf("open client of worker %d: %w", worker, err)
+	}
+	return Register(c, s.options.Bug), nil
+}
+
+// NodesFor returns the nodes that a worker's client is to know: one, or all, but
+// not every client begins with the same.
+func NodesFor[Node any](nodes []Node, worker, workers int) []Node {
+	at := worker % len(nodes)
+	if worker < workers/2 {
+		return nodes[at : at+1]
+	}
+	return slices.Concat(nodes[at:], nodes[:at])
+}

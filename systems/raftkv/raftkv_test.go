@@ -1,0 +1,291 @@
+package raftkv
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hacheck/hacheck/cluster"
+	"github.com/hacheck/hacheck/systems/raftkv/server"
+	"github.com/hacheck/hacheck/systems/raftkv/server/api"
+	"github.com/hacheck/hacheck/workloads"
+	"github.com/hacheck/hacheck/workloads/register"
+)
+
+// A fakeLab runs its nodes in this process, each on a loopback address of its own.
+type fakeLab struct {
+	cluster.Lab // panics where it is not faked
+	nodes       []cluster.Node
+	broken      string // a node whose process exits at once
+
+	mu      sync.Mutex
+	running map[string]*process
+}
+
+type process struct {
+	stop   context.CancelFunc
+	exited chan struct{}
+}
+
+func newFakeLab(t *testing.T, n int) *fakeLab {
+	t.Helper()
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux answers on all of 127.0.0.0/8")
+	}
+	l := &fakeLab{running: map[string]*process{}}
+	dir := t.TempDir()
+	net := [2]byte{byte(1 + rand.IntN(254)), byte(rand.IntN(255))}
+	for i := range n {
+		name := fmt.Sprintf("n%d", i+1)
+		l.nodes = append(l.nodes, cluster.Node{
+			Name: name, Addr: netip.AddrFrom4([4]byte{127, net[0], net[1], byte(i + 1)}), Dir: filepath.Join(dir, name),
+		})
+	}
+	t.Cleanup(func() {
+		for _, p := range l.running {
+			p.stop()
+			<-p.exited
+		}
+	})
+	return l
+}
+
+func (l *fakeLab) Nodes() []cluster.Node { return l.nodes }
+
+func (l *fakeLab) Start(node string, c cluster.Command) error {
+	if c.Path != "" || len(c.Args) != 3 || c.Args[0] != "node" || c.Args[1] != Name {
+		return fmt.Errorf("no way to start a node: %+v", c)
+	}
+	var config server.Config
+	if err := json.Unmarshal([]byte(c.Args[2]), &config); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	p := &process{cancel, make(chan struct{})}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.running[node] = p
+	if node == l.broken {
+		cancel()
+		close(p.exited)
+		return nil
+	}
+	go func() {
+		defer close(p.exited)
+		if err := server.Run(ctx, config); err != nil {
+			fmt.Println(err)
+		}
+	}()
+	return nil
+}
+
+func (l *fakeLab) Exited(node string) <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.running[node].exited
+}
+
+func (l *fakeLab) Log(node string, lines int) []string { return []string{"the last words of " + node} }
+
+func (l *fakeLab) kill(node string) {
+	l.mu.Lock()
+	p := l.running[node]
+	l.mu.Unlock()
+	p.stop()
+	<-p.exited
+}
+
+func startAll(t *testing.T, l *fakeLab, o Options) *System {
+	t.Helper()
+	s, err := New(l, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	for _, n := range l.nodes {
+		if err := s.Start(n.Name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
+}
+
+func within(t *testing.T, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func TestSystemServesRegistersAndKnowsItsLeader(t *testing.T) {
+	l := newFakeLab(t, 3)
+	s := startAll(t, l, Options{Concurrency: 4})
+	if err := s.Ready(within(t, 30*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	leader, err := s.Leader(within(t, 5*time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for worker := range 4 {
+		kv, err := s.OpenRegister(t.Context(), worker)
+		if err != nil {
+			t.Fatal(err)
+		}
+		registers(t, kv, fmt.Sprint("k", worker))
+		if err := kv.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	l.kill(leader)
+	if err := s.Ready(within(t, 30*time.Second)); err == nil || !strings.Contains(err.Error(), leader+": its process has exited: the last words of "+leader) {
+		t.Errorf("without %s: %v", leader, err)
+	}
+	if err := s.Start(leader); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Ready(within(t, 30*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// registers shows that a KV is what the workload asks for.
+func registers(t *testing.T, kv register.KV, key string) {
+	t.Helper()
+	ctx := within(t, 20*time.Second)
+	read := func(want register.Value) register.Result {
+		t.Helper()
+		r, err := kv.Read(ctx, key)
+		if err != nil || r.Value != want || r.Node == "" {
+			t.Fatalf("read %+v, %v; want %v", r, err, want)
+		}
+		return r
+	}
+	cas := func(old, v register.Value, want error) {
+		t.Helper()
+		_, err := kv.CAS(ctx, key, old, v)
+		refused, _ := errors.AsType[*register.Refused](err)
+		if want == nil && err != nil || want != nil && (refused == nil || refused.Error() != want.Error()) {
+			t.Fatalf("cas %v to %v: %v, want %v", old, v, err, want)
+		}
+	}
+	write := func(v register.Value) register.Result {
+		t.Helper()
+		r, err := kv.Write(ctx, key, v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	read(register.Absent)
+	cas(register.Of(1), register.Of(2), &register.Refused{Current: register.Absent})
+	cas(register.Absent, register.Of(1), nil)
+	cas(register.Absent, register.Of(2), &register.Refused{Current: register.Of(1)})
+	w := write(register.Of(-5))
+	if r := read(register.Of(-5)); r.Revision != w.Revision || r.Term == 0 {
+		t.Errorf("read %+v after %+v", r, w)
+	}
+	cas(register.Of(-5), register.Absent, nil)
+	read(register.Absent)
+	write(register.Of(7))
+	write(register.Absent)
+	read(register.Absent)
+}
+
+func TestReadyTellsOfANodeThatDoesNotStart(t *testing.T) {
+	l := newFakeLab(t, 3)
+	l.broken = "n2"
+	s := startAll(t, l, Options{})
+	begun := time.Now()
+	err := s.Ready(within(t, 30*time.Second))
+	if err == nil || !strings.Contains(err.Error(), "n2: its process has exited") {
+		t.Errorf("got %v", err)
+	}
+	if took := time.Since(begun); took > 10*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
+func TestMistakenOptionsAreRefused(t *testing.T) {
+	if _, err := New(newFakeLab(t, 1), Options{Bug: "stale-reed"}); err == nil {
+		t.Error("an unknown bug was taken")
+	}
+	if _, err := New(newFakeLab(t, 0), Options{}); err == nil {
+		t.Error("a lab without nodes was taken")
+	}
+	s, err := New(newFakeLab(t, 1), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Start("n2"); err == nil {
+		t.Error("a node that is not there was started")
+	}
+	if err := s.Ready(t.Context()); err == nil {
+		t.Error("nothing was started, and it is ready")
+	}
+}
+
+func TestNodeIsToldItsOwnBugsOnly(t *testing.T) {
+	for bug, want := range map[string]string{"": "", server.StaleRead: server.StaleRead, TimeoutAsFail: ""} {
+		s, err := New(newFakeLab(t, 3), Options{Bug: bug})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		c, err := s.config("n2")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.Bug != want {
+			t.Errorf("bug %q: the node is told %q", bug, c.Bug)
+		}
+		if c.ID != "n2" || c.Dir != s.nodes[1].Dir || c.ClientAddr != c.Peers[1].ClientAddr || c.RaftAddr != c.Peers[1].RaftAddr || len(c.Peers) != 3 {
+			t.Errorf("the node is told %+v", c)
+		}
+	}
+}
+
+func TestHalfOfTheWorkersIsBoundEachToItsNode(t *testing.T) {
+	nodes := []string{"n1", "n2", "n3"}
+	for worker, want := range []string{"n1", "n2", "n3", "n1", "n2 n3 n1", "n3 n1 n2", "n1 n2 n3", "n2 n3 n1"} {
+		if got := strings.Join(NodesFor(nodes, worker, 8), " "); got != want {
+			t.Errorf("worker %d has %s, want %s", worker, got, want)
+		}
+	}
+}
+
+func TestLeaderIsWhoClaimsTheHighestTerm(t *testing.T) {
+	deposed := &api.StatusResponse{Id: "n1", State: "leader", Term: 4}
+	leads := &api.StatusResponse{Id: "n2", State: "leader", Term: 5}
+	follows := &api.StatusResponse{Id: "n3", State: "follower", Term: 6}
+	if got, err := Leading([]*api.StatusResponse{deposed, nil, follows, leads}); got != "n2" || err != nil {
+		t.Errorf("got %q, %v", got, err)
+	}
+	for _, none := range [][]*api.StatusResponse{nil, {nil, nil}, {follows, nil}} {
+		if got, err := Leading(none); err == nil {
+			t.Errorf("of %v, %q leads", none, got)
+		}
+	}
+}
+
+func TestTimeoutAsFailIsTheOnlyClientThatDoes(t *testing.T) {
+	lost := errors.New("no answer")
+	for bug, want := range map[string]bool{"": false, TimeoutAsFail: true, server.StaleRead: false} {
+		k := Register(nil, bug).(*kv)
+		if got := workloads.IsDefinite(k.classify(lost)); got != want {
+			t.Errorf("bug %q: an operation without an answer is definite: %v", bug, got)
+		}
+		if err := k.classify(nil); err != nil {
+			t.Errorf("bug %q: %v", bug, err)
+		}
+	}
+}

@@ -1,0 +1,220 @@
+// Package raftkvtest runs a cluster of raftkv in memory: the real nodes and the
+// real clients on a network of channels, which can be cut. It needs no sockets and
+// no disks, so it runs in the bubble of a testing/synctest, where hours take no
+// time.
+package raftkvtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/hacheck/hacheck/cluster"
+	"github.com/hacheck/hacheck/systems/raftkv"
+	"github.com/hacheck/hacheck/systems/raftkv/client"
+	"github.com/hacheck/hacheck/systems/raftkv/server"
+	"github.com/hacheck/hacheck/systems/raftkv/server/api"
+	"github.com/hacheck/hacheck/workloads/register"
+)
+
+// A Cluster is a running cluster with its network: it is a [cluster.System] whose
+// nodes are up already.
+type Cluster struct {
+	// Concurrency is how many workers there will be; see [raftkv.Options]. Set it
+	// before clients are opened.
+	Concurrency int
+
+	*network
+	bug   string
+	names []string
+	nodes map[string]*node
+	// life ends when the cluster is closed; calls are what may still run then.
+	life  context.Context
+	end   context.CancelFunc
+	calls sync.WaitGroup
+}
+
+var (
+	_ cluster.Network = (*Cluster)(nil)
+	_ cluster.System  = (*Cluster)(nil)
+	_ cluster.Leader  = (*Cluster)(nil)
+)
+
+// A node is a server and what outlives it.
+type node struct {
+	config    server.Config
+	store     *raft.InmemStore
+	snapshots *snapshots
+
+	mu      sync.Mutex
+	running *server.Node // nil: it is stopped
+}
+
+// New starts n nodes, "n1" and so on. The bug is a server's or a client's, or
+// empty. The seed fixes the network's delays; which goroutine runs first remains
+// open.
+func New(n int, bug string, seed uint64) (*Cluster, error) {
+	if bug != "" && !slices.ContainsFunc(raftkv.Bugs(), func(b server.Bug) bool { return b.Name == bug }) {
+		return nil, fmt.Errorf("raftkv has no bug %q", bug)
+	}
+	c := &Cluster{Concurrency: 10, bug: bug, nodes: map[string]*node{}}
+	c.network = newNetwork(seed)
+	c.life, c.end = context.WithCancel(context.Background())
+	var peers []server.Peer
+	for i := range n {
+		name := fmt.Sprintf("n%d", i+1)
+		c.names = append(c.names, name)
+		peers = append(peers, server.Peer{ID: name, RaftAddr: name})
+	}
+	serverBug := ""
+	if slices.ContainsFunc(server.Bugs, func(b server.Bug) bool { return b.Name == bug }) {
+		serverBug = bug
+	}
+	for _, name := range c.names {
+		c.nodes[name] = &node{
+			// Snapshots are so frequent that a node cut off for a while needs one.
+			config: server.Config{
+				ID: name, Peers: peers, Bug: serverBug,
+				SnapshotThreshold: 200, TrailingLogs: 50,
+			},
+			store:     raft.NewInmemStore(),
+			snapshots: &snapshots{},
+		}
+	}
+	for _, name := range c.names {
+		if err := c.Start(name); err != nil {
+			return nil, errors.Join(err, c.Close())
+		}
+	}
+	return c, nil
+}
+
+// Name returns the name of the system.
+func (c *Cluster) Name() string { return raftkv.Name }
+
+// Start starts a node that was stopped.
+func (c *Cluster) Start(name string) error {
+	n := c.nodes[name]
+	if n == nil {
+		return fmt.Errorf("start: there is no node %q", name)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.running != nil {
+		return fmt.Errorf("start %s: it runs", name)
+	}
+	transport := c.attach(name)
+	var err error
+	n.running, err = server.NewNode(n.config, server.Deps{
+		Logs: n.store, Stable: n.store, Snapshots: n.snapshots, Transport: transport,
+		Peer: func(id string) (api.Conn, error) { return c.conn(name, id) },
+		Log:  hclog.NewNullLogger(),
+	})
+	if err != nil {
+		return errors.Join(fmt.Errorf("start %s: %w", name, err), transport.Close())
+	}
+	return nil
+}
+
+// Stop stops a node. Nothing to stop is no error.
+func (c *Cluster) Stop(name string) error {
+	n := c.nodes[name]
+	if n == nil {
+		return fmt.Errorf("stop: there is no node %q", name)
+	}
+	n.mu.Lock()
+	running := n.running
+	n.running = nil
+	n.mu.Unlock()
+	if running == nil {
+		return nil
+	}
+	return running.Close()
+}
+
+// Close stops everything and returns when no goroutine of the cluster is left.
+func (c *Cluster) Close() error {
+	var err error
+	for _, name := range c.names {
+		err = errors.Join(err, c.Stop(name))
+	}
+	c.end()
+	c.calls.Wait()
+	return err
+}
+
+// Ready returns when every node that runs answers a linearizable read.
+func (c *Cluster) Ready(ctx context.Context) error {
+	all, ctx := errgroup.WithContext(ctx)
+	for _, name := range c.names {
+		if c.server(name) == nil {
+			continue
+		}
+		all.Go(func() error {
+			kv, err := c.client([]string{name})
+			if err != nil {
+				return err
+			}
+			defer kv.Close()
+			if err := raftkv.Answers(ctx, kv); err != nil {
+				return fmt.Errorf("%s does not answer: %w", name, err)
+			}
+			return nil
+		})
+	}
+	return all.Wait()
+}
+
+// Leader returns the node that claims to lead in the highest term. The answer
+// does not go through the network, as that of a lab's nodes would not if the one
+// who asks were not on it.
+func (c *Cluster) Leader(ctx context.Context) (string, error) {
+	var all []*api.StatusResponse
+	for _, name := range c.names {
+		if s := c.server(name); s != nil {
+			status, err := s.Status(ctx, &api.StatusRequest{})
+			if err != nil {
+				return "", err
+			}
+			all = append(all, status)
+		}
+	}
+	return raftkv.Leading(all)
+}
+
+// OpenRegister returns a client for a worker, as the lab's would.
+func (c *Cluster) OpenRegister(_ context.Context, worker int) (register.KV, error) {
+	kv, err := c.client(raftkv.NodesFor(c.names, worker, c.Concurrency))
+	if err != nil {
+		return nil, err
+	}
+	return raftkv.Register(kv, c.bug), nil
+}
+
+func (c *Cluster) client(names []string) (*client.Client, error) {
+	var nodes []client.Node
+	for _, name := range names {
+		nodes = append(nodes, client.Node{Name: name})
+	}
+	return client.NewWith(nodes, func(n client.Node) (api.Conn, error) {
+		return c.conn(cluster.Tester, n.Name)
+	})
+}
+
+// server returns the server that runs on a node, or nil.
+func (c *Cluster) server(name string) *server.Node {
+	n := c.nodes[name]
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.running
+}
+
+// timeout is how long Raft waits for an answer, as the real transport does.
+const timeout = 500 * time.Millisecond

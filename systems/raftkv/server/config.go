@@ -1,0 +1,116 @@
+package server
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// A Config is what a node is told when it starts. Its zero durations and numbers
+// stand for what [Config.withDefaults] says.
+type Config struct {
+	// ID is the node's name; it stands among Peers.
+	ID string `json:"id"`
+	// RaftAddr and ClientAddr are where it listens for other nodes and for
+	// clients, as host:port. Nodes forward to each other's ClientAddr.
+	RaftAddr   string `json:"raft_addr"`
+	ClientAddr string `json:"client_addr"`
+	// Dir holds its log, votes and snapshots.
+	Dir string `json:"dir"`
+	// Peers are all nodes of the cluster, itself too; the same list in the same
+	// order everywhere.
+	Peers []Peer `json:"peers"`
+	// Bug is the name of a deliberate bug, or empty. See [Bugs].
+	Bug string `json:"bug,omitempty"`
+
+	// Heartbeat is how long a follower hears nothing of its leader before it
+	// stands for election; Election how long a candidate waits for votes; Lease
+	// how long a leader that reaches no majority goes on.
+	Heartbeat Duration `json:"heartbeat,omitzero"`
+	Election  Duration `json:"election,omitzero"`
+	Lease     Duration `json:"lease,omitzero"`
+	// Patience is how long at most a node that knows no leader keeps a call.
+	Patience Duration `json:"patience,omitzero"`
+
+	// A snapshot is taken when SnapshotThreshold entries came since the last one,
+	// looked at every SnapshotInterval or so; TrailingLogs entries are kept for
+	// followers that are behind by less.
+	SnapshotInterval  Duration `json:"snapshot_interval,omitzero"`
+	SnapshotThreshold uint64   `json:"snapshot_threshold,omitempty"`
+	TrailingLogs      uint64   `json:"trailing_logs,omitempty"`
+}
+
+// A Peer is a node as the others know it.
+type Peer struct {
+	ID         string `json:"id"`
+	RaftAddr   string `json:"raft_addr"`
+	ClientAddr string `json:"client_addr"`
+}
+
+// A Duration is a time.Duration that JSON spells as people do: "500ms".
+type Duration time.Duration
+
+// String returns the duration as time.Duration spells it.
+func (d Duration) String() string { return time.Duration(d).String() }
+
+// MarshalJSON writes it as text.
+func (d Duration) MarshalJSON() ([]byte, error) { return json.Marshal(d.String()) }
+
+// UnmarshalJSON reads it from text.
+func (d *Duration) UnmarshalJSON(b []byte) error {
+	var text string
+	if err := json.Unmarshal(b, &text); err != nil {
+		return fmt.Errorf("a duration is text such as \"500ms\": %w", err)
+	}
+	parsed, err := time.ParseDuration(text)
+	*d = Duration(parsed)
+	return err
+}
+
+// withDefaults fills in what is not given. The timeouts suit five nodes that
+// share two busy cores: long enough that a starved leader is not deposed, short
+// enough that a run of seconds sees elections. The snapshots suit such a run,
+// too: at a thousand writes a second there are several, and a node that was cut
+// off for two seconds needs one.
+func (c Config) withDefaults() Config {
+	defaultTo(&c.Heartbeat, Duration(500*time.Millisecond))
+	defaultTo(&c.Election, c.Heartbeat)
+	defaultTo(&c.Lease, c.Heartbeat/2)
+	defaultTo(&c.Patience, Duration(2*time.Second))
+	defaultTo(&c.SnapshotInterval, Duration(time.Second))
+	defaultTo(&c.SnapshotThreshold, 2000)
+	defaultTo(&c.TrailingLogs, 1000)
+	return c
+}
+
+func defaultTo[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+func (c Config) validate() error {
+	if c.ID == "" {
+		return errors.New("the node has no id")
+	}
+	seen := map[string]bool{}
+	for _, p := range c.Peers {
+		if p.ID == "" || p.RaftAddr == "" {
+			return fmt.Errorf("peer %+v lacks an id or an address", p)
+		}
+		if seen[p.ID] {
+			return fmt.Errorf("two peers are called %q", p.ID)
+		}
+		seen[p.ID] = true
+	}
+	if !seen[c.ID] {
+		return fmt.Errorf("node %q is not among its peers", c.ID)
+	}
+	if c.Bug != "" && !slices.ContainsFunc(Bugs, func(b Bug) bool { return b.Name == c.Bug }) {
+		return fmt.Errorf("unknown bug %q", c.Bug)
+	}
+	return nil
+}

@@ -1,0 +1,268 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/hacheck/hacheck/systems/raftkv/client"
+)
+
+// A loopback is a cluster of real servers in this process.
+type loopback struct {
+	t     testing.TB
+	peers []Peer
+	dir   string
+	tune  func(*Config)
+	stops map[string]func()
+}
+
+func newLoopback(t testing.TB, nodes int, tune func(*Config)) *loopback {
+	l := &loopback{t: t, dir: t.TempDir(), tune: tune, stops: map[string]func(){}}
+	for i := range nodes {
+		l.peers = append(l.peers, Peer{ID: fmt.Sprintf("n%d", i+1), RaftAddr: freeAddr(t), ClientAddr: freeAddr(t)})
+	}
+	for _, p := range l.peers {
+		l.start(p.ID)
+	}
+	t.Cleanup(func() {
+		for id := range l.stops {
+			l.stop(id)
+		}
+	})
+	return l
+}
+
+// freeAddr returns an address that nobody listens on, for now.
+func freeAddr(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func (l *loopback) start(id string) {
+	c := Config{ID: id, Dir: filepath.Join(l.dir, id), Peers: l.peers}
+	for _, p := range l.peers {
+		if p.ID == id {
+			c.RaftAddr, c.ClientAddr = p.RaftAddr, p.ClientAddr
+		}
+	}
+	if l.tune != nil {
+		l.tune(&c)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx, c, hclog.NewNullLogger()) }()
+	l.stops[id] = func() {
+		cancel()
+		if err := <-ended; err != nil {
+			l.t.Errorf("%s: %v", id, err)
+		}
+	}
+}
+
+func (l *loopback) stop(id string) {
+	l.stops[id]()
+	delete(l.stops, id)
+}
+
+func (l *loopback) client(ids ...string) *client.Client {
+	l.t.Helper()
+	var nodes []client.Node
+	for _, p := range l.peers {
+		for _, id := range ids {
+			if id == p.ID {
+				nodes = append(nodes, client.Node{Name: p.ID, Addr: p.ClientAddr})
+			}
+		}
+	}
+	c, err := client.New(nodes)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// leader waits until a node leads and a majority says so.
+func (l *loopback) leader(c *client.Client) string {
+	l.t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for time.Now().Before(deadline) {
+		ctx, cancel := context.WithTimeout(l.t.Context(), 200*time.Millisecond)
+		votes := map[string]int{}
+		for _, s := range c.Status(ctx) {
+			if s != nil && s.Leader != "" {
+				votes[s.Leader]++
+			}
+		}
+		cancel()
+		for id, n := range votes {
+			if n > len(l.peers)/2 && l.stops[id] != nil {
+				return id
+			}
+		}
+	}
+	l.t.Fatal("nobody leads")
+	return ""
+}
+
+func within(t testing.TB, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func TestClusterOutlivesItsLeader(t *testing.T) {
+	l := newLoopback(t, 3, nil)
+	seeking := l.client("n1", "n2", "n3")
+	leader := l.leader(seeking)
+
+	var bound *client.Client // to a node that does not lead
+	for _, p := range l.peers {
+		if p.ID != leader {
+			bound = l.client(p.ID)
+			break
+		}
+	}
+	put, err := bound.Put(within(t, 10*time.Second), "k", []byte("1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := seeking.Get(within(t, 10*time.Second), "k")
+	if err != nil || string(got.Value) != "1" || got.Revision != put.Revision || got.Node != leader {
+		t.Fatalf("read %+v, %v after %+v", got, err, put)
+	}
+	swap, err := bound.CAS(within(t, 10*time.Second), "k", client.At(put.Revision), []byte("2"))
+	if err != nil || !swap.Swapped {
+		t.Fatalf("cas on revision: %+v, %v", swap, err)
+	}
+	refused, err := bound.CAS(within(t, 10*time.Second), "k", client.Holds([]byte("1")), []byte("3"))
+	if err != nil || refused.Swapped || string(refused.Value) != "2" || refused.Revision != swap.Revision {
+		t.Fatalf("cas on a value that is gone: %+v, %v", refused, err)
+	}
+
+	l.stop(leader)
+	if got, err = bound.Get(within(t, 20*time.Second), "k"); err != nil || string(got.Value) != "2" {
+		t.Fatalf("read without %s: %+v, %v", leader, got, err)
+	}
+	if _, err := seeking.Put(within(t, 20*time.Second), "k", []byte("4")); err != nil {
+		t.Fatal(err)
+	}
+	l.start(leader)
+	back := l.client(leader)
+	if got, err = back.Get(within(t, 20*time.Second), "k"); err != nil || string(got.Value) != "4" {
+		t.Fatalf("read at %s, which is back: %+v, %v", leader, got, err)
+	}
+}
+
+func TestNodeComesBackFromItsSnapshot(t *testing.T) {
+	l := newLoopback(t, 1, func(c *Config) {
+		c.SnapshotInterval, c.SnapshotThreshold, c.TrailingLogs = Duration(10*time.Millisecond), 20, 1
+	})
+	c := l.client("n1")
+	var last client.Result
+	deadline := time.Now().Add(20 * time.Second)
+	for i := 0; ; i++ {
+		var err error
+		if last, err = c.Put(within(t, 10*time.Second), fmt.Sprint("k", i%10), fmt.Append(nil, i)); err != nil {
+			t.Fatal(err)
+		}
+		found, err := filepath.Glob(filepath.Join(l.dir, "n1", "snapshots", "*", "state.bin"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(found) > 0 && !strings.Contains(found[0], ".tmp") && i%10 == 9 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("no snapshot was taken")
+		}
+	}
+	l.stop("n1")
+	l.start("n1")
+	got, err := c.Get(within(t, 20*time.Second), "k9")
+	if err != nil || got.Revision != last.Revision {
+		t.Fatalf("read %+v, %v; want revision %d", got, err, last.Revision)
+	}
+	// The session is remembered, too.
+	if _, err := c.Put(within(t, 20*time.Second), "k9", []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestUnusableStateIsRefusedByName(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "raft.db"), []byte(strings.Repeat("no store\n", 4000)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	addr := freeAddr(t)
+	c := Config{ID: "n1", RaftAddr: addr, ClientAddr: addr, Dir: dir, Peers: []Peer{{"n1", addr, addr}}}
+	err := run(t.Context(), c, hclog.NewNullLogger())
+	if err == nil || !strings.Contains(err.Error(), "raft.db") {
+		t.Errorf("got %v, want an error that names the file", err)
+	}
+}
+
+func TestMistakenConfigIsRefused(t *testing.T) {
+	one := []Peer{{"n1", "a", "b"}}
+	for name, c := range map[string]Config{
+		"no id":           {Peers: one},
+		"not among peers": {ID: "n2", Peers: one},
+		"twice":           {ID: "n1", Peers: append(one, one...)},
+		"no such bug":     {ID: "n1", Peers: one, Bug: "stale-reed"},
+		"no address":      {ID: "n1", Peers: []Peer{{"n1", "", ""}}},
+	} {
+		if err := c.validate(); err == nil {
+			t.Errorf("%s: it was taken", name)
+		}
+	}
+}
+
+// BenchmarkCluster measures five nodes with ten clients, the half of them bound.
+func BenchmarkCluster(b *testing.B) {
+	for _, f := range []string{"put", "get", "mixed"} {
+		b.Run(f, func(b *testing.B) {
+			l := newLoopback(b, 5, nil)
+			ids := []string{"n1", "n2", "n3", "n4", "n5"}
+			l.leader(l.client(ids...))
+			var worker, failed atomic.Int64
+			b.SetParallelism(5) // of two cores
+			b.ResetTimer()
+			b.RunParallel(func(pb *testing.PB) {
+				w := int(worker.Add(1))
+				c := l.client(ids...)
+				if w%2 == 0 {
+					c = l.client(ids[w/2%5])
+				}
+				for i := 0; pb.Next(); i++ {
+					ctx, cancel := context.WithTimeout(b.Context(), time.Second)
+					var err error
+					if f == "put" || (f == "mixed" && i%2 == 0) {
+						_, err = c.Put(ctx, fmt.Sprint("k", w), fmt.Append(nil, i))
+					} else {
+						_, err = c.Get(ctx, "k1")
+					}
+					cancel()
+					if err != nil {
+						failed.Add(1)
+					}
+				}
+			})
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "ops/s")
+			b.ReportMetric(float64(failed.Load()), "failed")
+		})
+	}
+}
