@@ -1,0 +1,392 @@
+package nemesis
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hacheck/hacheck/cluster"
+)
+
+// Partition cuts links between nodes, or between nodes and the tester.
+//
+// Unless the shape says otherwise clients still reach every node. That is what
+// brings errors to light: a deposed leader that answers reads from its own state
+// is only seen by a client that can ask it.
+//
+// Its evidence is the number of packets that each link dropped.
+func Partition() Fault {
+	f := Fault{
+		Name:  "partition",
+		About: "cut links of the network",
+		New: func(env Env, target string) (Breaker, error) {
+			return newPartition(env, target)
+		},
+	}
+	for _, s := range shapes {
+		f.Targets = append(f.Targets, s.Target)
+	}
+	return f
+}
+
+// A kind is what shapes have in common that bring the same errors to light.
+type kind int
+
+const (
+	apart   kind = iota // groups that see nothing of each other
+	overlap             // groups that share nodes
+	oneway              // a node that hears and is not heard, or the other way round
+	outside             // between nodes all is well
+)
+
+// A shape is a way to part the nodes.
+type shape struct {
+	Target
+	kind  kind
+	nodes int // it needs at least so many
+	// cut fills in what c cuts among at least so many nodes.
+	cut func(c *Cut, r *rand.Rand, nodes []string)
+}
+
+// leader is the shape, and the aim, that needs somebody who leads.
+const leader = "leader"
+
+var shapes = []shape{
+	{Target{"isolate", "one node from all others"}, apart, 2, isolate},
+	{Target{leader, "the leader from all others"}, apart, 2, isolate},
+	{Target{"halves", "the last nodes, a minority, from the first"}, apart, 2, halves},
+	{Target{"random-halves", "two halves, drawn"}, apart, 2, randomHalves},
+	{Target{"ring", "every node sees a majority, and no two the same"}, overlap, 3, ring},
+	{Target{"bridge", "two halves that only one node between them sees both of"}, overlap, 3, bridge},
+	{Target{"one-way", "inbound or outbound"}, oneway, 2, oneWay},
+	{Target{"inbound", "one node hears none of the others"}, oneway, 2, inbound},
+	{Target{"outbound", "none of the others hears one node"}, oneway, 2, outbound},
+	{Target{"client", "one node from the clients: both ways, or one"}, outside, 1, clients},
+}
+
+// A Cut is the detail of a partition.
+type Cut struct {
+	Shape string `json:"shape"`
+	// Aim is "leader" if Node changes places with whoever leads when it begins.
+	Aim string `json:"aim,omitempty"`
+	// Node is the one that it is about, if there is one. Of halves it is one of the
+	// lesser; of a bridge's one that is not the bridge, since a leader that everybody
+	// sees would notice nothing.
+	Node string `json:"node,omitempty"`
+	// Direction is that of a cut that goes one way, as the node sees it.
+	Direction string `json:"direction,omitempty"`
+	// Groups are the nodes that still see each other. They may overlap; those of a
+	// ring are what each node sees, itself first.
+	Groups [][]string `json:"groups,omitempty"`
+	// Links are what is cut, as [cluster.Link] prints.
+	Links []string `json:"links,omitempty"`
+}
+
+// The directions of a cut that goes one way.
+const (
+	inward  = "inbound"
+	outward = "outbound"
+)
+
+// among cuts every link that no group has both ends of.
+func (c *Cut) among(nodes []string, groups ...[]string) {
+	c.Groups = groups
+	for _, from := range nodes {
+		for _, to := range nodes {
+			together := func(g []string) bool { return slices.Contains(g, from) && slices.Contains(g, to) }
+			if from != to && !slices.ContainsFunc(groups, together) {
+				c.link(from, to)
+			}
+		}
+	}
+}
+
+// around cuts the links between the node and peers, or those of one direction.
+func (c *Cut) around(peers []string) {
+	for _, peer := range peers {
+		if peer == c.Node {
+			continue
+		}
+		if c.Direction != outward {
+			c.link(peer, c.Node)
+		}
+		if c.Direction != inward {
+			c.link(c.Node, peer)
+		}
+	}
+}
+
+func (c *Cut) link(from, to string) {
+	c.Links = append(c.Links, cluster.Link{From: from, To: to}.String())
+}
+
+// parse returns the links of c.
+func (c *Cut) parse() ([]cluster.Link, error) {
+	var links []cluster.Link
+	for _, s := range c.Links {
+		from, to, ok := strings.Cut(s, "→")
+		if !ok {
+			return nil, fmt.Errorf("%q is no link", s)
+		}
+		links = append(links, cluster.Link{From: from, To: to})
+	}
+	return links, nil
+}
+
+// aimAt lets node take the place of c.Node, and the other way round.
+func (c *Cut) aimAt(node string) {
+	swap := func(n string) string {
+		switch n {
+		case c.Node:
+			return node
+		case node:
+			return c.Node
+		}
+		return n
+	}
+	for _, g := range c.Groups {
+		for i := range g {
+			g[i] = swap(g[i])
+		}
+	}
+	for i, l := range c.Links {
+		from, to, _ := strings.Cut(l, "→")
+		c.Links[i] = cluster.Link{From: swap(from), To: swap(to)}.String()
+	}
+	c.Node = node
+}
+
+func isolate(c *Cut, r *rand.Rand, nodes []string) {
+	drawn := shuffled(r, nodes)
+	c.Node = drawn[0]
+	c.among(nodes, drawn[:1], drawn[1:])
+}
+
+func halves(c *Cut, _ *rand.Rand, nodes []string) {
+	majority := min(len(nodes)/2+1, len(nodes)-1)
+	c.Node = nodes[majority]
+	c.among(nodes, nodes[:majority], nodes[majority:])
+}
+
+func randomHalves(c *Cut, r *rand.Rand, nodes []string) {
+	drawn := shuffled(r, nodes)
+	half := len(drawn) / 2
+	c.Node = drawn[0]
+	c.among(nodes, drawn[:half], drawn[half:])
+}
+
+func bridge(c *Cut, r *rand.Rand, nodes []string) {
+	drawn := shuffled(r, nodes)
+	half := len(drawn) / 2 // where the bridge is
+	c.Node = drawn[0]
+	c.among(nodes, drawn[:half+1], drawn[half:])
+}
+
+// ring puts the nodes on a circle, where each sees as many neighbours to either
+// side as make a majority with itself. Among three everybody would see everybody:
+// there it is a chain.
+func ring(c *Cut, r *rand.Rand, nodes []string) {
+	drawn := shuffled(r, nodes)
+	n := len(drawn)
+	side := (n/2 + 1) / 2 // of a majority without the node itself, rounded up
+	sees := func(a, b int) bool {
+		distance := (b - a + n) % n
+		return min(distance, n-distance) <= side && (n > 3 || a+b != 2)
+	}
+	for a, node := range drawn {
+		group := []string{node}
+		for b, other := range drawn {
+			switch {
+			case a == b:
+			case sees(a, b):
+				group = append(group, other)
+			default:
+				c.link(node, other)
+			}
+		}
+		c.Groups = append(c.Groups, group)
+	}
+}
+
+func oneWay(c *Cut, r *rand.Rand, nodes []string) {
+	if r.IntN(2) == 0 {
+		inbound(c, r, nodes)
+	} else {
+		outbound(c, r, nodes)
+	}
+}
+
+func inbound(c *Cut, r *rand.Rand, nodes []string) {
+	c.Node, c.Direction = pick(r, nodes), inward
+	c.around(nodes)
+}
+
+func outbound(c *Cut, r *rand.Rand, nodes []string) {
+	c.Node, c.Direction = pick(r, nodes), outward
+	c.around(nodes)
+}
+
+// clients cuts outward as often as otherwise: what was done and not acknowledged
+// is what clients take wrongly.
+func clients(c *Cut, r *rand.Rand, nodes []string) {
+	c.Node, c.Direction = pick(r, nodes), pick(r, []string{"", inward, outward, outward})
+	c.around([]string{cluster.Tester})
+}
+
+func pick(r *rand.Rand, of []string) string { return of[r.IntN(len(of))] }
+
+func shuffled(r *rand.Rand, nodes []string) []string {
+	nodes = slices.Clone(nodes)
+	r.Shuffle(len(nodes), func(i, j int) { nodes[i], nodes[j] = nodes[j], nodes[i] })
+	return nodes
+}
+
+// A partition is the breaker of partitions.
+type partition struct {
+	env    Env
+	shapes []shape // to draw among
+	// aims says that most cuts about some node are about the leader, since most of
+	// what goes wrong goes wrong there.
+	aims bool
+	deck []kind // those of the next draws
+}
+
+func newPartition(env Env, target string) (*partition, error) {
+	if env.Network == nil {
+		return nil, errors.New("there is no network to cut")
+	}
+	p := &partition{env: env, aims: target == "" && env.Leader != nil}
+	for _, s := range shapes {
+		if target != "" && s.Name != target {
+			continue
+		}
+		err := p.lacks(s)
+		if err != nil && target != "" {
+			return nil, err
+		}
+		if err == nil {
+			p.shapes = append(p.shapes, s)
+		}
+	}
+	if len(p.shapes) == 0 {
+		return nil, errors.New("there are no nodes")
+	}
+	return p, nil
+}
+
+// lacks says why shape s cannot be cut, if so.
+func (p *partition) lacks(s shape) error {
+	if n := len(p.env.Nodes); n < s.nodes {
+		return fmt.Errorf("it takes %d nodes, and there are %d", s.nodes, n)
+	}
+	if s.Name == leader && p.env.Leader == nil {
+		return errors.New("the system does not tell who leads")
+	}
+	return nil
+}
+
+// Draw draws a kind and one of its shapes. All kinds have had their turn before one
+// comes again, so that the few partitions of a short run are not all alike; the
+// first kind has two, since more errors need it than any other.
+func (p *partition) Draw(r *rand.Rand) any {
+	var drawn []shape
+	for len(drawn) == 0 {
+		if len(p.deck) == 0 {
+			p.deck = []kind{apart, apart, overlap, oneway, outside}
+			r.Shuffle(len(p.deck), func(i, j int) { p.deck[i], p.deck[j] = p.deck[j], p.deck[i] })
+		}
+		for _, s := range p.shapes {
+			if s.kind == p.deck[0] {
+				drawn = append(drawn, s)
+			}
+		}
+		p.deck = p.deck[1:]
+	}
+	s := drawn[r.IntN(len(drawn))]
+	c := &Cut{Shape: s.Name}
+	s.cut(c, r, p.env.Nodes)
+	if s.Name == leader || p.aims && c.Node != "" && r.IntN(4) > 0 {
+		c.Aim = leader
+	}
+	return c
+}
+
+func (p *partition) Begin(ctx context.Context, detail json.RawMessage) (Held, error) {
+	var c Cut
+	if err := json.Unmarshal(detail, &c); err != nil {
+		return nil, fmt.Errorf("partition: %w", err)
+	}
+	if c.Aim == leader {
+		node, err := p.leader(ctx)
+		if err != nil {
+			return nil, err
+		}
+		c.aimAt(node)
+	}
+	links, err := c.parse()
+	if err != nil {
+		return nil, fmt.Errorf("partition: %w", err)
+	}
+	h := &heldCut{cut: c, network: p.env.Network, links: links, before: p.env.Network.Dropped(links...)}
+	if err := h.network.Cut(links...); err != nil {
+		return nil, fmt.Errorf("cut: %w", err)
+	}
+	return h, nil
+}
+
+// How long, and how often, a leader is asked for. Between two there is none.
+const (
+	leaderLimit = 5 * time.Second
+	leaderPause = 50 * time.Millisecond
+)
+
+// leader waits until somebody leads.
+func (p *partition) leader(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, leaderLimit)
+	defer cancel()
+	again := time.NewTicker(leaderPause)
+	defer again.Stop()
+	for {
+		node, err := p.env.Leader.Leader(ctx)
+		switch {
+		case err == nil && slices.Contains(p.env.Nodes, node):
+			return node, nil
+		case err == nil:
+			err = fmt.Errorf("%q is no node", node)
+		}
+		select {
+		case <-ctx.Done():
+			return "", fmt.Errorf("find the leader: %w", err)
+		case <-again.C:
+		}
+	}
+}
+
+// A heldCut is a partition in force.
+type heldCut struct {
+	cut     Cut
+	network cluster.Network
+	links   []cluster.Link
+	before  []uint64 // what the links had dropped when it began
+}
+
+func (h *heldCut) Detail() any { return h.cut }
+
+func (h *heldCut) End(context.Context) (acted uint64, evidence any, err error) {
+	if err := h.network.Heal(h.links...); err != nil {
+		return 0, nil, fmt.Errorf("heal: %w", err)
+	}
+	dropped := map[string]uint64{}
+	for i, now := range h.network.Dropped(h.links...) {
+		if n := now - h.before[i]; n > 0 {
+			dropped[h.links[i].String()] = n
+			acted += n
+		}
+	}
+	return acted, dropped, nil
+}
