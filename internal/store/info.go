@@ -1,0 +1,83 @@
+package store
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"time"
+)
+
+// Info is the content of run.json: what was asked for and what was found out. It
+// is written when a run begins and completed when it ends, so that a run which
+// ended badly tells what it was.
+type Info struct {
+	System   string   `json:"system"`
+	Bug      string   `json:"bug,omitempty"`
+	Workload string   `json:"workload"`
+	Nemesis  []string `json:"nemesis"`
+	Options  Options  `json:"options"`
+	// Repeat is the command that runs the same again, without the program's name.
+	Repeat []string `json:"repeat"`
+
+	Versions Versions `json:"versions"`
+	// Lab says what the machine gave the lab, by mechanism.
+	Lab map[string]string `json:"lab,omitempty"`
+
+	Began time.Time  `json:"began"`
+	Ended *time.Time `json:"ended,omitempty"`
+	// Verdict is the word of results.json; empty if there was none.
+	Verdict string `json:"verdict,omitempty"`
+	// Trouble is what went wrong beside the verdict, such as in tearing down.
+	Trouble []string `json:"trouble,omitempty"`
+}
+
+// Options are the numbers of a run.
+type Options struct {
+	Nodes       int      `json:"nodes"`
+	Concurrency int      `json:"concurrency"`
+	TimeLimit   Duration `json:"time_limit"`
+	Interval    Duration `json:"interval"`
+	Rate        float64  `json:"rate"` // operations per second; 0: as many as go
+	Keys        int      `json:"keys"`
+	Seed        uint64   `json:"seed"`
+	Heal        string   `json:"heal,omitempty"`
+}
+
+// Versions says what the run was made with.
+type Versions struct {
+	Hacheck string `json:"hacheck"`
+	Go      string `json:"go"`
+	OS      string `json:"os"`
+	Kernel  string `json:"kernel,omitempty"`
+}
+
+// A Duration reads "20s" in JSON.
+type Duration time.Duration
+
+func (d Duration) String() string { return time.Duration(d).String() }
+
+// MarshalText returns the duration as Go spells it.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText is the inverse of MarshalText.
+func (d *Duration) UnmarshalText(text []byte) error {
+	parsed, err := time.ParseDuration(string(text))
+	*d = Duration(parsed)
+	return err
+}
+
+// WriteInfo writes run.json.
+func (r *Run) WriteInfo(i Info) error { return r.WriteJSON(InfoFile, i) }
+
+// Info reads run.json.
+func (r *Run) Info() (Info, error) {
+	var i Info
+	b, err := os.ReadFile(r.File(InfoFile))
+	if err != nil {
+		return i, err
+	}
+	if err := json.Unmarshal(b, &i); err != nil {
+		return i, fmt.Errorf("%s: %w", r.File(InfoFile), err)
+	}
+	return i, nil
+}
