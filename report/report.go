@@ -1,0 +1,381 @@
+// Package report tells people about a run: a line while it goes on, and a page
+// of text when it has been judged.
+//
+// It writes to what it is given and decides nothing: what to show in colour, how
+// wide, and where files are is handed in.
+package report
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hacheck/hacheck/checker"
+	"github.com/hacheck/hacheck/histories"
+)
+
+// A Run is what there is to tell of a run that was judged.
+type Run struct {
+	// Title says what was run or read, on one line.
+	Title   string
+	History *histories.History
+	Result  checker.Result
+	// Where returns the path of an artifact, or "" if it is not kept.
+	Where func(artifact string) string
+	// Unit says what a fault's evidence counts, e.g. "packets dropped".
+	Unit func(fault string) string
+	// Trouble is what was out of the ordinary beside the verdict.
+	Trouble []string
+	// Next is what the reader may want to type now.
+	Next []Next
+}
+
+// Next is a command, and what it is for.
+type Next struct{ Purpose, Command string }
+
+// Style says what the reader's screen is like. The zero Style is plain text of 80
+// columns.
+type Style struct {
+	Colour bool
+	Width  int
+}
+
+// The sizes of a text that is to be read, not stored.
+const (
+	defaultWidth  = 80
+	maxAnomalies  = 3  // told in words; the first one's calls are listed, too
+	maxWitness    = 14 // calls listed
+	maxRemarks    = 3
+	maxArtifacts  = 3
+	verdictColumn = 9
+)
+
+// Text writes the verdict with what it covers, the anomalies with their
+// witnesses, and what to do next.
+func Text(w io.Writer, r Run, s Style) error {
+	if s.Width <= 0 {
+		s.Width = defaultWidth
+	}
+	t := &text{Style: s}
+	t.title(r)
+	t.checkers(r)
+	t.functions(r.Result)
+	t.anomalies(r)
+	t.artifacts(r)
+	for _, trouble := range r.Trouble {
+		t.section()
+		t.paragraph("note: ", "  ", trouble)
+	}
+	t.next(r.Next)
+	_, err := io.WriteString(w, t.b.String())
+	return err
+}
+
+// A text is a page as it grows.
+type text struct {
+	Style
+	b strings.Builder
+}
+
+func (t *text) line(format string, args ...any) {
+	t.b.WriteString(strings.TrimRight(fmt.Sprintf(format, args...), " "))
+	t.b.WriteByte('\n')
+}
+
+// section leaves a blank line, but never two.
+func (t *text) section() {
+	if !strings.HasSuffix(t.b.String(), "\n\n") {
+		t.b.WriteByte('\n')
+	}
+}
+
+// paragraph writes words after a head, on as many lines as it takes; those that
+// follow the first begin with indent.
+func (t *text) paragraph(head, indent, words string) {
+	for i, l := range wrap(words, t.Width-max(width(head), width(indent))) {
+		if i > 0 {
+			head = indent
+		}
+		t.line("%s%s", head, l)
+	}
+}
+
+const (
+	bold   = "\x1b[1m"
+	red    = "\x1b[1;31m"
+	green  = "\x1b[1;32m"
+	yellow = "\x1b[1;33m"
+	reset  = "\x1b[0m"
+)
+
+func (t *text) paint(colour, s string) string {
+	if !t.Colour {
+		return s
+	}
+	return colour + s + reset
+}
+
+func (t *text) verdict(v checker.Verdict, loud bool) string {
+	word := v.String()
+	if loud {
+		word = strings.ToUpper(word)
+	}
+	switch v {
+	case checker.Valid:
+		return t.paint(green, word)
+	case checker.Invalid:
+		return t.paint(red, word)
+	}
+	return t.paint(yellow, word)
+}
+
+// title says the verdict, and of what.
+func (t *text) title(r Run) {
+	indent := strings.Repeat(" ", width(r.Result.Verdict.String())+2)
+	for i, l := range wrap(r.Title, t.Width-len(indent)) {
+		if i == 0 {
+			l = t.verdict(r.Result.Verdict, true) + "  " + l
+		} else {
+			l = indent + l
+		}
+		t.line("%s", l)
+	}
+}
+
+// checkers writes a line or so for each part of the verdict.
+func (t *text) checkers(r Run) {
+	parts := r.Result.Parts
+	if len(parts) == 0 {
+		parts = []checker.Result{r.Result}
+	}
+	recovered, took := recovery(r.History)
+	column := width(recoverRow)
+	for _, p := range parts {
+		column = max(column, width(p.Name))
+	}
+	t.section()
+	said := map[string]bool{}
+	for _, p := range parts {
+		note := p.Note
+		if p.Name == "faults" {
+			note = faultsNote(p, r.Unit)
+		}
+		head := "  " + pad(p.Name, column) + "  " + t.verdict(p.Verdict, false)
+		head += strings.Repeat(" ", verdictColumn-width(p.Verdict.String()))
+		indent := strings.Repeat(" ", 2+column+2+verdictColumn)
+		// What two checkers say in the same words is said once.
+		var fresh []string
+		for _, clause := range strings.Split(note, "; ") {
+			if !said[clause] {
+				said[clause] = true
+				fresh = append(fresh, clause)
+			}
+		}
+		lines := wrap(strings.Join(fresh, "; "), t.Width-len(indent))
+		t.line("%s%s", head, strings.Join(lines[:min(1, len(lines))], ""))
+		for _, l := range lines[min(1, len(lines)):] {
+			t.line("%s%s", indent, l)
+		}
+		if p.Verdict != checker.Invalid {
+			t.remarks(p, indent)
+		}
+	}
+	if recovered {
+		indent := strings.Repeat(" ", 2+column+2+verdictColumn)
+		t.paragraph(pad("  "+recoverRow, len(indent)), indent,
+			fmt.Sprintf("the system answered again %s after everything was healed", short(took)))
+	}
+}
+
+const (
+	recoverRow = "recovery"
+	recoverOp  = "recover" // the nemesis's, as the runner writes it
+)
+
+// recovery returns how long the system took to answer after everything had been
+// healed, if the history tells.
+func recovery(h *histories.History) (ok bool, took time.Duration) {
+	if h == nil {
+		return false, 0
+	}
+	for i, op := range h.All() {
+		if op.Process != histories.Nemesis || op.Type != histories.Invoke || op.F != recoverOp {
+			continue
+		}
+		if end := h.Pair(i); end >= 0 && h.At(end).Error == "" {
+			ok, took = true, h.At(end).Time-op.Time
+		}
+	}
+	return ok, took
+}
+
+// remarks writes the anomalies of a part, and of its parts, that prove nothing.
+func (t *text) remarks(p checker.Result, indent string) {
+	remarks := p.Anomalies
+	for _, part := range p.Parts {
+		remarks = slices.Concat(remarks, part.Anomalies)
+	}
+	for _, a := range remarks[:min(len(remarks), maxRemarks)] {
+		t.paragraph(indent+"- ", indent+"  ", a.Note)
+	}
+	if more := len(remarks) - maxRemarks; more > 0 {
+		t.line("%s- and %d more", indent, more)
+	}
+}
+
+// faultsNote says which faults acted. Its parts are the faults by name; see
+// [checker.Faults].
+func faultsNote(p checker.Result, unit func(string) string) string {
+	if len(p.Parts) == 0 {
+		return p.Note
+	}
+	var begun, acted int64
+	var names, units []string
+	evidence := map[string]int64{} // by unit
+	for _, f := range p.Parts {
+		begun += f.Counts["begun"]
+		acted += f.Counts["acted"]
+		name := f.Name
+		if n := f.Counts["begun"]; n > 1 {
+			name = fmt.Sprintf("%s ×%d", name, n)
+		}
+		names = append(names, name)
+		u := "evidence"
+		if unit != nil && unit(f.Name) != "" {
+			u = unit(f.Name)
+		}
+		if !slices.Contains(units, u) {
+			units = append(units, u)
+		}
+		evidence[u] += f.Counts["evidence"]
+	}
+	for i, u := range units {
+		units[i] = fmt.Sprintf("%d %s", evidence[u], u)
+	}
+	return fmt.Sprintf("%d of %d acted, %s: %s", acted, begun, strings.Join(units, ", "), strings.Join(names, ", "))
+}
+
+// functions writes the table of what clients did, from the part named stats;
+// see [checker.Stats].
+func (t *text) functions(r checker.Result) {
+	at := slices.IndexFunc(r.Parts, func(p checker.Result) bool { return p.Name == "stats" })
+	if at < 0 || len(r.Parts[at].Parts) == 0 {
+		return
+	}
+	rows := [][]string{{"", "ok", "failed", "unknown", "median", "p99"}}
+	for _, f := range r.Parts[at].Parts {
+		row := []string{f.Name}
+		for _, c := range []string{"ok", "fail", "info"} {
+			row = append(row, fmt.Sprint(f.Counts[c]))
+		}
+		for _, c := range []string{"median_us", "p99_us"} {
+			latency := "-"
+			if us, ok := f.Counts[c]; ok {
+				latency = short(time.Duration(us) * time.Microsecond)
+			}
+			row = append(row, latency)
+		}
+		rows = append(rows, row)
+	}
+	t.section()
+	t.table("  ", rows, "<>>>>>")
+}
+
+// table writes rows in columns. align has a byte for each column: '<' or '>'.
+func (t *text) table(indent string, rows [][]string, align string) {
+	columns := make([]int, len(align))
+	for _, row := range rows {
+		for i, cell := range row {
+			columns[i] = max(columns[i], width(cell))
+		}
+	}
+	for _, row := range rows {
+		l := indent
+		for i, cell := range row {
+			if i > 0 {
+				l += "  "
+			}
+			switch {
+			case align[i] == '>':
+				l += strings.Repeat(" ", columns[i]-width(cell)) + cell
+			case i == len(row)-1:
+				l += clip(cell, t.Width-width(l))
+			default:
+				l += pad(cell, columns[i])
+			}
+		}
+		t.line("%s", l)
+	}
+}
+
+// artifacts says where the files are that belong to the verdict.
+func (t *text) artifacts(r Run) {
+	if r.Where == nil {
+		return
+	}
+	var paths []string
+	for _, name := range ArtifactNames(r.Result) {
+		if p := r.Where(name); p != "" {
+			paths = append(paths, p)
+		}
+	}
+	if len(paths) == 0 {
+		return
+	}
+	t.section()
+	head := "picture: "
+	if len(paths) > 1 {
+		head = "pictures: "
+	}
+	for _, p := range paths[:min(len(paths), maxArtifacts)] {
+		t.line("%s%s", head, p)
+		head = strings.Repeat(" ", width(head))
+	}
+	if more := len(paths) - maxArtifacts; more > 0 {
+		t.line("%sand %d more beside them", head, more)
+	}
+}
+
+// Artifacts returns the artifacts of a result and of its parts, by name. Where
+// two have one name, the first wins.
+func Artifacts(r checker.Result) map[string]func(io.Writer) error {
+	all := map[string]func(io.Writer) error{}
+	collect(r, all)
+	return all
+}
+
+func collect(r checker.Result, into map[string]func(io.Writer) error) {
+	for name, write := range r.Artifacts {
+		if into[name] == nil {
+			into[name] = write
+		}
+	}
+	for _, p := range r.Parts {
+		collect(p, into)
+	}
+}
+
+// ArtifactNames returns the names of [Artifacts], sorted.
+func ArtifactNames(r checker.Result) []string {
+	var names []string
+	for name := range Artifacts(r) {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+func (t *text) next(next []Next) {
+	column := 0
+	for _, n := range next {
+		column = max(column, width(n.Purpose))
+	}
+	if len(next) > 0 {
+		t.section()
+	}
+	for _, n := range next {
+		t.line("%s  %s", pad(n.Purpose, column), n.Command) // never wrapped: it is to be copied
+	}
+}

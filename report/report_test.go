@@ -1,0 +1,175 @@
+package report
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+
+	"github.com/hacheck/hacheck/checker"
+	"github.com/hacheck/hacheck/checker/checkertest"
+	"github.com/hacheck/hacheck/histories"
+	"github.com/hacheck/hacheck/workloads/register"
+)
+
+// Each command "text [width=N] [colour] [where=DIR]" judges the history below it
+// as workload register and prints the page.
+func TestText(t *testing.T) {
+	datadriven.RunTest(t, "testdata/text.txt", func(t *testing.T, d *datadriven.TestData) string {
+		h, err := checkertest.Parse(d.Input)
+		if err != nil {
+			d.Fatalf(t, "%v", err)
+		}
+		result, err := register.Checker(checker.Budget{}).Check(t.Context(), h)
+		if err != nil {
+			d.Fatalf(t, "%v", err)
+		}
+		r := Run{Title: "raftkv under workload register; 5 nodes, 20.0 s, seed 42", History: h, Result: result}
+		style := Style{Colour: d.HasArg("colour")}
+		if d.HasArg("width") {
+			d.ScanArgs(t, "width", &style.Width)
+		}
+		if d.HasArg("where") {
+			r.Where = func(name string) string { return "store/latest/" + name }
+			r.Trouble = []string{"close the lab: it did not want to"}
+			r.Next = []Next{{"check again:", "hacheck check store/latest"}, {"files:", "store/latest"}}
+		}
+		if d.HasArg("unit") {
+			r.Unit = func(string) string { return "packets dropped" }
+		}
+		var b strings.Builder
+		if err := Text(&b, r, style); err != nil {
+			d.Fatalf(t, "%v", err)
+		}
+		return strings.ReplaceAll(b.String(), "\x1b", "^")
+	})
+}
+
+func TestNoLineIsWiderThanTheScreen(t *testing.T) {
+	h, err := checkertest.Parse(`
+		2 invoke write a-rather-long-name-of-a-key=1
+		2 ok write node=n1
+		nemesis invoke partition {"id":1,"fault":"partition","detail":{"shape":"ring","groups":[["n1","n2"],["n3","n4","n5"]]}}
+		nemesis info partition
+		4 invoke write a-rather-long-name-of-a-key=2
+		4 ok write node=n1
+		4 invoke cas a-rather-long-name-of-a-key=[17,18]
+		4 fail cas error=it-was-refused-for-a-reason-that-takes-many-words-to-tell meta={"current":2}
+		7 invoke read a-rather-long-name-of-a-key
+		7 ok read a-rather-long-name-of-a-key=1 node=n2`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	result, err := register.Checker(checker.Budget{}).Check(t.Context(), h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, columns := range []int{60, 80, 100} {
+		var b strings.Builder
+		r := Run{Title: strings.Repeat("word ", 40), History: h, Result: result, Trouble: []string{strings.Repeat("trouble ", 40)}}
+		if err := Text(&b, r, Style{Width: columns}); err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(b.String()) {
+			if w := width(strings.TrimSuffix(line, "\n")); w > columns {
+				t.Errorf("%d columns on a screen of %d: %s", w, columns, line)
+			}
+		}
+	}
+}
+
+func TestAWitnessWithoutAHistoryIsLeftOut(t *testing.T) {
+	result := checker.Result{Name: "x", Verdict: checker.Invalid, Anomalies: []checker.Anomaly{
+		{Kind: "two of them", Note: "both ran", Ops: []int{3, 99}},
+	}}
+	var b strings.Builder
+	if err := Text(&b, Run{Title: "t", Result: result}, Style{}); err != nil {
+		t.Fatal(err)
+	}
+	h, err := histories.FromOps(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Indices that are not the history's must not end in a panic either.
+	if err := Text(io.Discard, Run{Title: "t", Result: result, History: h}, Style{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.String(); !strings.Contains(got, "both ran") || strings.Contains(got, "process") {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestALongWitnessIsCutAtItsFront(t *testing.T) {
+	var lines []string
+	for i := range 30 {
+		lines = append(lines, fmt.Sprintf("1 invoke write x=%d", i), "1 ok write")
+	}
+	h, err := checkertest.Parse(strings.Join(lines, "\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := checker.Anomaly{Kind: "k", Note: "n"}
+	for i := range h.Len() {
+		a.Ops = append(a.Ops, i)
+	}
+	var b strings.Builder
+	if err := Text(&b, Run{History: h, Result: checker.Result{Verdict: checker.Invalid, Anomalies: []checker.Anomaly{a}}}, Style{}); err != nil {
+		t.Fatal(err)
+	}
+	got := b.String()
+	if !strings.Contains(got, "(16 earlier calls)") || !strings.Contains(got, "write x 29") || strings.Contains(got, "write x 15\n") {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestArtifactsOfAllPartsAreFound(t *testing.T) {
+	text := func(s string) func(io.Writer) error {
+		return func(w io.Writer) error { _, err := io.WriteString(w, s); return err }
+	}
+	r := checker.Result{
+		Artifacts: map[string]func(io.Writer) error{"a": text("outer")},
+		Parts: []checker.Result{
+			{Artifacts: map[string]func(io.Writer) error{"b": text("b"), "a": text("inner")}},
+			{Parts: []checker.Result{{Artifacts: map[string]func(io.Writer) error{"c": text("c")}}}},
+		},
+	}
+	if got := ArtifactNames(r); !slices.Equal(got, []string{"a", "b", "c"}) {
+		t.Errorf("got %v", got)
+	}
+	var b strings.Builder
+	if err := Artifacts(r)["a"](&b); err != nil || b.String() != "outer" {
+		t.Errorf("of two with one name got %q, %v; want the outer one", b.String(), err)
+	}
+}
+
+func TestDurationsHaveThreeDigits(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0", 999 * time.Nanosecond: "0", 419 * time.Microsecond: "419 µs", 5294 * time.Microsecond: "5.29 ms",
+		31*time.Millisecond + 40*time.Microsecond: "31.0 ms", 250 * time.Millisecond: "250 ms",
+		1234 * time.Millisecond: "1.23 s", 2 * time.Minute: "120 s",
+	} {
+		if got := short(d); got != want {
+			t.Errorf("short(%v) = %q, want %q", d, got, want)
+		}
+	}
+}
+
+func TestAFaultIsToldInFewWords(t *testing.T) {
+	for _, c := range []struct{ name, detail, want string }{
+		{"partition", `{"shape":"leader","aim":"leader","node":"n4","groups":[["n4"],["n1","n2"]],"links":["n1→n4"]}`, "partition leader n4 (n4 | n1 n2)"},
+		{"partition:ring", `{"shape":"ring","groups":[]}`, "partition:ring"},
+		{"kill", ``, "kill"},
+		{"clock", `{"node":"n1","skew_ms":250,"deep":{"x":"y"}}`, "clock n1 250"},
+		{"odd", `["n1"]`, "odd"},
+	} {
+		got := Fault(histories.Fault{Name: c.name, Detail: json.RawMessage(c.detail)})
+		if got != c.want {
+			t.Errorf("%s %s is told as %q, want %q", c.name, c.detail, got, c.want)
+		}
+	}
+}
