@@ -1,0 +1,280 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/hacheck/hacheck/checker"
+)
+
+// The exit statuses. They are an interface: scripts rest on them.
+const (
+	exitValid   = 0
+	exitInvalid = 1   // an anomaly is proven
+	exitUnknown = 2   // it could not be told
+	exitUsage   = 254 // what was asked for makes no sense; nothing was done
+	exitFailed  = 255 // hacheck itself failed
+)
+
+// A program is one invocation of the command.
+type program struct {
+	args           []string
+	stdout, stderr io.Writer
+}
+
+// hacheck runs the command and returns its exit status.
+func hacheck(args []string, stdout, stderr io.Writer) int {
+	p := &program{args: args, stdout: stdout, stderr: stderr}
+	err := p.app().RunContext(context.Background(), args)
+	if status, ok := errors.AsType[exitStatus](err); ok {
+		return int(status)
+	}
+	if err == nil {
+		return exitValid
+	}
+	fmt.Fprintf(stderr, "hacheck: %v\n", err)
+	if _, ok := errors.AsType[*usageError](err); ok {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// An exitStatus ends the command without a word more.
+type exitStatus int
+
+func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
+
+// verdictStatus returns the error that ends the command after verdict v.
+func verdictStatus(v checker.Verdict) error {
+	if status := statusOf(v); status != exitValid {
+		return exitStatus(status)
+	}
+	return nil
+}
+
+func statusOf(v checker.Verdict) int {
+	switch v {
+	case checker.Valid:
+		return exitValid
+	case checker.Invalid:
+		return exitInvalid
+	}
+	return exitUnknown
+}
+
+// A usageError says what is wrong with what was asked for, on one line.
+type usageError struct{ reason string }
+
+func (e *usageError) Error() string { return e.reason }
+
+func usage(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
+
+// app returns the command line. Of urfave/cli's ways these are mended here: an
+// unknown command is no error to it, it prints pages of help after a mistake, and
+// it exits by itself.
+func (p *program) app() *cli.App {
+	bare, run := newOptions(), newOptions()
+	app := &cli.App{
+		Name:                  "hacheck",
+		Usage:                 "does a distributed system keep its promises when things break?",
+		Version:               version(),
+		Writer:                p.stdout,
+		ErrWriter:             p.stderr,
+		Flags:                 append(bare.flags(), cli.HelpFlag), // a command called help keeps it away
+		HideHelpCommand:       true,
+		OnUsageError:          explainUsage,
+		ExitErrHandler:        func(*cli.Context, error) {},
+		CustomAppHelpTemplate: appHelp,
+		Action:                func(c *cli.Context) error { return p.bare(c, bare) },
+		Commands: []*cli.Command{
+			{
+				Name:      "run",
+				Usage:     "run a workload under faults and judge it",
+				UsageText: "hacheck [run] --workload register --nemesis partition [options]",
+				Description: "Starts the system in a lab on this machine, lets clients work on it while the\n" +
+					"nemesis breaks things, heals, reads what is left, and judges the history.\n" +
+					"Ctrl-C ends the main phase early; a second one gives up.",
+				Flags:  run.flags(),
+				Action: func(c *cli.Context) error { return p.run(c, run) },
+			},
+			{
+				Name:      "check",
+				Usage:     "judge recorded histories again",
+				UsageText: "hacheck check [options] FILE...",
+				Description: "A FILE is a history, or the directory of a run, such as store/latest. One file\n" +
+					"gets the text that its run printed, several get a line each. The exit status\n" +
+					"is that of the worst. Nothing is written unless --artifacts asks for it.",
+				Flags:  checkFlags(),
+				Action: p.check,
+			},
+			{
+				Name:      "list",
+				Usage:     "show the systems, workloads and nemeses there are",
+				UsageText: "hacheck list [--json]",
+				Flags:     []cli.Flag{jsonFlag("print JSON")},
+				Action:    p.list,
+			},
+			{
+				Name:      "doctor",
+				Usage:     "try what this machine can do",
+				UsageText: "hacheck doctor [--json]",
+				Description: "Tries every mechanism that the lab is made of, and says how to turn on what is\n" +
+					"refused. Exit status 0 if the lab can run here, 255 if not.",
+				Flags:  []cli.Flag{jsonFlag("print JSON")},
+				Action: p.doctor,
+			},
+			{
+				Name:      "help",
+				Usage:     "show this, or the options of a command",
+				UsageText: "hacheck help [COMMAND]",
+				Action:    p.help,
+			},
+			{
+				Name:            "node", // how the lab starts a node of the systems that ship; see tables.go
+				Usage:           "be a node of a system",
+				Hidden:          true,
+				SkipFlagParsing: true,
+				Action:          p.node,
+			},
+		},
+	}
+	for _, c := range app.Commands {
+		c.HideHelpCommand = true
+		c.OnUsageError = explainUsage
+		c.CustomHelpTemplate = commandHelp
+		c.Before = misplacedFlags
+	}
+	return app
+}
+
+// bare is hacheck without a command. Without a flag, too, it is somebody who wants
+// to know what this is; that it starts servers would be a surprise. In a script
+// it is a mistake, hence the status.
+func (p *program) bare(c *cli.Context, o *options) error {
+	if c.Args().Present() {
+		return unknownCommand(c.Args().First())
+	}
+	if c.NumFlags() == 0 {
+		c.App.Writer = p.stderr
+		if err := cli.ShowAppHelp(c); err != nil {
+			return err
+		}
+		return exitStatus(exitUsage)
+	}
+	return p.run(c, o)
+}
+
+func (p *program) help(c *cli.Context) error {
+	switch c.NArg() {
+	case 0:
+		return cli.ShowAppHelp(c)
+	case 1:
+		name := c.Args().First()
+		if c.App.Command(name) == nil {
+			return unknownCommand(name)
+		}
+		// Help of a command begins with that of its parent's context.
+		return cli.ShowCommandHelp(c.Lineage()[1], name)
+	}
+	return leftover(c, 1)
+}
+
+// misplacedFlags refuses flags before the command's name: they would be the bare
+// command's, and go unheeded.
+func misplacedFlags(c *cli.Context) error {
+	if before := c.Lineage()[1].LocalFlagNames(); len(before) > 0 {
+		name := c.Command.Name
+		return usage("%s stands before the command; put it after: hacheck %s %s", dashed(before[0]), name, dashed(before[0]))
+	}
+	return nil
+}
+
+func unknownCommand(name string) error {
+	names := []string{"run", "check", "list", "doctor", "help"}
+	switch {
+	case exists(name):
+		return usage("unknown command %q; to judge that file: hacheck check %s", name, quote(name))
+	case slices.Contains(workloadNames(), name):
+		return usage("unknown command %q; to run that workload: hacheck --workload %s", name, name)
+	}
+	return usage("unknown command %q; %s", name, suggest(name, names, ""))
+}
+
+// leftover refuses the arguments from the n-th on. Flags among them are those of
+// somebody who did not know that they end at the first argument.
+func leftover(c *cli.Context, n int) error {
+	args := c.Args().Slice()
+	name := c.Command.HelpName
+	for i, a := range args {
+		if i > 0 && strings.HasPrefix(a, "-") && a != "-" {
+			return usage("%s: %s stands after %q, where no option is read; put it before", tail(name), a, args[i-1])
+		}
+	}
+	if len(args) <= n {
+		return nil
+	}
+	a := args[n]
+	switch {
+	case slices.Contains(workloadNames(), a):
+		return usage("%s: unexpected argument %q; did you mean --workload %s?", tail(name), a, a)
+	case slices.Contains(nemesisNames(), a):
+		return usage("%s: unexpected argument %q; did you mean --nemesis %s?", tail(name), a, a)
+	}
+	return usage("%s: unexpected argument %q; hacheck help %s shows what it takes", tail(name), a, tail(name))
+}
+
+// tail returns the command's name without the program's, or that.
+func tail(helpName string) string {
+	if _, command, ok := strings.Cut(helpName, " "); ok {
+		return command
+	}
+	return "run"
+}
+
+// invalidValue and the prefixes below are what package flag says. It has no typed
+// errors, so that their text is all there is to go by; other text is passed on.
+var (
+	invalidValue   = regexp.MustCompile(`(?s)^invalid value (".*") for flag -(\S+): (.*)$`)
+	invalidBoolean = regexp.MustCompile(`(?s)^invalid boolean value (".*") for -(\S+): `)
+)
+
+// explainUsage says what is wrong with a flag.
+func explainUsage(c *cli.Context, err error, _ bool) error {
+	command, text := tail(c.Command.HelpName), err.Error()
+	help := "hacheck help " + command
+	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
+		name = strings.TrimLeft(name, "-")
+		var names []string
+		for _, f := range c.Command.VisibleFlags() {
+			for _, n := range f.Names() {
+				names = append(names, dashed(n))
+			}
+		}
+		return usage("%s: unknown option %s; %s", command, dashed(name), suggest(dashed(name), names, help))
+	}
+	if name, ok := strings.CutPrefix(text, "flag needs an argument: -"); ok {
+		return usage("%s: %s needs a value; %s shows which", command, dashed(name), help)
+	}
+	if m := invalidValue.FindStringSubmatch(text); m != nil {
+		return usage("%s: %s %s: %s", command, dashed(m[2]), m[1], m[3])
+	}
+	if m := invalidBoolean.FindStringSubmatch(text); m != nil {
+		return usage("%s: %s takes no value, but got %s", command, dashed(m[2]), m[1])
+	}
+	return usage("%s: %s; %s shows what it takes", command, text, help)
+}
+
+// dashed returns a flag's name as it is typed.
+func dashed(name string) string {
+	if len(name) == 1 {
+		return "-" + name
+	}
+	return "--" + name
+}

@@ -1,0 +1,301 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/hacheck/hacheck/checker"
+	"github.com/hacheck/hacheck/histories"
+	"github.com/hacheck/hacheck/internal/store"
+	"github.com/hacheck/hacheck/report"
+)
+
+func checkFlags() []cli.Flag {
+	var name string
+	return []cli.Flag{
+		&cli.GenericFlag{
+			Name: "workload", Aliases: []string{"w"}, Value: choice(&name, "workload", workloadNames()),
+			Usage: "judge as a run of workload `NAME`; by default run.json or the functions tell",
+		},
+		&cli.StringFlag{Name: "artifacts", Usage: "write pictures of what is invalid into `DIR`"},
+		jsonFlag("print the verdict tree; of several files one on each line"),
+	}
+}
+
+func (p *program) check(c *cli.Context) error {
+	if err := leftover(c, c.NArg()); err != nil {
+		return err
+	}
+	files := c.Args().Slice()
+	if len(files) == 0 {
+		return usage("check: which history? Name a file, or the directory of a run such as store/latest")
+	}
+	asked, _ := c.Generic("workload").(*value)
+	j := judging{workload: asked.String(), artifacts: c.String("artifacts"), json: c.Bool("json")}
+	if len(files) == 1 {
+		r, err := p.judgeFile(c.Context, files[0], j)
+		if err != nil {
+			return err
+		}
+		if err := p.show(r, j.json); err != nil {
+			return err
+		}
+		return verdictStatus(r.result.Verdict)
+	}
+	return p.checkAll(c.Context, files, j)
+}
+
+// checkAll judges several files, a line each. One that is no history keeps no
+// other from being judged.
+func (p *program) checkAll(ctx context.Context, files []string, j judging) error {
+	if j.artifacts != "" {
+		return usage("check: --artifacts takes one file, since the pictures of several would have the same names")
+	}
+	column, worst := 0, exitValid
+	for _, f := range files {
+		column = max(column, len(f))
+	}
+	for _, f := range files {
+		r, err := p.judgeFile(ctx, f, j)
+		var status int
+		switch _, isUsage := errors.AsType[*usageError](err); {
+		case isUsage:
+			fmt.Fprintf(p.stderr, "hacheck: %v\n", err)
+			status = exitUsage
+		case err != nil:
+			return err
+		case j.json:
+			line := struct {
+				File    string         `json:"file"`
+				Results checker.Result `json:"results"`
+			}{f, r.result}
+			if err := encodeLine(p.stdout, line); err != nil {
+				return err
+			}
+			status = statusOf(r.result.Verdict)
+		default:
+			fmt.Fprintf(p.stdout, "%-*s  %-7v  %s\n", column, f, r.result.Verdict, summary(r.result))
+			status = statusOf(r.result.Verdict)
+		}
+		if slices.Index(severity, status) > slices.Index(severity, worst) {
+			worst = status
+		}
+	}
+	if worst == exitValid {
+		return nil
+	}
+	return exitStatus(worst)
+}
+
+// severity is the exit statuses of files, the worst last.
+var severity = []int{exitValid, exitUnknown, exitInvalid, exitUsage}
+
+// summary is the verdict of a file on one line: the first thing that is wrong, or
+// what was covered.
+func summary(r checker.Result) string {
+	for _, p := range append([]checker.Result{r}, r.Parts...) {
+		if p.Verdict == r.Verdict && len(p.Anomalies) > 0 && r.Verdict == checker.Invalid {
+			return p.Anomalies[0].Kind + ": " + p.Anomalies[0].Note
+		}
+	}
+	for _, p := range r.Parts {
+		if p.Verdict == r.Verdict {
+			return p.Note
+		}
+	}
+	return r.Note
+}
+
+// judging says how to judge recorded histories.
+type judging struct {
+	workload  string // "" to find out
+	artifacts string // directory, or ""
+	json      bool
+}
+
+// A judged is a history with its verdict.
+type judged struct {
+	path     string     // of the history
+	run      *store.Run // the run it belongs to, or nil
+	info     store.Info // of that run
+	workload string
+	history  *histories.History
+	result   checker.Result
+	where    func(artifact string) string
+	trouble  []string
+}
+
+// judgeFile reads and judges a history, or that of a run's directory.
+func (p *program) judgeFile(ctx context.Context, path string, j judging) (*judged, error) {
+	r := &judged{path: path}
+	switch stat, err := os.Stat(path); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, usage("check: there is no file %s", path)
+	case err != nil:
+		return nil, usage("check: %v", err)
+	case stat.IsDir():
+		run, err := store.Open(path)
+		if err != nil {
+			return nil, usage("check: %s is no run's directory: there is no %s in it", path, store.HistoryFile)
+		}
+		r.path, r.run = run.History(), run
+	case filepath.Base(path) == store.HistoryFile:
+		r.run = &store.Run{Dir: filepath.Dir(path)}
+	}
+	if r.run != nil {
+		info, err := r.run.Info()
+		switch {
+		case err == nil:
+			r.info = info
+		case errors.Is(err, fs.ErrNotExist):
+			r.run = nil // a history that happens to be called so
+		default:
+			return nil, usage("check: %v", err)
+		}
+	}
+	if err := p.read(r); err != nil {
+		return nil, err
+	}
+	if err := r.recognise(j.workload); err != nil {
+		return nil, err
+	}
+	if err := r.judge(ctx); err != nil {
+		return nil, err
+	}
+	return r, r.place(j.artifacts)
+}
+
+// read reads the history.
+func (p *program) read(r *judged) error {
+	h, err := histories.ReadFile(r.path)
+	if invalid, ok := errors.AsType[*histories.InvalidError](err); ok {
+		return usage("check: %s is no history: %v", r.path, invalid)
+	}
+	if err != nil {
+		return usage("check: %v", err)
+	}
+	if line := h.Torn(); line > 0 {
+		fmt.Fprintf(p.stderr, "hacheck: %s: read up to line %d: the file ends in the middle of line %d\n", r.path, line-1, line)
+	}
+	r.history = h
+	return nil
+}
+
+// recognise finds the workload that the history is of: the one asked for, or the
+// run's, or the only one that has all its functions.
+func (r *judged) recognise(asked string) error {
+	if r.workload = asked; asked != "" {
+		return nil
+	}
+	if w := r.info.Workload; w != "" {
+		if !slices.Contains(workloadNames(), w) {
+			return usage("check: %s is of workload %q, which this hacheck does not know; it knows %s",
+				r.path, w, enumerate(workloadNames()))
+		}
+		r.workload = w
+		return nil
+	}
+	functions := clientFunctions(r.history)
+	var fit []string
+	for _, w := range allWorkloads {
+		if !slices.ContainsFunc(functions, func(f string) bool { return !slices.Contains(w.functions, f) }) {
+			fit = append(fit, w.name)
+		}
+	}
+	switch {
+	case len(fit) == 0:
+		return usage("check: %s: no workload has all of its functions (%s); name one with --workload: %s",
+			r.path, strings.Join(functions, ", "), enumerate(workloadNames()))
+	case len(fit) > 1:
+		return usage("check: %s may be of workload %s; name it with --workload", r.path, strings.Join(fit, " or "))
+	}
+	r.workload = fit[0]
+	return nil
+}
+
+// clientFunctions returns the functions that clients invoked, sorted.
+func clientFunctions(h *histories.History) []string {
+	var functions []string
+	for _, op := range h.All() {
+		if op.Process >= 0 && !slices.Contains(functions, op.F) {
+			functions = append(functions, op.F)
+		}
+	}
+	slices.Sort(functions)
+	return functions
+}
+
+// judge finds the verdict: by the history and the workload's checker alone, but
+// for faults that the run was asked for and that it never came to.
+func (r *judged) judge(ctx context.Context) (err error) {
+	r.result, err = findWorkload(r.workload).checker(checker.Budget{}).Check(ctx, r.history)
+	if err != nil {
+		return err
+	}
+	missing := r.missing()
+	if len(missing) == 0 {
+		return nil
+	}
+	part := checker.Result{
+		Name: "nemesis",
+		Note: fmt.Sprintf("asked for, but never begun: %s; it takes a longer --time-limit, or a shorter --interval", enumerate(missing)),
+	}
+	if r.result.Parts = append(r.result.Parts, part); r.result.Verdict == checker.Valid {
+		r.result.Verdict, r.result.Note = checker.Unknown, "unknown: nemesis"
+	}
+	return nil
+}
+
+// missing returns the faults that were asked for and never begun.
+func (r *judged) missing() []string {
+	spans, err := r.history.Faults()
+	if err != nil {
+		return nil // the checkers have said so
+	}
+	return slices.DeleteFunc(slices.Clone(r.info.Nemesis), func(name string) bool {
+		return slices.ContainsFunc(spans, func(f histories.FaultSpan) bool { return f.Name == name })
+	})
+}
+
+// place writes the artifacts into dir, if there is one; or else says where the run
+// left them.
+func (r *judged) place(dir string) error {
+	if dir != "" {
+		if err := os.MkdirAll(dir, 0o777); err != nil {
+			return usage("check: --artifacts: %v", err)
+		}
+		r.writeArtifacts(dir)
+		return nil
+	}
+	r.where = func(name string) string {
+		if r.run == nil || !exists(r.run.File(name)) {
+			return ""
+		}
+		return r.run.File(name)
+	}
+	return nil
+}
+
+// writeArtifacts writes the artifacts into dir. What goes wrong there is trouble
+// beside the verdict, never instead of it.
+func (r *judged) writeArtifacts(dir string) {
+	written := map[string]string{}
+	artifacts := report.Artifacts(r.result)
+	for _, name := range report.ArtifactNames(r.result) {
+		path := filepath.Join(dir, name)
+		if err := store.WriteFile(path, artifacts[name]); err != nil {
+			r.trouble = append(r.trouble, err.Error())
+			continue
+		}
+		written[name] = path
+	}
+	r.where = func(name string) string { return written[name] }
+}

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/hacheck/hacheck/cluster"
+)
+
+// The test binary is hacheck, too: scripts call it by that name, and it runs
+// itself again inside the lab and as the nodes there.
+func TestMain(m *testing.M) {
+	if handled, status := cluster.Main(); handled {
+		os.Exit(status)
+	}
+	testscript.Main(m, map[string]func(){
+		"hacheck": func() { os.Exit(hacheck(os.Args, os.Stdout, os.Stderr)) },
+		// One whose nodes do not start.
+		"hacheck-broken": func() {
+			systems[0].node = func(context.Context, string) error { return errors.New("the disk is upside down") }
+			os.Exit(hacheck(os.Args, os.Stdout, os.Stderr))
+		},
+	})
+}
+
+var update = flag.Bool("update", false, "rewrite the expected outputs in the scripts")
+
+// commands are what scripts can do beside what package testscript knows.
+var commands = map[string]func(*testscript.TestScript, bool, []string){
+	"status":  status,
+	"refused": refused,
+	"waitfor": waitFor,
+	"chop":    chop,
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{Dir: "testdata/script", Cmds: commands, UpdateScripts: *update})
+}
+
+// What should run in CI must run there: only elsewhere a machine may be unable.
+func TestLabScripts(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the lab needs Linux")
+	}
+	if reason := noLab(t.Context()); reason != "" {
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("the lab does not run here, and in CI it must: %s", reason)
+		}
+		t.Skipf("the lab does not run here: %s", reason)
+	}
+	testscript.Run(t, testscript.Params{Dir: "testdata/lab", Cmds: commands})
+}
+
+// noLab says why there is no lab on this machine, or "".
+func noLab(ctx context.Context) string {
+	for _, f := range cluster.Doctor(ctx) {
+		if f.Needed && !f.Works {
+			return f.Mechanism + ": " + f.Detail
+		}
+	}
+	return ""
+}
+
+// status N COMMAND... runs the command and fails unless it exits with status N.
+func status(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: status N command [argument...]")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	if got := exitOf(ts, args[1:]); got != want {
+		ts.Fatalf("exit status %d, want %d", got, want)
+	}
+}
+
+// refused MESSAGE COMMAND... runs the command and fails unless it is a usage
+// error, told with exactly this message and nothing else.
+func refused(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: refused message command [argument...]")
+	}
+	if got := exitOf(ts, args[1:]); got != exitUsage {
+		ts.Fatalf("exit status %d, want %d", got, exitUsage)
+	}
+	if got := ts.ReadFile("stdout"); got != "" {
+		ts.Fatalf("it printed results: %s", got)
+	}
+	if got, want := ts.ReadFile("stderr"), "hacheck: "+args[0]+"\n"; got != want {
+		ts.Fatalf("got  %swant %s", got, want)
+	}
+}
+
+// waitfor FILE N waits until there are N bytes in the file, which another process
+// writes.
+func waitFor(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: waitfor file bytes")
+	}
+	size, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); <-tick.C {
+		if stat, err := os.Stat(ts.MkAbs(args[0])); err == nil && stat.Size() >= size {
+			return
+		}
+	}
+	ts.Fatalf("%s did not come", args[0])
+}
+
+// chop FILE N takes N bytes off the end of the file, as a crash does.
+func chop(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: chop file bytes")
+	}
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	ts.Check(os.Truncate(ts.MkAbs(args[0]), int64(len(ts.ReadFile(args[0]))-n)))
+}
+
+// exitOf returns the exit status of a command.
+func exitOf(ts *testscript.TestScript, args []string) int {
+	err := ts.Exec(args[0], args[1:]...)
+	if err == nil {
+		return 0
+	}
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	if !ok {
+		ts.Fatalf("%v", err)
+	}
+	return exit.ExitCode()
+}

@@ -1,0 +1,234 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+)
+
+// options are what a run is asked for.
+type options struct {
+	workload, system, bug string
+	nemesis               []string
+	nodes                 int
+	concurrency           int
+	keys                  int
+	rate                  float64
+	timeLimit, interval   time.Duration
+	heal                  string
+	seed                  uint64
+	seeded                bool // seed was given
+	store                 string
+	quiet, json, pcap     bool
+}
+
+func newOptions() *options {
+	return &options{
+		system: systems[0].name, nodes: 5, concurrency: 10, keys: 5,
+		timeLimit: 20 * time.Second, interval: 3 * time.Second, heal: heals[0], store: "store",
+	}
+}
+
+// heals are the ways to heal a link; see cluster.Options.
+var heals = []string{"kick", "natural"}
+
+// The limits of a run: what is beyond them is a slip of the hand.
+const (
+	maxNodes       = 200
+	maxConcurrency = 10_000
+	maxKeys        = 100_000
+	maxRate        = 1e6
+	maxTime        = 30 * 24 * time.Hour
+	minInterval    = 10 * time.Millisecond
+)
+
+// What the options of a run are for, as its help groups them. They are sorted by
+// name, which is why they are named so.
+const (
+	whatIsTested = "1. What is tested"
+	whatBreaks   = "2. What breaks"
+	howMuch      = "3. How hard, and how long"
+	whatIsKept   = "4. What is shown and kept"
+)
+
+func (o *options) flags() []cli.Flag {
+	flag := func(category, name, usage string, v *value) *cli.GenericFlag {
+		return &cli.GenericFlag{Category: category, Name: name, Usage: usage, Value: v}
+	}
+	workload := flag(whatIsTested, "workload", "what clients do: `NAME` (hacheck list)", choice(&o.workload, "workload", workloadNames()))
+	workload.Aliases = []string{"w"}
+	seed := flag(howMuch, "seed", "choose at random, but as a run with this `N` did", number64(&o.seed, &o.seeded))
+	seed.DefaultText = "random"
+	rate := flag(howMuch, "rate", "operations per second: `N`, 0 for as many as go", rate(&o.rate))
+	return []cli.Flag{
+		workload,
+		flag(whatIsTested, "system", "the system under test: `NAME`", choice(&o.system, "system", systemNames())),
+		flag(whatIsTested, "bug", "build the system with a deliberate bug: `NAME`", text(&o.bug, "")),
+		flag(whatIsTested, "nodes", "`N` servers", number(&o.nodes, 1, maxNodes)),
+		flag(whatBreaks, "nemesis", "faults, separated by commas: `NAME[:SHAPE],...`", nemesisList(&o.nemesis)),
+		flag(whatBreaks, "interval", "a fault about every `TIME`", duration(&o.interval, minInterval, maxTime)),
+		flag(whatBreaks, "heal", "`HOW` TCP finds out that a link is back: kick or natural", choice(&o.heal, "way to heal", heals)),
+		flag(howMuch, "concurrency", "`N` clients at once", number(&o.concurrency, 1, maxConcurrency)),
+		rate,
+		flag(howMuch, "keys", "`N` keys in use at once", number(&o.keys, 1, maxKeys)),
+		flag(howMuch, "time-limit", "length of the main phase: `TIME`", duration(&o.timeLimit, time.Millisecond, maxTime)),
+		seed,
+		flag(whatIsKept, "store", "keep runs below `DIR`", text(&o.store, "a directory")),
+		&cli.BoolFlag{Category: whatIsKept, Name: "pcap", Usage: "keep the network's packets in net.pcap", Destination: &o.pcap, DisableDefaultText: true},
+		&cli.BoolFlag{Category: whatIsKept, Name: "quiet", Usage: "show no progress", Destination: &o.quiet, DisableDefaultText: true},
+		&cli.BoolFlag{Category: whatIsKept, Name: "json", Usage: "print results.json instead of text", Destination: &o.json, DisableDefaultText: true},
+	}
+}
+
+func jsonFlag(usage string) cli.Flag {
+	return &cli.BoolFlag{Name: "json", Usage: usage, DisableDefaultText: true}
+}
+
+// arguments returns the command that runs the same again, without the program's
+// name. What is as it is by default goes unsaid, but for the seed.
+func (o *options) arguments() []string {
+	d := newOptions()
+	args := []string{"run", "--workload", o.workload}
+	add := func(differs bool, name string, value any) {
+		if differs {
+			args = append(args, "--"+name, fmt.Sprint(value))
+		}
+	}
+	add(len(o.nemesis) > 0, "nemesis", strings.Join(o.nemesis, ","))
+	add(o.system != d.system, "system", o.system)
+	add(o.bug != "", "bug", o.bug)
+	add(o.nodes != d.nodes, "nodes", o.nodes)
+	add(o.concurrency != d.concurrency, "concurrency", o.concurrency)
+	add(o.rate != d.rate, "rate", o.rate)
+	add(o.keys != d.keys, "keys", o.keys)
+	add(o.timeLimit != d.timeLimit, "time-limit", o.timeLimit)
+	add(o.interval != d.interval, "interval", o.interval)
+	add(o.heal != d.heal, "heal", o.heal)
+	add(o.store != d.store, "store", o.store)
+	add(true, "seed", o.seed)
+	return args
+}
+
+// A value is the value of a flag, and says itself what is wrong with a text.
+type value struct {
+	now func() string
+	set func(string) error
+}
+
+func (v *value) String() string         { return v.now() }
+func (v *value) Set(given string) error { return v.set(given) }
+
+func number(n *int, least, most int) *value {
+	return &value{
+		now: func() string { return strconv.Itoa(*n) },
+		set: func(given string) error {
+			parsed, err := strconv.Atoi(given)
+			if err != nil || parsed < least || parsed > most {
+				return fmt.Errorf("want a whole number from %d to %d", least, most)
+			}
+			*n = parsed
+			return nil
+		},
+	}
+}
+
+func number64(n *uint64, given *bool) *value {
+	return &value{
+		now: func() string { return "" },
+		set: func(text string) (err error) {
+			if *n, err = strconv.ParseUint(text, 10, 64); err != nil {
+				return fmt.Errorf("want a whole number from 0 to %d", uint64(math.MaxUint64))
+			}
+			*given = true
+			return nil
+		},
+	}
+}
+
+func rate(r *float64) *value {
+	return &value{
+		now: func() string { return strconv.FormatFloat(*r, 'g', -1, 64) },
+		set: func(given string) error {
+			parsed, err := strconv.ParseFloat(given, 64)
+			if err != nil || !(parsed >= 0 && parsed <= maxRate) { // NaN is in no range
+				return fmt.Errorf("want operations per second, from 0 (as many as go) to %.0f", maxRate)
+			}
+			*r = parsed
+			return nil
+		},
+	}
+}
+
+func duration(d *time.Duration, least, most time.Duration) *value {
+	return &value{
+		now: func() string { return d.String() },
+		set: func(given string) error {
+			parsed, err := time.ParseDuration(given)
+			if err != nil {
+				return fmt.Errorf("want a time with its unit, such as 20s or 5m")
+			}
+			if parsed < least || parsed > most {
+				return fmt.Errorf("want a time from %v to %v", least, strings.TrimSuffix(most.String(), "0m0s"))
+			}
+			*d = parsed
+			return nil
+		},
+	}
+}
+
+// text is any text but none; what says what is missing.
+func text(s *string, what string) *value {
+	return &value{
+		now: func() string { return *s },
+		set: func(given string) error {
+			if given == "" && what != "" {
+				return fmt.Errorf("want %s", what)
+			}
+			*s = given
+			return nil
+		},
+	}
+}
+
+// choice is one of names.
+func choice(s *string, what string, names []string) *value {
+	return &value{
+		now: func() string { return *s },
+		set: func(given string) error {
+			if !slices.Contains(names, given) {
+				return fmt.Errorf("no such %s; %s", what, suggest(given, names, ""))
+			}
+			*s = given
+			return nil
+		},
+	}
+}
+
+// nemesisList is names of faults, with shapes, separated by commas. Given twice,
+// the lists add up.
+func nemesisList(names *[]string) *value {
+	return &value{
+		now: func() string { return strings.Join(*names, ",") },
+		set: func(given string) error {
+			for name := range strings.SplitSeq(given, ",") {
+				name = strings.TrimSpace(name)
+				if err := checkNemesis(name); err != nil {
+					return err
+				}
+				if name == "none" {
+					continue
+				}
+				if slices.Contains(*names, name) {
+					return fmt.Errorf("%s stands twice", name)
+				}
+				*names = append(*names, name)
+			}
+			return nil
+		},
+	}
+}

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"io"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/urfave/cli/v2"
+)
+
+// parse reads options as the command line does.
+func parse(t *testing.T, args []string) *options {
+	t.Helper()
+	o := newOptions()
+	app := &cli.App{
+		Flags: o.flags(), Writer: io.Discard, ErrWriter: io.Discard,
+		Action: func(*cli.Context) error { return nil },
+	}
+	if err := app.Run(append([]string{"hacheck"}, args...)); err != nil {
+		t.Fatalf("%v: %v", args, err)
+	}
+	return o
+}
+
+func TestTheCommandThatIsPrintedRunsTheSameAgain(t *testing.T) {
+	for name, change := range map[string]func(*options){
+		"defaults":    func(*options) {},
+		"bug":         func(o *options) { o.bug = "stale-read" },
+		"nemesis":     func(o *options) { o.nemesis = []string{"partition:ring", "partition:halves"} },
+		"nodes":       func(o *options) { o.nodes = 3 },
+		"concurrency": func(o *options) { o.concurrency = 7 },
+		"keys":        func(o *options) { o.keys = 1 },
+		"rate":        func(o *options) { o.rate = 0.25 },
+		"time limit":  func(o *options) { o.timeLimit = 90 * time.Minute },
+		"interval":    func(o *options) { o.interval = 1500 * time.Millisecond },
+		"heal":        func(o *options) { o.heal = "natural" },
+		"store":       func(o *options) { o.store = "a place with spaces" },
+		"seed":        func(o *options) { o.seed = 1<<64 - 1 },
+	} {
+		want := newOptions()
+		want.workload, want.seeded = "register", true
+		change(want)
+		args := want.arguments()
+		if args[0] != "run" {
+			t.Fatalf("%s: %v does not begin with the command", name, args)
+		}
+		if got := parse(t, args[1:]); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %v is read as\n%+v, want\n%+v", name, args, got, want)
+		}
+	}
+}
+
+func TestListsOfFaultsAddUp(t *testing.T) {
+	o := parse(t, []string{"--nemesis", "partition:ring, partition:halves", "--nemesis", "partition", "--nemesis", "none"})
+	if want := []string{"partition:ring", "partition:halves", "partition"}; !reflect.DeepEqual(o.nemesis, want) {
+		t.Errorf("got %v, want %v", o.nemesis, want)
+	}
+}
+
+func TestWordsForAShellAreQuoted(t *testing.T) {
+	for word, want := range map[string]string{
+		"store/latest": "store/latest", "partition:ring,kill": "partition:ring,kill",
+		"": "''", "a b": "'a b'", "it's": `'it'\''s'`, "$HOME": "'$HOME'",
+	} {
+		if got := quote(word); got != want {
+			t.Errorf("quote(%q) = %s, want %s", word, got, want)
+		}
+	}
+}
+
+func TestTheNearestNameIsTheOneMeant(t *testing.T) {
+	names := []string{"partition", "kill", "pause", "partition:ring"}
+	for name, want := range map[string]string{
+		"partiton": "partition", "Partition": "partition", "apuse": "pause", "kil": "kill",
+		"part": "partition", "partition:r": "partition:ring", "x": "", "": "", "zebra": "",
+	} {
+		if got := nearest(name, names); got != want {
+			t.Errorf("nearest(%q) = %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestDistanceCountsEdits(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		want int
+	}{{"", "", 0}, {"", "abc", 3}, {"abc", "abc", 0}, {"abc", "abd", 1}, {"abc", "acb", 1}, {"abc", "ac", 1}, {"kitten", "sitting", 3}} {
+		if got := distance(c.a, c.b); got != c.want {
+			t.Errorf("distance(%q, %q) = %d, want %d", c.a, c.b, got, c.want)
+		}
+		if got := distance(c.b, c.a); got != c.want {
+			t.Errorf("distance(%q, %q) = %d, want %d", c.b, c.a, got, c.want)
+		}
+	}
+}

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"golang.org/x/term"
+
+	"github.com/hacheck/hacheck/internal/store"
+	"github.com/hacheck/hacheck/report"
+)
+
+// show prints a verdict: as text, or as results.json has it. A run and a later
+// check of its directory print the same.
+func (p *program) show(r *judged, asJSON bool) error {
+	if asJSON {
+		for _, trouble := range r.trouble {
+			fmt.Fprintf(p.stderr, "hacheck: %s\n", trouble)
+		}
+		return store.EncodeJSON(p.stdout, r.result)
+	}
+	shown := report.Run{
+		Title: r.title(), History: r.history, Result: r.result,
+		Where: r.where, Unit: evidenceUnit, Trouble: slices.Concat(r.info.Trouble, r.trouble),
+	}
+	if r.run != nil && r.info.Ended == nil {
+		shown.Trouble = append(shown.Trouble, "the run did not come to its end; this is what it had recorded")
+	}
+	if r.run != nil {
+		me := p.invocation()
+		shown.Next = []report.Next{
+			{Purpose: "check again:", Command: me + " check " + quote(r.run.Dir)},
+			{Purpose: "run again:", Command: me + " " + quoteAll(r.info.Repeat)},
+			{Purpose: "files:", Command: r.files()},
+		}
+	}
+	if names := report.ArtifactNames(r.result); r.run == nil && len(names) > 0 && r.where(names[0]) == "" {
+		shown.Next = []report.Next{{
+			Purpose: "draw it:", Command: p.invocation() + " check --artifacts pictures " + quote(r.path),
+		}}
+	}
+	return report.Text(p.stdout, shown, style(p.stdout))
+}
+
+func (r *judged) title() string {
+	if r.run == nil {
+		return fmt.Sprintf("%s, judged as workload %s", r.path, r.workload)
+	}
+	i := r.info
+	words := []string{i.System}
+	if i.Bug != "" {
+		words = append(words, "with bug "+i.Bug)
+	}
+	words = append(words, "under workload "+i.Workload)
+	if len(i.Nemesis) > 0 {
+		words = append(words, "and nemesis "+strings.Join(i.Nemesis, ","))
+	}
+	return fmt.Sprintf("%s; %s, %.1f s, seed %d", strings.Join(words, " "),
+		nodes(i.Options.Nodes), r.history.Duration().Seconds(), i.Options.Seed)
+}
+
+func nodes(n int) string {
+	if n == 1 {
+		return "1 node"
+	}
+	return fmt.Sprintf("%d nodes", n)
+}
+
+// files says where the run's files are and what is among them.
+func (r *judged) files() string {
+	if data, _ := filepath.Glob(filepath.Join(r.run.Nodes(), "*", "data")); len(data) > 0 {
+		return r.run.Dir + " (with what the nodes had on disk)"
+	}
+	return r.run.Dir
+}
+
+// invocation returns how this program was called, for commands to be copied. What
+// "go run" built is gone by then.
+func (p *program) invocation() string {
+	if strings.Contains(p.args[0], string(filepath.Separator)+"go-build") {
+		return "go run ./cmd/hacheck"
+	}
+	return quote(p.args[0])
+}
+
+// style says what w shows. NO_COLOR is an agreement: see no-color.org.
+func style(w io.Writer) report.Style {
+	width := terminal(w)
+	if width == nil {
+		return report.Style{}
+	}
+	return report.Style{
+		Colour: os.Getenv("NO_COLOR") == "",
+		Width:  min(max(width(), 60), 100), // longer lines are hard to read
+	}
+}
+
+// terminal returns a function that says how wide the terminal is, or nil if w is
+// none on which a line can change.
+func terminal(w io.Writer) func() int {
+	f, ok := w.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) || os.Getenv("TERM") == "dumb" {
+		return nil
+	}
+	return func() int {
+		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
+			return width
+		}
+		return 80
+	}
+}
+
+// encodeLine writes v on one line.
+func encodeLine(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./:,=@%+-]+$`)
+
+// quote returns s as one word of a shell.
+func quote(s string) string {
+	if plainWord.MatchString(s) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+func quoteAll(words []string) string {
+	quoted := make([]string, len(words))
+	for i, w := range words {
+		quoted[i] = quote(w)
+	}
+	return strings.Join(quoted, " ")
+}
