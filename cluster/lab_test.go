@@ -103,6 +103,9 @@ func TestEveryPlaceReachesEveryOther(t *testing.T) {
 	for _, kind := range bothPorts {
 		t.Run(kind.name, func(t *testing.T) {
 			l := newLab(t, Options{Nodes: 4, Ports: kind.ports})
+			if got := l.Facts()["network"]; got != kind.ports.String() {
+				t.Errorf("the network is made of %s", got)
+			}
 			for _, from := range l.Nodes() {
 				for _, to := range l.Nodes() {
 					if from == to {

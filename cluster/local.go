@@ -23,6 +23,10 @@ type Options struct {
 	Log *slog.Logger
 }
 
+// MaxNodes bounds the nodes of a local lab, so that their addresses end in their
+// numbers.
+const MaxNodes = 200
+
 // Ports are what the network of a local lab is made of.
 type Ports int
 
@@ -33,6 +37,7 @@ const (
 	PacketSockets       // on veth devices
 )
 
-// MaxNodes bounds the nodes of a local lab, so that their addresses end in their
-// numbers.
-const MaxNodes = 200
+// String returns the kind in words.
+func (p Ports) String() string {
+	return [...]string{AnyPorts: "any", TunDevices: "TUN devices", PacketSockets: "packet sockets"}[p]
+}

@@ -23,6 +23,7 @@ type Local struct {
 	spaces []namespace // of the nodes
 	hub    namespace   // where the switch is plugged in, if not everywhere
 	net    *netSwitch
+	ports  Ports // what the network is made of
 	log    *slog.Logger
 
 	mu        sync.Mutex
@@ -96,12 +97,14 @@ func (l *Local) plugIn(spaces []namespace, addrs []netip.Addr, kind Ports) (port
 			})
 			return p, err
 		})
+		l.ports = TunDevices
 		refused, ok := errors.AsType[*RefusedError](err)
 		if !ok || kind == TunDevices {
 			return ports, 0, err
 		}
 		l.log.Warn("no TUN devices, using packet sockets", "why", refused.Err, "remedy", refused.Remedy)
 	}
+	l.ports = PacketSockets
 	if l.hub, err = newNamespace(); err != nil {
 		return nil, 0, err
 	}
@@ -126,6 +129,16 @@ func openAll(spaces []namespace, open func(i int) (port, error)) (ports []port, 
 
 // Nodes implements Lab.
 func (l *Local) Nodes() []Node { return slices.Clone(l.nodes) }
+
+// Facts say what this machine gave the lab, by mechanism, for the record.
+func (l *Local) Facts() map[string]string {
+	facts := map[string]string{"namespaces": "as root", "network": l.ports.String()}
+	// In the first user namespace every user is mapped.
+	if b, err := os.ReadFile("/proc/self/uid_map"); err == nil && !strings.Contains(string(b), "4294967295") {
+		facts["namespaces"] = "in a user namespace"
+	}
+	return facts
+}
 
 // Network implements Lab.
 func (l *Local) Network() Network { return l.net }

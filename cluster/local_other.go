@@ -19,6 +19,9 @@ var errNoLab = &RefusedError{
 // NewLocal returns an error: the lab needs Linux.
 func NewLocal(Options) (*Local, error) { return nil, errNoLab }
 
+// Facts say nothing here.
+func (*Local) Facts() map[string]string { return nil }
+
 // Enter returns an error: the lab needs Linux.
 func Enter(context.Context, []string) (exit int, err error) { return 255, errNoLab }
 

@@ -40,8 +40,9 @@ const maxIndeterminate = 16
 // finalPause is how long the final reads pause after one that failed.
 const finalPause = 10 * time.Millisecond
 
-// New returns the workload. Half of its operations are reads, three in ten write a
-// value that nothing else writes to that key, and two in ten compare-and-set. open
+// New returns the workload: reads, writes of a value that nothing else writes to
+// that key, and compare-and-set. What was acknowledged is mostly read before it is
+// overwritten: a system that has lost it would get away with that otherwise. open
 // connects the client of a worker.
 func New(o Options, open func(ctx context.Context, worker int) (KV, error), b checker.Budget) workloads.Workload {
 	if o.Keys == 0 {
@@ -89,6 +90,7 @@ type key struct {
 	left          int    // operations until it is retired
 	indeterminate int    // of its writes
 	written       int64  // the last value that was to be written
+	unread        bool   // what was set last has not been read since
 	seen          Value  // the last one that is known to have been there
 }
 
@@ -101,11 +103,14 @@ func (k *key) Next(c generator.Context) generator.Step {
 	}
 	k.left--
 	op := &histories.Op{Type: histories.Invoke, Process: c.Free[0], F: Read, Value: k.read}
+	if k.unread && c.Rand.IntN(8) > 0 {
+		return generator.Step{Op: op}
+	}
 	in := Input{Key: k.name}
 	switch draw := c.Rand.IntN(10); {
-	case draw >= 8:
+	case draw >= 7:
 		op.F, in.Old = CAS, k.expect(c)
-	case draw >= 5:
+	case draw >= 2:
 		op.F = Write
 	default:
 		return generator.Step{Op: op}
@@ -141,9 +146,9 @@ func (k *key) Update(_ generator.Context, op histories.Op) {
 		return
 	}
 	if op.F != Read && op.Type == histories.OK {
-		k.seen = in.New
+		k.seen, k.unread = in.New, true
 	} else if v, ok := seen(c); ok {
-		k.seen = v
+		k.seen, k.unread = v, false
 	}
 }
 
