@@ -101,7 +101,7 @@ func TestBugsAreFound(t *testing.T) {
 func expectFound(t *testing.T, bug string, performed func(*testing.T, uint64, string) checker.Result) {
 	t.Helper()
 	found, missed := 0, 0
-	for seed := 0; seed < seeds(10) || seed < 30 && found < 9*missed; seed++ {
+	for seed := 0; seed < seeds(10) || seed < 60 && found < 9*missed; seed++ {
 		if performed(t, uint64(seed), bug).Verdict == checker.Invalid {
 			found++
 		} else {

@@ -41,9 +41,9 @@ const maxIndeterminate = 16
 const finalPause = 10 * time.Millisecond
 
 // New returns the workload: reads, writes of a value that nothing else writes to
-// that key, and compare-and-set. What was acknowledged is mostly read before it is
-// overwritten: a system that has lost it would get away with that otherwise. open
-// connects the client of a worker.
+// that key, and compare-and-set. What became of a write is mostly read before the
+// next one: a system that lost what it acknowledged, or did what it refused, would
+// get away with it otherwise. open connects the client of a worker.
 func New(o Options, open func(ctx context.Context, worker int) (KV, error), b checker.Budget) workloads.Workload {
 	if o.Keys == 0 {
 		o.Keys = DefaultKeys
@@ -90,7 +90,7 @@ type key struct {
 	left          int    // operations until it is retired
 	indeterminate int    // of its writes
 	written       int64  // the last value that was to be written
-	unread        bool   // what was set last has not been read since
+	unread        bool   // what became of the last write has not been read
 	seen          Value  // the last one that is known to have been there
 }
 
@@ -131,11 +131,14 @@ func (k *key) expect(c generator.Context) Value {
 }
 
 func (k *key) Update(_ generator.Context, op histories.Op) {
-	if op.Type == histories.Info && op.F != Read {
-		k.indeterminate++
-	}
-	if op.Type != histories.OK && op.Type != histories.Fail {
+	if op.Type == histories.Invoke {
 		return
+	}
+	if op.F != Read {
+		k.unread = true
+		if op.Type == histories.Info {
+			k.indeterminate++
+		}
 	}
 	in, err := ParseInput(op.F, op.Value)
 	if err != nil {
@@ -146,7 +149,7 @@ func (k *key) Update(_ generator.Context, op histories.Op) {
 		return
 	}
 	if op.F != Read && op.Type == histories.OK {
-		k.seen, k.unread = in.New, true
+		k.seen = in.New
 	} else if v, ok := seen(c); ok {
 		k.seen, k.unread = v, false
 	}
