@@ -1,6 +1,7 @@
 package histories
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -106,13 +107,18 @@ func (op *parsedOp) set(key string, raw []byte) (bit uint, err error) {
 		op.value = raw
 		return 1 << 5, nil
 	case "error":
-		op.err = raw // other tools write more than text here: then the JSON is the text
-		if raw[0] == '"' {
+		switch {
+		case string(raw) == "null": // how other tools write that there is none
+		case raw[0] == '"':
 			op.err, err = text(raw)
+		default: // they write more than text here: then the JSON is the text
+			op.err = bytes.ToValidUTF8(raw, []byte("\uFFFD"))
 		}
 		return 1 << 6, err
 	case "node":
-		op.node, err = text(raw)
+		if string(raw) != "null" {
+			op.node, err = text(raw)
+		}
 		return 1 << 7, err
 	case "meta":
 		op.meta = raw

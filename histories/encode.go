@@ -7,6 +7,34 @@ import (
 	"unicode/utf8"
 )
 
+// flaw says why op, by itself, is not one that could be read back; "" if it is.
+func (op *Op) flaw() string {
+	switch {
+	case op.Type < Invoke || op.Type > Event:
+		return "op without a type"
+	case op.F == "":
+		return "op without a function"
+	case op.Process < Observer || op.Process > maxLen:
+		return "op of no process"
+	case op.Type == Event && op.Process >= 0:
+		return "event of a client"
+	case len(op.Value) > 0 && !isJSON(op.Value):
+		return "value is not JSON"
+	case len(op.Meta) > 0 && !isJSON(op.Meta):
+		return "meta is not JSON"
+	}
+	return ""
+}
+
+func isJSON(raw []byte) bool {
+	s := scanner{b: raw}
+	if s.skip(0) != nil {
+		return false
+	}
+	s.space()
+	return s.i == len(raw)
+}
+
 // appendOp appends op as one JSON line. It is written by hand since it runs
 // inside the journal's lock: a third of encoding/json's time, no allocation.
 func appendOp(b []byte, op *Op) []byte {
@@ -45,7 +73,7 @@ func appendRaw(b []byte, key string, raw json.RawMessage) []byte {
 	}
 	var one bytes.Buffer
 	if err := json.Compact(&one, raw); err != nil {
-		panic("histories: op payload is not JSON: " + err.Error())
+		panic("histories: " + err.Error()) // cannot be: see flaw
 	}
 	return append(b, one.Bytes()...)
 }

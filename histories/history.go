@@ -97,7 +97,7 @@ func (b *builder) add(op *parsedOp, pair int32) {
 		h.blocks = append(h.blocks, make([]record, 0, blockLen))
 	}
 	r := record{
-		time: int64(op.time), process: int32(op.process), typ: op.typ, pair: pair,
+		time: op.time, process: int32(op.process), typ: op.typ, pair: pair,
 		f: b.name(op.f), node: b.name(op.node), err: b.name(op.err),
 		valueLen: uint32(len(op.value)), metaLen: uint32(len(op.meta)),
 	}

@@ -47,9 +47,11 @@ func NewJournal(w io.Writer, now func() time.Duration) *Journal {
 //
 // It returns the op as recorded. The error is the first failure of the writer,
 // now or earlier: the history on disk is then incomplete and the run must end.
+// An op that could not be read back is a programmer's doing, and panics: written,
+// it would make the whole history unreadable.
 func (j *Journal) Append(op Op) (Op, error) {
-	if op.Type < Invoke || op.Type > Event {
-		panic("histories: op without a type: " + op.F)
+	if flaw := op.flaw(); flaw != "" {
+		panic("histories: " + flaw + ": " + op.String())
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()

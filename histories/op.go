@@ -98,13 +98,13 @@ func parseType(b []byte) Type {
 }
 
 // String returns the op as a person reads it in a listing.
-func (o Op) String() string {
-	s := o.Process.String() + " " + o.Type.String() + " " + o.F
-	if len(o.Value) > 0 {
-		s += " " + string(o.Value)
+func (op Op) String() string {
+	s := op.Process.String() + " " + op.Type.String() + " " + op.F
+	if len(op.Value) > 0 {
+		s += " " + string(op.Value)
 	}
-	if o.Error != "" {
-		s += " (" + o.Error + ")"
+	if op.Error != "" {
+		s += " (" + op.Error + ")"
 	}
 	return s
 }

@@ -54,7 +54,7 @@ func Read(r io.Reader) (*History, error) {
 		if last && len(bytes.TrimSpace(line)) == 0 {
 			break
 		}
-		if err := parseOp(line, &op); err != nil {
+		if err := parseOp(bytes.TrimSuffix(line, []byte{'\n'}), &op); err != nil {
 			if last && errors.Is(err, errTruncated) {
 				b.h.torn = n
 				break
@@ -139,6 +139,9 @@ func (r *rules) next(op *parsedOp, n int) (pair int32, reason string) {
 func FromOps(ops []Op) (*History, error) {
 	var b []byte
 	for i := range ops {
+		if flaw := ops[i].flaw(); flaw != "" {
+			return nil, &InvalidError{Line: i + 1, Reason: flaw}
+		}
 		b = appendOp(b, &ops[i])
 	}
 	return Read(bytes.NewReader(b))
