@@ -1,6 +1,7 @@
 package generator
 
 import (
+	"reflect"
 	"slices"
 	"time"
 
@@ -10,9 +11,12 @@ import (
 // Any yields from whichever of gs can go first; a tie is broken at random, so
 // that none starves. It is done when all are. Each keeps its own pace: a fast
 // one never holds back a slow one.
-func Any(gs ...Generator) Generator { return &anyOf{gs: gs} }
+func Any(gs ...Generator) Generator { return &anyOf{gs: slices.Clone(gs)} }
 
-type anyOf struct{ gs []Generator }
+type anyOf struct {
+	gs   []Generator // nil where it is done
+	turn turn
+}
 
 func (a *anyOf) Next(c Context) Step {
 	n := len(a.gs)
@@ -20,7 +24,7 @@ func (a *anyOf) Next(c Context) Step {
 		return Step{Done: true}
 	}
 	soonest := Step{}
-	first := c.Rand.IntN(n)
+	first := a.turn.of(c, n)
 	done := 0
 	for i := range n {
 		at := (first + i) % n
@@ -30,12 +34,13 @@ func (a *anyOf) Next(c Context) Step {
 		}
 		switch s := a.gs[at].Next(c); {
 		case s.Op != nil:
+			a.turn.taken()
 			return s
 		case s.Done:
 			a.gs[at] = nil
 			done++
-		case s.Wait > 0 && (soonest.Wait == 0 || s.Wait < soonest.Wait):
-			soonest = s
+		default:
+			soonest = sooner(soonest, s)
 		}
 	}
 	if done == n {
@@ -45,24 +50,63 @@ func (a *anyOf) Next(c Context) Step {
 	return soonest
 }
 
-func (a *anyOf) Update(c Context, op histories.Op) { updateAll(a.gs, c, op) }
-
-func updateAll(gs []Generator, c Context, op histories.Op) {
-	for _, g := range gs {
+func (a *anyOf) Update(c Context, op histories.Op) {
+	for _, g := range a.gs {
 		if g != nil {
 			g.Update(c, op)
 		}
 	}
 }
 
+// sooner returns the one of two answers without an op that asks to be asked
+// again first.
+func sooner(a, b Step) Step {
+	if a.Wait == 0 || (b.Wait > 0 && b.Wait < a.Wait) {
+		return b
+	}
+	return a
+}
+
+// A turn says at random who of several is asked first. It stands until it is
+// taken: how often somebody was asked in vain must not change what happens next,
+// or a seed would fix nothing.
+type turn struct {
+	at  int
+	set bool
+}
+
+func (t *turn) of(c Context, n int) int {
+	if !t.set {
+		t.at, t.set = c.Rand.IntN(n), true
+	}
+	return t.at % n
+}
+
+func (t *turn) taken() { t.set = false }
+
 // Mix yields from one of gs at random, chosen anew for each op, and waits for the
 // chosen one if it must, so that the proportions hold. It is done when all are.
 // Name a generator twice to have it twice as often.
-func Mix(gs ...Generator) Generator { return &mix{gs: gs} }
+func Mix(gs ...Generator) Generator {
+	m := &mix{}
+	for _, g := range gs {
+		if g == nil {
+			continue
+		}
+		mixed := &g
+		for _, other := range m.gs { // one that is named twice is one still
+			if reflect.ValueOf(g).Comparable() && *other == g {
+				mixed = other
+			}
+		}
+		m.gs = append(m.gs, mixed)
+	}
+	return m
+}
 
 type mix struct {
-	gs     []Generator
-	chosen Generator // until it yields
+	gs     []*Generator
+	chosen *Generator // until it yields
 }
 
 func (m *mix) Next(c Context) Step {
@@ -70,9 +114,9 @@ func (m *mix) Next(c Context) Step {
 		if m.chosen == nil {
 			m.chosen = m.gs[c.Rand.IntN(len(m.gs))]
 		}
-		s := m.chosen.Next(c)
+		s := (*m.chosen).Next(c)
 		if s.Done {
-			m.gs = slices.DeleteFunc(m.gs, func(g Generator) bool { return g == m.chosen })
+			m.gs = slices.DeleteFunc(m.gs, func(g *Generator) bool { return g == m.chosen })
 		}
 		if s.Op != nil || s.Done {
 			m.chosen = nil
@@ -86,8 +130,8 @@ func (m *mix) Next(c Context) Step {
 
 func (m *mix) Update(c Context, op histories.Op) {
 	for i, g := range m.gs {
-		if !slices.Contains(m.gs[:i], g) { // one that is named twice is told once
-			g.Update(c, op)
+		if !slices.Contains(m.gs[:i], g) {
+			(*g).Update(c, op)
 		}
 	}
 }
@@ -100,8 +144,7 @@ type phases struct{ gs []Generator }
 
 func (p *phases) Next(c Context) Step {
 	for len(p.gs) > 0 {
-		s := p.gs[0].Next(c)
-		if !s.Done {
+		if s := orNothing(p.gs[0]).Next(c); !s.Done {
 			return s
 		}
 		if len(c.Busy) > 0 {
@@ -114,13 +157,14 @@ func (p *phases) Next(c Context) Step {
 
 func (p *phases) Update(c Context, op histories.Op) {
 	if len(p.gs) > 0 {
-		p.gs[0].Update(c, op)
+		orNothing(p.gs[0]).Update(c, op)
 	}
 }
 
 // Cycle makes a generator and yields from it to its end, n times in all, or for
-// ever if n is negative. It does not wait for ops between two turns; put Phases
-// inside where that matters.
+// ever if n is negative; then a turn that yields nothing ends it, since so would
+// all that follow. It does not wait for ops between two turns; put Phases inside
+// where that matters.
 func Cycle(n int, make func() Generator) Generator { return &cycle{left: n, make: make} }
 
 type cycle struct {
@@ -130,16 +174,16 @@ type cycle struct {
 }
 
 func (y *cycle) Next(c Context) Step {
-	fresh := false
-	for {
+	for fresh := false; ; {
 		if y.now == nil {
-			if y.left == 0 || fresh { // a turn that yields nothing would never end
+			if y.left < 0 && fresh {
+				y.left = 0
+			}
+			if y.left == 0 {
 				return Step{Done: true}
 			}
-			if y.left > 0 {
-				y.left--
-			}
-			y.now, fresh = y.make(), true
+			y.left = max(y.left-1, -1)
+			y.now, fresh = orNothing(y.make()), true
 		}
 		s := y.now.Next(c)
 		if !s.Done {

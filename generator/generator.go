@@ -21,7 +21,8 @@ import (
 )
 
 // A Generator yields the ops of a run, one at a time. It is used once: who needs
-// the same again takes a function that makes one.
+// the same again takes a function that makes one. Combinators take nil for a
+// generator that is done at once.
 type Generator interface {
 	// Next says what to do now. The op of a Step runs on one of c.Free.
 	Next(c Context) Step
@@ -59,27 +60,42 @@ type Step struct {
 // Of returns an endless generator that yields what f returns, on the process
 // that has been idle longest. f gives function and value (and node, if it cares);
 // the process is set for it.
-func Of(f func(c Context, p histories.Process) histories.Op) Generator { return of(f) }
+func Of(f func(c Context, p histories.Process) histories.Op) Generator { return &of{f} }
 
-type of func(Context, histories.Process) histories.Op
+type of struct {
+	f func(Context, histories.Process) histories.Op
+}
 
-func (f of) Next(c Context) Step {
+func (o *of) Next(c Context) Step {
 	if len(c.Free) == 0 {
 		return Step{}
 	}
-	op := f(c, c.Free[0])
+	op := o.f(c, c.Free[0])
 	op.Type = histories.Invoke
 	op.Process = c.Free[0]
 	return Step{Op: &op}
 }
 
-func (of) Update(Context, histories.Op) {}
+func (*of) Update(Context, histories.Op) {}
 
 // Nothing is a generator that is done at once.
-func Nothing() Generator { return Limit(0, nil) }
+func Nothing() Generator { return nothing{} }
+
+type nothing struct{}
+
+func (nothing) Next(Context) Step            { return Step{Done: true} }
+func (nothing) Update(Context, histories.Op) {}
+
+// orNothing returns g, or Nothing for nil.
+func orNothing(g Generator) Generator {
+	if g == nil {
+		return Nothing()
+	}
+	return g
+}
 
 // Limit ends g after n ops.
-func Limit(n int, g Generator) Generator { return &limit{g, n} }
+func Limit(n int, g Generator) Generator { return &limit{orNothing(g), n} }
 
 type limit struct {
 	Generator
@@ -97,14 +113,10 @@ func (l *limit) Next(c Context) Step {
 	return s
 }
 
-func (l *limit) Update(c Context, op histories.Op) {
-	if l.Generator != nil {
-		l.Generator.Update(c, op)
-	}
-}
-
 // TimeLimit ends g when d has passed since it was first asked.
-func TimeLimit(d time.Duration, g Generator) Generator { return &timeLimit{Generator: g, limit: d} }
+func TimeLimit(d time.Duration, g Generator) Generator {
+	return &timeLimit{Generator: orNothing(g), limit: d}
+}
 
 type timeLimit struct {
 	Generator
@@ -131,7 +143,9 @@ func (t *timeLimit) Next(c Context) Step {
 // Stagger spaces g's ops out: each comes between 0 and 2*mean after the one
 // before it, uniformly. Time in which no process was free is not made up for, so
 // that no burst follows a stall.
-func Stagger(mean time.Duration, g Generator) Generator { return &stagger{Generator: g, mean: mean} }
+func Stagger(mean time.Duration, g Generator) Generator {
+	return &stagger{Generator: orNothing(g), mean: mean}
+}
 
 type stagger struct {
 	Generator

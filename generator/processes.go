@@ -8,18 +8,18 @@ import (
 
 // OnClients lets g run on client processes alone; it sees no others.
 func OnClients(g Generator) Generator {
-	return &on{g: g, in: func(_ Context, p histories.Process) bool { return p >= 0 }}
+	return On(func(_ Context, p histories.Process) bool { return p >= 0 }, g)
 }
 
 // OnNemesis lets g run on the nemesis alone; it sees no others.
 func OnNemesis(g Generator) Generator {
-	return &on{g: g, in: func(_ Context, p histories.Process) bool { return p == histories.Nemesis }}
+	return On(func(_ Context, p histories.Process) bool { return p == histories.Nemesis }, g)
 }
 
 // On lets g run on the processes in the given set alone. It sees no others: a
 // phase inside ends when its own processes are idle.
 func On(set func(Context, histories.Process) bool, g Generator) Generator {
-	return &on{g: g, in: set}
+	return &on{g: orNothing(g), in: set}
 }
 
 type on struct {
@@ -86,12 +86,16 @@ func EachProcess(make func(p histories.Process) Generator) Generator {
 type eachProcess struct {
 	make func(histories.Process) Generator
 	gs   map[histories.Process]Generator // nil where it is done
+	done bool
+	one  [1]histories.Process // reused
 }
 
 func (e *eachProcess) Next(c Context) Step {
+	if e.done { // also for processes that are born later
+		return Step{Done: true}
+	}
 	soonest, living := Step{}, false
-	free, busy := c.Free, c.Busy
-	for i, p := range free {
+	for _, p := range c.Free {
 		g, ok := e.gs[p]
 		if !ok {
 			g = e.make(p)
@@ -100,115 +104,140 @@ func (e *eachProcess) Next(c Context) Step {
 		if g == nil {
 			continue
 		}
-		c.Free, c.Busy = free[i:i+1], nil
-		switch s := g.Next(c); {
+		switch s := g.Next(e.alone(c, p, false)); {
 		case s.Op != nil:
 			return s
 		case s.Done:
 			e.gs[p] = nil
 		default:
 			living = true
-			if s.Wait > 0 && (soonest.Wait == 0 || s.Wait < soonest.Wait) {
-				soonest = s
-			}
+			soonest = sooner(soonest, s)
 		}
 	}
-	if living || slices.ContainsFunc(busy, func(p histories.Process) bool { return e.gs[p] != nil }) {
+	for _, p := range c.Busy {
+		g, ok := e.gs[p]
+		living = living || g != nil || !ok // it may be busy for somebody else, and get its turn later
+	}
+	if living {
 		return soonest
 	}
+	e.done = true
 	return Step{Done: true}
 }
 
-func (e *eachProcess) Update(c Context, op histories.Op) {
-	g := e.gs[op.Process]
-	if g == nil {
-		return
+// alone returns the context in which p is the only process.
+func (e *eachProcess) alone(c Context, p histories.Process, busy bool) Context {
+	e.one[0] = p
+	c.Free, c.Busy = e.one[:], nil
+	if busy {
+		c.Free, c.Busy = nil, e.one[:]
 	}
+	return c
+}
+
+func (e *eachProcess) Update(c Context, op histories.Op) {
 	if op.Type == histories.Info && op.Process >= 0 {
 		delete(e.gs, op.Process) // the process is dead
 		return
 	}
-	g.Update(c, op)
+	if g := e.gs[op.Process]; g != nil {
+		g.Update(e.alone(c, op.Process, op.Type == histories.Invoke), op)
+	}
 }
 
 // Independent runs n generators side by side, one for each key, and chooses among
 // them at random for each op; when one is done, the next key takes its place. next
-// returns the generator of key i = 0, 1, 2, ..., or nil if there are no more. A
-// key's generator sees the ops it yielded and no others.
+// returns the generator of key i = 0, 1, 2, ..., or nil if there are no more; more
+// than n keys in a row that yield nothing are taken for the end, too. A key's
+// generator sees the ops it yielded and no others: a phase inside ends when the
+// key's own ops have completed.
 //
 // A history over many short-lived keys is checked key by key, which is what keeps
 // checking easy.
 func Independent(n int, next func(i int) Generator) Generator {
-	return &independent{slots: n, next: next, owner: map[histories.Process]Generator{}}
+	return &independent{slots: n, next: next, owner: map[histories.Process]*key{}}
 }
 
 type independent struct {
 	slots  int
-	next   func(int) Generator
+	next   func(int) Generator // nil if there are no more
 	begun  int
-	active []Generator
-	owner  map[histories.Process]Generator // of the op outstanding on a process
+	active []*key
+	turn   turn
+	owner  map[histories.Process]*key // of the op outstanding on a process
+}
+
+type key struct {
+	Generator
+	busy []histories.Process // with an op of the key outstanding
+	done bool
 }
 
 func (k *independent) Next(c Context) Step {
-	if len(c.Free) == 0 {
-		return Step{Done: k.next == nil && len(k.active) == 0}
-	}
-	for len(k.active) < k.slots && k.next != nil {
-		k.open()
-	}
-	soonest := Step{}
-	for tries := len(k.active); tries > 0; tries-- {
-		at := c.Rand.IntN(tries)
-		g := k.active[at]
-		s := g.Next(c)
+	for empty := 0; ; {
+		k.active = slices.DeleteFunc(k.active, func(o *key) bool { return o.done })
+		for len(k.active) < k.slots && k.next != nil {
+			k.open()
+		}
+		if len(k.active) == 0 {
+			return Step{Done: true}
+		}
+		s, done := k.ask(c)
 		if s.Op != nil {
-			k.owner[s.Op.Process] = g
+			k.turn.taken()
 			return s
 		}
-		if s.Done {
-			k.active = slices.Delete(k.active, at, at+1)
-			if k.open(); len(k.active) >= tries {
-				// The new key stands at the end; it is asked in this round too.
-				last := len(k.active) - 1
-				k.active[tries-1], k.active[last] = k.active[last], k.active[tries-1]
-				tries++
-			}
+		if done == 0 {
+			return s
+		}
+		if empty += done; empty > 2*k.slots { // the ones that were old, and more than n new ones
+			k.next = nil
+		}
+	}
+}
+
+// ask asks the active keys in turn until one yields an op, and says how many of
+// them turned out to be done.
+func (k *independent) ask(c Context) (soonest Step, done int) {
+	first := k.turn.of(c, len(k.active))
+	for i := range k.active {
+		o := k.active[(first+i)%len(k.active)]
+		c.Busy = o.busy
+		s := o.Next(c)
+		if s.Op != nil {
+			o.busy = append(o.busy, s.Op.Process)
+			k.owner[s.Op.Process] = o
+			return s, done
+		}
+		if o.done = s.Done; s.Done {
+			done++
 			continue
 		}
-		if s.Wait > 0 && (soonest.Wait == 0 || s.Wait < soonest.Wait) {
-			soonest = s
-		}
-		// Asked, and not ready: out of this round's draw.
-		k.active[at], k.active[tries-1] = k.active[tries-1], k.active[at]
+		soonest = sooner(soonest, s)
 	}
-	if len(k.active) == 0 && k.next == nil {
-		return Step{Done: true}
-	}
-	return soonest
+	return soonest, done
 }
 
 // open begins the next key, if there is one.
 func (k *independent) open() {
-	if k.next == nil {
-		return
-	}
 	g := k.next(k.begun)
 	if g == nil {
 		k.next = nil
 		return
 	}
 	k.begun++
-	k.active = append(k.active, g)
+	k.active = append(k.active, &key{Generator: g})
 }
 
 func (k *independent) Update(c Context, op histories.Op) {
-	g, ok := k.owner[op.Process]
+	o, ok := k.owner[op.Process]
 	if !ok {
 		return
 	}
-	g.Update(c, op)
 	if op.Type != histories.Invoke {
 		delete(k.owner, op.Process)
+		o.busy = slices.DeleteFunc(o.busy, func(p histories.Process) bool { return p == op.Process })
 	}
+	c.Busy = o.busy
+	o.Update(c, op)
 }
