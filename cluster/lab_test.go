@@ -315,7 +315,7 @@ func TestProcessesStartStopAndDie(t *testing.T) {
 	must(t, l.Start("n1", Command{Args: []string{"play", "fail"}}))
 	<-l.Exited("n1")
 	log := l.Log("n1", 4)
-	for i, want := range []string{"started: ", "I cannot go on", "for want of a nail", "ended: exit status 3"} {
+	for i, want := range []string{"starting: ", "I cannot go on", "for want of a nail", "ended: exit status 3"} {
 		if len(log) != 4 || !strings.Contains(log[i], want) {
 			t.Errorf("log: %q\nwant a line with %q", log, want)
 		}

@@ -172,14 +172,15 @@ func (l *Local) Start(node string, c Command) error {
 	cmd.Dir = l.nodes[at].Dir
 	cmd.Env = append(os.Environ(), c.Env...)
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // no signal of the terminal reaches it
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}   // no signal of the terminal reaches it
+	note(log, "starting: %s", strings.Join(cmd.Args, " ")) // before anything that it prints
 	if err := l.spaces[at].do(cmd.Start); err != nil {
+		note(log, "not started: %v", err)
 		log.Close()
 		return fmt.Errorf("start %s: %w", node, err)
 	}
 	p := &process{pid: cmd.Process.Pid, exited: make(chan struct{})}
 	l.processes[node] = p
-	note(log, "process %d started: %s", p.pid, strings.Join(cmd.Args, " "))
 	go func() { // ends with the process, which Close kills and waits for
 		_ = cmd.Wait()
 		note(log, "process %d ended: %v", p.pid, cmd.ProcessState)

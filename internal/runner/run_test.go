@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -309,19 +310,19 @@ func TestPhasesFollowOneAnother(t *testing.T) {
 }
 
 // A breakage is a fault that says what it did.
-type breakage struct{ begun, ended int }
+type breakage struct{ begun, ended atomic.Int64 }
 
 func (b *breakage) Draw(*rand.Rand) any { return "all" }
 
 func (b *breakage) Begin(context.Context, json.RawMessage) (nemesis.Held, error) {
-	b.begun++
+	b.begun.Add(1)
 	return b, nil
 }
 
 func (b *breakage) Detail() any { return "all" }
 
 func (b *breakage) End(context.Context) (uint64, any, error) {
-	b.ended++
+	b.ended.Add(1)
 	return 1, nil, nil
 }
 
@@ -356,8 +357,8 @@ func TestInterruptedRunStillHealsAndReads(t *testing.T) {
 		if got := chapters(t, history.Bytes()); !strings.HasSuffix(got, " recover last") {
 			t.Errorf("got %s", got)
 		}
-		if b.begun == 0 || b.begun != b.ended {
-			t.Errorf("%d begun, %d ended", b.begun, b.ended)
+		if b.begun.Load() == 0 || b.begun.Load() != b.ended.Load() {
+			t.Errorf("%d begun, %d ended", b.begun.Load(), b.ended.Load())
 		}
 	})
 }
@@ -392,8 +393,8 @@ func TestCancelledRunIsHealed(t *testing.T) {
 		if _, err := runner.Run(ctx, plan); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v", err)
 		}
-		if b.begun == 0 || b.begun != b.ended {
-			t.Errorf("%d begun, %d ended", b.begun, b.ended)
+		if b.begun.Load() == 0 || b.begun.Load() != b.ended.Load() {
+			t.Errorf("%d begun, %d ended", b.begun.Load(), b.ended.Load())
 		}
 		if got := chapters(t, history.Bytes()); strings.Contains(got, "recover") || strings.Contains(got, "last") {
 			t.Errorf("it went on: %s", got)
@@ -407,7 +408,7 @@ func TestFullDiskIsAnErrorAndHealed(t *testing.T) {
 		plan := small(nil)
 		full := errors.New("no space left")
 		plan.History = writer(func(p []byte) (int, error) {
-			if b.begun > 1 {
+			if b.begun.Load() > 1 {
 				return 0, full
 			}
 			return len(p), nil
@@ -417,8 +418,8 @@ func TestFullDiskIsAnErrorAndHealed(t *testing.T) {
 		if !errors.Is(err, full) || outcome.Elapsed >= time.Second {
 			t.Errorf("got %v after %v", err, outcome.Elapsed)
 		}
-		if b.begun != b.ended {
-			t.Errorf("%d begun, %d ended", b.begun, b.ended)
+		if b.begun.Load() != b.ended.Load() {
+			t.Errorf("%d begun, %d ended", b.begun.Load(), b.ended.Load())
 		}
 	})
 }
