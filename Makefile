@@ -1,0 +1,77 @@
+# An index of go commands. Nothing here is needed to build hacheck:
+#
+#	go run ./cmd/hacheck --workload register --nemesis partition
+
+GO ?= go
+
+# Tests start servers and whole labs: one package at a time, or they steal each
+# other's deadlines.
+TEST = $(GO) run ./internal/gotest $(if $(CI),-skips .ci/skips) -- -p 1 $(if $(CI),-count=1)
+
+# Packages whose tests run processes of their own, which -race does not see into.
+LABS = /cluster$$|/cmd/|/internal/gotest$$|/internal/protogen$$
+
+.PHONY: all
+all: lint test
+
+# Everything is tested, within ten minutes on two cores.
+.PHONY: test
+test: setup
+	$(GO) build ./...
+	$(TEST) -timeout 6m ./...
+	$(MAKE) --no-print-directory race
+
+# Tests of concurrent code again, with the race detector, which needs a C compiler.
+.PHONY: race
+race:
+	@if CGO_ENABLED=1 $(GO) env CC | xargs sh -c 'command -v "$$0" >/dev/null'; then \
+		echo "again, with the race detector"; CGO_ENABLED=1 $(TEST) -race -timeout 6m $$($(GO) list ./... | grep -vE '$(LABS)'); \
+	else \
+		echo "skipped: race (no C compiler)"; \
+		test -z "$(CI)"; \
+	fi
+
+# What tests need beside Go: modules, and a C compiler for the race detector.
+.PHONY: setup
+setup:
+	@command -v $(GO) >/dev/null || { echo "Go is missing: see https://go.dev/dl, at least the version in go.mod" >&2; exit 1; }
+	@if ! command -v "$$($(GO) env CC)" >/dev/null; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			echo "installing gcc, for the race detector"; \
+			apt-get update -qq && apt-get install -y -qq gcc libc6-dev; \
+		else \
+			echo "no C compiler: tests will not run with -race (Debian, Ubuntu: sudo apt-get install gcc libc6-dev)"; \
+		fi; \
+	fi
+	$(GO) mod download
+
+.PHONY: bench
+bench:
+	$(GO) test -p 1 -run '^$$' -bench . -timeout 20m ./...
+
+# Tests of what reads files of others, with inputs nobody thought of.
+.PHONY: fuzz
+fuzz:
+	$(GO) test -run '^$$' -fuzz FuzzRead -fuzztime 60s ./histories
+	$(GO) test -run '^$$' -fuzz FuzzScanner -fuzztime 60s ./histories
+
+.PHONY: lint
+lint:
+	@unformatted=$$(gofmt -l $$($(GO) list -f '{{.Dir}}' ./...)); test -z "$$unformatted" || { echo "not as gofmt has it:" $$unformatted; exit 1; }
+	$(GO) vet ./...
+	GOOS=darwin $(GO) vet ./...
+	$(GO) tool -modfile=tools/go.mod golangci-lint run
+
+.PHONY: generate
+generate:
+	$(GO) generate ./...
+
+# What this machine can do, and how to make it do the rest.
+.PHONY: doctor
+doctor:
+	$(GO) run ./cmd/hacheck doctor
+
+.PHONY: clean
+clean:
+	rm -rf bin store hacheck
+	$(GO) clean -testcache
