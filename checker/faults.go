@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/hacheck/hacheck/histories"
 )
@@ -69,13 +70,21 @@ func remarkable(s histories.FaultSpan) (Anomaly, bool) {
 	}
 	switch {
 	case s.Failed != "":
-		a.Kind, a.Note = "fault not injected", fmt.Sprintf("%s (%d) at %v: %s", s.Name, s.ID, s.From, s.Failed)
+		a.Kind, a.Note = "fault not injected", fmt.Sprintf("%s (%d) at %v: %s", s.Name, s.ID, rounded(s.From), s.Failed)
 	case s.Acted > 0:
 		return Anomaly{}, false
 	case s.End < 0:
-		a.Kind, a.Note = "fault not ended", fmt.Sprintf("%s (%d) at %v was never healed, and so shows no evidence that it acted", s.Name, s.ID, s.From)
+		a.Kind, a.Note = "fault not ended", fmt.Sprintf("%s (%d) at %v was never healed, and so shows no evidence that it acted", s.Name, s.ID, rounded(s.From))
 	default:
-		a.Kind, a.Note = "fault without evidence", fmt.Sprintf("nothing shows that %s (%d) acted from %v to %v", s.Name, s.ID, s.From, s.To)
+		a.Kind, a.Note = "fault without evidence", fmt.Sprintf("nothing shows that %s (%d) acted from %v to %v", s.Name, s.ID, rounded(s.From), rounded(s.To))
 	}
 	return a, true
+}
+
+// rounded leaves off what nobody reads.
+func rounded(t time.Duration) time.Duration {
+	if t > time.Second {
+		return t.Round(time.Millisecond)
+	}
+	return t
 }

@@ -64,6 +64,10 @@ func (h *History) Faults() ([]FaultSpan, error) {
 				span.Failed = h.At(completion).Error
 			default:
 				span.Begin, span.From = completion, h.At(completion).Time
+				var begun Fault // it may say more exactly what was done, such as who led
+				if err := json.Unmarshal(h.At(completion).Value, &begun); err == nil && begun.Detail != nil {
+					span.Detail = begun.Detail
+				}
 			}
 			open[f.ID] = len(spans)
 			spans = append(spans, span)

@@ -11,7 +11,7 @@ import (
 func TestFaultsHoldFromTheirBeginToTheirHeal(t *testing.T) {
 	h := read(t, file(
 		`{"index":0,"time":10,"process":-1,"type":"invoke","f":"partition","value":{"id":1,"fault":"partition:ring","detail":[1]}}`,
-		`{"index":1,"time":20,"process":-1,"type":"info","f":"partition","value":{"id":1,"fault":"partition:ring","detail":[1]}}`,
+		`{"index":1,"time":20,"process":-1,"type":"info","f":"partition","value":{"id":1,"fault":"partition:ring","detail":[1,2]}}`,
 		`{"index":2,"time":30,"process":-1,"type":"invoke","f":"kill","value":{"id":2,"fault":"kill"}}`,
 		`{"index":3,"time":40,"process":-1,"type":"info","f":"kill","value":{"id":2,"fault":"kill"},"error":"no such process"}`,
 		`{"index":4,"time":50,"process":-1,"type":"invoke","f":"heal","value":{"id":1,"fault":"partition:ring"}}`,
@@ -26,7 +26,7 @@ func TestFaultsHoldFromTheirBeginToTheirHeal(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []histories.FaultSpan{
-		{Fault: histories.Fault{ID: 1, Name: "partition:ring", Detail: json.RawMessage(`[1]`), Acted: 12, Evidence: json.RawMessage(`{"n1":12}`)}, Begin: 1, End: 4, From: 20, To: 50},
+		{Fault: histories.Fault{ID: 1, Name: "partition:ring", Detail: json.RawMessage(`[1,2]`), Acted: 12, Evidence: json.RawMessage(`{"n1":12}`)}, Begin: 1, End: 4, From: 20, To: 50},
 		{Fault: histories.Fault{ID: 2, Name: "kill"}, Begin: 2, End: -1, From: 30, To: histories.Never, Failed: "no such process"},
 		{Fault: histories.Fault{ID: 3, Name: "pause"}, Begin: 9, End: -1, From: 100, To: histories.Never, Failed: "never completed"},
 	}

@@ -259,11 +259,6 @@ func meanwhile(h *histories.History, c call) string {
 		if f.From > end || f.To < c.invoked.Time {
 			continue
 		}
-		// What only turned out when it began, such as who led, is in the completion.
-		var begun histories.Fault
-		if json.Unmarshal(h.At(f.Begin).Value, &begun) == nil && len(begun.Detail) > 0 {
-			f.Detail = begun.Detail
-		}
 		s := fmt.Sprintf("%s, since %.3fs", Fault(f.Fault), f.From.Seconds())
 		if f.To != histories.Never {
 			s = fmt.Sprintf("%s, from %.3fs to %.3fs", Fault(f.Fault), f.From.Seconds(), f.To.Seconds())
