@@ -201,16 +201,14 @@ func (s *netSwitch) Heal(links ...Link) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i, at := range at {
-		l := s.link(at)
-		if l.cuts == 0 {
+	for i, at := range at { // all or none
+		if s.link(at).cuts == 0 {
 			return fmt.Errorf("heal: %v is not cut", links[i])
 		}
-		l.cuts--
 	}
 	for _, at := range at {
 		l := s.link(at)
-		if l.cuts > 0 {
+		if l.cuts--; l.cuts > 0 {
 			continue
 		}
 		for _, frame := range l.held {

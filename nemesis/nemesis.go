@@ -31,6 +31,8 @@ type Env struct {
 	Nodes   []string // in order
 	Network cluster.Network
 	Leader  cluster.Leader // nil if the system knows of none
+
+	cuts *cuts // of Network, shared by all that cut it
 }
 
 // A Fault is a kind of breakage.

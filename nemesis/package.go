@@ -44,6 +44,7 @@ func New(faults []Fault, specs []string, env Env, interval time.Duration) (Packa
 	if interval <= 0 {
 		return Package{}, fmt.Errorf("interval of faults %v is not positive", interval)
 	}
+	env.cuts = &cuts{network: env.Network}
 	n := &performer{breakers: map[string]Breaker{}, held: map[int]Held{}, ended: map[int]bool{}}
 	ids := new(int)
 	var main, final []generator.Generator
@@ -121,13 +122,9 @@ func (n *performer) hold(id int, held Held) bool {
 // end ends an instance. One that is not in force, because it could not begin, has
 // not acted.
 func (n *performer) end(ctx context.Context, f histories.Fault) (any, error) {
-	n.mu.Lock()
-	held := n.held[f.ID]
-	delete(n.held, f.ID)
-	n.ended[f.ID] = true
-	n.mu.Unlock()
-	if held == nil {
-		return f, nil
+	held, err := n.take(f.ID)
+	if held == nil || err != nil {
+		return f, err
 	}
 	acted, evidence, err := held.End(ctx)
 	if err != nil {
@@ -136,9 +133,29 @@ func (n *performer) end(ctx context.Context, f histories.Fault) (any, error) {
 		n.mu.Unlock()
 		return f, err
 	}
+	n.mu.Lock()
+	delete(n.held, f.ID)
+	n.mu.Unlock()
 	f.Acted = acted
 	f.Evidence, err = json.Marshal(evidence)
 	return f, err
+}
+
+// take returns an instance to be ended by the caller alone, or nil if there is
+// none. While somebody is at it there is an entry without it.
+func (n *performer) take(id int) (Held, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.ended[id] = true
+	held, inForce := n.held[id]
+	switch {
+	case !inForce:
+		return nil, nil
+	case held == nil:
+		return nil, errors.New("it is still being healed")
+	}
+	n.held[id] = nil
+	return held, nil
 }
 
 // Heal ends all instances, and lets none begin any more.
@@ -150,7 +167,9 @@ func (n *performer) Heal(ctx context.Context) error {
 	n.mu.Unlock()
 	var errs []error
 	for _, id := range slices.Sorted(maps.Keys(held)) {
-		if _, _, err := held[id].End(ctx); err != nil {
+		if held[id] == nil {
+			errs = append(errs, fmt.Errorf("heal fault %d: it is still being healed", id))
+		} else if _, _, err := held[id].End(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("heal fault %d: %w", id, err))
 		}
 	}

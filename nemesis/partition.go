@@ -260,6 +260,9 @@ func newPartition(env Env, target string) (*partition, error) {
 	if env.Network == nil {
 		return nil, errors.New("there is no network to cut")
 	}
+	if env.cuts == nil {
+		env.cuts = &cuts{network: env.Network}
+	}
 	p := &partition{env: env, aims: target == "" && env.Leader != nil}
 	for _, s := range shapes {
 		if target != "" && s.Name != target {
@@ -332,9 +335,9 @@ func (p *partition) Begin(ctx context.Context, detail json.RawMessage) (Held, er
 	if err != nil {
 		return nil, fmt.Errorf("partition: %w", err)
 	}
-	h := &heldCut{cut: c, network: p.env.Network, links: links, before: p.env.Network.Dropped(links...)}
-	if err := h.network.Cut(links...); err != nil {
-		return nil, fmt.Errorf("cut: %w", err)
+	h := &heldCut{cut: c, links: links, cuts: p.env.cuts}
+	if err := h.cuts.begin(h); err != nil {
+		return nil, err
 	}
 	return h, nil
 }
@@ -351,6 +354,7 @@ func (p *partition) leader(ctx context.Context) (string, error) {
 	defer cancel()
 	again := time.NewTicker(leaderPause)
 	defer again.Stop()
+	var last error // of those that did not come of the end of ctx
 	for {
 		node, err := p.env.Leader.Leader(ctx)
 		switch {
@@ -359,9 +363,12 @@ func (p *partition) leader(ctx context.Context) (string, error) {
 		case err == nil:
 			err = fmt.Errorf("%q is no node", node)
 		}
+		if last == nil || ctx.Err() == nil {
+			last = err
+		}
 		select {
 		case <-ctx.Done():
-			return "", fmt.Errorf("find the leader: %w", err)
+			return "", fmt.Errorf("find the leader: %w", last)
 		case <-again.C:
 		}
 	}
@@ -369,24 +376,22 @@ func (p *partition) leader(ctx context.Context) (string, error) {
 
 // A heldCut is a partition in force.
 type heldCut struct {
-	cut     Cut
-	network cluster.Network
-	links   []cluster.Link
-	before  []uint64 // what the links had dropped when it began
+	cut   Cut
+	links []cluster.Link
+	cuts  *cuts
 }
 
 func (h *heldCut) Detail() any { return h.cut }
 
 func (h *heldCut) End(context.Context) (acted uint64, evidence any, err error) {
-	if err := h.network.Heal(h.links...); err != nil {
-		return 0, nil, fmt.Errorf("heal: %w", err)
+	dropped, err := h.cuts.end(h)
+	if err != nil {
+		return 0, nil, err
 	}
-	dropped := map[string]uint64{}
-	for i, now := range h.network.Dropped(h.links...) {
-		if n := now - h.before[i]; n > 0 {
-			dropped[h.links[i].String()] = n
-			acted += n
-		}
+	byLink := map[string]uint64{}
+	for l, n := range dropped {
+		byLink[l.String()] = n
+		acted += n
 	}
-	return acted, dropped, nil
+	return acted, byLink, nil
 }

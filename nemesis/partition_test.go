@@ -411,7 +411,9 @@ func TestOverlappingPartitionsAreUndoneExactly(t *testing.T) {
 	}
 }
 
-func TestEvidenceIsWhatWasDroppedMeanwhile(t *testing.T) {
+// TestEvidenceIsWhatWasDroppedOnItsAccount: where two faults cut a link it is the
+// first that acts; the second takes over when that is healed.
+func TestEvidenceIsWhatWasDroppedOnItsAccount(t *testing.T) {
 	network := &nemesistest.Network{}
 	p, err := newPartition(Env{Nodes: nodes(3), Network: network}, "")
 	if err != nil {
@@ -435,12 +437,19 @@ func TestEvidenceIsWhatWasDroppedMeanwhile(t *testing.T) {
 	send("n1", "n2", 4)
 	send("n2", "n1", 1)
 	send("n2", "n3", 9)
-	for i, want := range []string{`8 {"n1→n2":7,"n2→n1":1}`, `4 {"n1→n2":4}`} {
-		acted, evidence, err := []Held{first, second}[i].End(t.Context())
+	third := begin("n1→n2", "n2→n3")
+	send("n2", "n3", 2)
+	end := func(h Held, want string) {
+		t.Helper()
+		acted, evidence, err := h.End(t.Context())
 		if got := fmt.Sprintf("%d %s", acted, encode(evidence)); err != nil || got != want {
 			t.Errorf("got %s, %v, want %s", got, err, want)
 		}
 	}
+	end(first, `8 {"n1→n2":7,"n2→n1":1}`)
+	send("n1", "n2", 6)
+	end(third, `2 {"n2→n3":2}`)
+	end(second, `6 {"n1→n2":6}`)
 	send("n1", "n2", 5)
 	if acted, _, err := begin("n1→n2").End(t.Context()); acted != 0 || err != nil {
 		t.Errorf("got %d, %v of a link that nobody used", acted, err)

@@ -177,7 +177,7 @@ func (in *interpreter) hand(ctx context.Context, op histories.Op, g generator.Ge
 	w := in.workers[in.player(op.Process)]
 	w.op, w.due = op, c.Now+timeout+in.grace
 	in.look = min(in.look, w.due)
-	w.claimed.Store(false)
+	w.stage.Store(handed)
 	w.todo <- task{op, &deadline{parent: ctx, at: in.begun.Add(c.Now + timeout)}}
 }
 
@@ -217,8 +217,12 @@ func (in *interpreter) giveUp(g generator.Generator) error {
 			in.look = min(in.look, w.due)
 			continue
 		}
-		if !w.claimed.CompareAndSwap(false, true) {
-			continue // it has just come back
+		if !w.stage.CompareAndSwap(invoked, completed) {
+			// It has just come back; or it has not even begun, because all of us were
+			// stopped for a while, as by Ctrl-Z. Before its invocation it cannot complete.
+			w.due = now + in.grace
+			in.look = min(in.look, w.due)
+			continue
 		}
 		in.warn("op does not return after its deadline: its worker is given up", "worker", at, "f", w.op.F)
 		op := w.op

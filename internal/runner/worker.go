@@ -22,14 +22,22 @@ type worker struct {
 	op  histories.Op  // the last one handed to it
 	due time.Duration // when the worker is given up if op is still outstanding
 
-	todo    chan task // closed when there is no more
-	ended   chan struct{}
-	claimed atomic.Bool // somebody completes the op
+	todo  chan task // closed when there is no more
+	ended chan struct{}
+	stage atomic.Int32 // of the op: handed, invoked, completed
 
 	// Written by the worker before it says that it has completed.
 	done histories.Op
 	err  error // the journal's
 }
+
+// The stages of an op. The interpreter hands it over, the worker records its
+// invocation, and then one of them completes it: whoever sets the stage.
+const (
+	handed = int32(iota)
+	invoked
+	completed
+)
 
 // A task is an op and how long it may take.
 type task struct {
@@ -63,13 +71,14 @@ func (in *interpreter) work(w *worker, p performer) {
 	defer p.close()
 	for t := range w.todo {
 		_, err := in.journal.Append(t.op)
+		w.stage.Store(invoked)
 		if err != nil {
 			t.op.Type = histories.Fail // never sent; and never recorded
 		} else {
 			t.op = p.perform(t.ctx, t.op)
 			t.ctx.end()
 		}
-		if !w.claimed.CompareAndSwap(false, true) {
+		if !w.stage.CompareAndSwap(invoked, completed) {
 			return // given up
 		}
 		if err == nil {

@@ -45,6 +45,8 @@ func (n *Network) Heal(links ...cluster.Link) error {
 		if n.cuts[l] == 0 {
 			return fmt.Errorf("%v is not cut", l)
 		}
+	}
+	for _, l := range links {
 		n.cuts[l]--
 		if n.cuts[l] == 0 {
 			delete(n.cuts, l)
