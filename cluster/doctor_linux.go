@@ -75,13 +75,8 @@ func examine(w io.Writer) int {
 // tryNetwork brings up a lab of two nodes, sends bytes back and forth between
 // them, cuts that off, and heals it.
 func tryNetwork(ports Ports) (detail string, err error) {
-	dir, err := os.MkdirTemp("", "hacheck-doctor-")
-	if err != nil {
-		return "", err
-	}
-	defer os.RemoveAll(dir)
 	begun := time.Now()
-	l, err := NewLocal(Options{Nodes: 2, Dir: dir, Ports: ports})
+	l, err := NewLocal(Options{Nodes: 2, Ports: ports})
 	if err != nil {
 		return "", err
 	}

@@ -53,7 +53,7 @@ func Main() (handled bool, exit int) {
 		return true, runInit(args)
 	case roleDoctor:
 		inside = true
-		return true, examine(os.Stdout)
+		return true, ExitStatus(examine(os.Stdout))
 	case roleTester:
 		inside = true
 		os.Args = append(os.Args[:1:1], args...)
@@ -63,6 +63,32 @@ func Main() (handled bool, exit int) {
 
 // exitFailed is the status of a tester that could not tell its own.
 const exitFailed = 255
+
+// told marks an exit status as meant. Go programs that crash exit with 2, and that
+// must not pass for what somebody else means by it.
+const told = 0x40
+
+// ExitStatus returns the status to exit with so that [Enter] returns exit: 0 to 15,
+// or 240 to 255. Outside it is just that. A tester that exits with any other has
+// crashed, and Enter returns 255.
+func ExitStatus(exit int) int {
+	if inside {
+		return exit ^ told
+	}
+	return exit
+}
+
+// exitOf is the inverse of ExitStatus.
+func exitOf(status int) int {
+	if exit := status ^ told; exit < 16 || exit >= 240 {
+		return exit
+	}
+	return exitFailed
+}
+
+// passedOn are the signals that ask for an end. They are for the tester, wherever
+// they arrive.
+var passedOn = []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT}
 
 // Enter runs this program again with args, inside new namespaces, where [Inside]
 // is true, and returns its exit status. It passes on the signals that ask for an
@@ -81,8 +107,12 @@ func enter(ctx context.Context, stdout io.Writer, args []string) (exit int, err 
 	// The terminal's Ctrl-C is for this process, which passes it on: otherwise it
 	// would come twice.
 	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	signal.Notify(signals, passedOn...)
 	defer signal.Stop(signals)
+	// A run that measures time cannot pause, so Ctrl-Z does not seem to.
+	signal.Ignore(syscall.SIGTSTP)
+	defer signal.Reset(syscall.SIGTSTP)
+	hungUp := false
 
 	child, report, err := startInit(ctx, stdout, args)
 	if err != nil {
@@ -101,7 +131,11 @@ func enter(ctx context.Context, stdout io.Writer, args []string) (exit int, err 
 	for {
 		select {
 		case s := <-signals:
-			_ = child.Process.Signal(s)
+			// A terminal that closes says so more than once: the kernel does, and the shell.
+			if s != syscall.SIGHUP || !hungUp {
+				_ = child.Process.Signal(s)
+			}
+			hungUp = hungUp || s == syscall.SIGHUP
 		case err := <-done:
 			if _, ok := errors.AsType[*exec.ExitError](err); ok {
 				err = nil
@@ -176,8 +210,6 @@ func refusal(b []byte) error {
 	return &RefusedError{What: t.What, Err: errors.New(t.Err), Remedy: t.Remedy}
 }
 
-const rootRemedy = "sudo (run the same command as root)"
-
 // namespaceRemedy looks for the setting that forbids namespaces.
 func namespaceRemedy() string {
 	for _, setting := range []struct{ path, forbids, remedy string }{
@@ -186,12 +218,21 @@ func namespaceRemedy() string {
 		{"/proc/sys/user/max_user_namespaces", "0", "sudo sysctl -w user.max_user_namespaces=15000"},
 		{"/proc/sys/user/max_net_namespaces", "0", "sudo sysctl -w user.max_net_namespaces=15000"},
 		{"/proc/sys/user/max_pid_namespaces", "0", "sudo sysctl -w user.max_pid_namespaces=15000"},
+		{"/proc/sys/user/max_mnt_namespaces", "0", "sudo sysctl -w user.max_mnt_namespaces=15000"},
 	} {
 		if b, err := os.ReadFile(setting.path); err == nil && strings.TrimSpace(string(b)) == setting.forbids {
 			return setting.remedy
 		}
 	}
-	return rootRemedy + "; in a container, start that with --privileged"
+	return privilegedRemedy()
+}
+
+// privilegedRemedy is what remains where no setting is known to forbid something.
+func privilegedRemedy() string {
+	if os.Geteuid() == 0 {
+		return "if this is a container, start it with --privileged"
+	}
+	return "run the same command with sudo; if this is a container, start it with --privileged"
 }
 
 // runInit is the init: PID 1 of the lab.
@@ -199,7 +240,11 @@ func runInit(args []string) int {
 	report := os.NewFile(reportFD, "report")
 	unix.CloseOnExec(reportFD)
 	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	signal.Notify(signals, passedOn...)
+	// The lab is a background job to the terminal, which may forbid those to write;
+	// and nobody reading any more what it says is no reason to end. The tester
+	// inherits the former, and decides for itself about the latter.
+	signal.Ignore(syscall.SIGTTOU, syscall.SIGPIPE)
 	tester, err := beginWorld(args)
 	if err != nil {
 		t := trouble{What: "the lab's namespaces", Err: err.Error(), Remedy: namespaceRemedy()}
@@ -227,7 +272,7 @@ func runInit(args []string) int {
 			fmt.Fprintf(os.Stderr, "hacheck: the tester was killed by signal %d (%v)\n", status.Signal(), status.Signal())
 			return exitFailed
 		case pid == tester && status.Exited():
-			return status.ExitStatus()
+			return exitOf(status.ExitStatus())
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -17,6 +18,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // inLab runs the calling test once more inside the lab, and says whether this is
@@ -115,7 +118,7 @@ func TestEveryPlaceReachesEveryOther(t *testing.T) {
 					if err != nil {
 						t.Fatalf("%s to %s: %v", from.Name, to.Name, err)
 					}
-					if err := e.round(time.Second); err != nil {
+					if err := e.round(5 * time.Second); err != nil {
 						t.Errorf("%s to %s: %v", from.Name, to.Name, err)
 					}
 					host, _, _ := net.SplitHostPort(e.conn.LocalAddr().String())
@@ -126,7 +129,7 @@ func TestEveryPlaceReachesEveryOther(t *testing.T) {
 				}
 				startPlay(t, l, from.Name, "echo", "listening")
 				c := dial(t, from) // the tester, by a plain dial
-				if err := c.round(time.Second); err != nil {
+				if err := c.round(5 * time.Second); err != nil {
 					t.Errorf("tester to %s: %v", from.Name, err)
 				}
 			}
@@ -190,19 +193,19 @@ func TestOneDirectionIsCutAndTheOthersAreNot(t *testing.T) {
 			}
 			there, back := Link{Tester, "n1"}, Link{"n1", Tester}
 			one, two := dial(t, l.Nodes()[0]), dial(t, l.Nodes()[1])
-			must(t, one.round(time.Second))
-			must(t, two.round(time.Second))
+			must(t, one.round(5*time.Second))
+			must(t, two.round(5*time.Second))
 
 			must(t, l.Network().Cut(back)) // what is sent arrives, the answer does not
 			if err := one.round(50 * time.Millisecond); err == nil {
 				t.Error("an answer came over a link that was cut")
 			}
-			must(t, two.round(time.Second))
+			must(t, two.round(5*time.Second))
 			if d := l.Network().Dropped(back, there, Link{Tester, "n2"}); d[0] == 0 || d[1] != 0 || d[2] != 0 {
 				t.Errorf("dropped packets: %d, want some on the cut link and none on the others", d)
 			}
 			must(t, l.Network().Heal(back))
-			if err := one.answer(time.Second); err != nil {
+			if err := one.answer(5 * time.Second); err != nil {
 				t.Errorf("after heal: %v", err)
 			}
 		})
@@ -225,7 +228,7 @@ func TestOverlappingCutsAreHealedOneByOne(t *testing.T) {
 		t.Error("one of two faults was healed, and the link with it")
 	}
 	must(t, l.Network().Heal(link))
-	must(t, e.answer(time.Second))
+	must(t, e.answer(5*time.Second))
 	if err := l.Network().Heal(link); err == nil {
 		t.Error("what is whole was healed without an error")
 	}
@@ -245,28 +248,34 @@ func TestHealedConnectionsSpeakAtOnce(t *testing.T) {
 	for _, kind := range bothPorts {
 		t.Run(kind.name, func(t *testing.T) {
 			gap := map[bool]time.Duration{}
-			for _, natural := range []bool{false, true} {
-				l := newLab(t, Options{Nodes: 2, Ports: kind.ports, Natural: natural})
-				e, err := l.echo("n1", "n2")
-				must(t, err)
-				must(t, e.round(time.Second))
-				link := Link{"n1", "n2"}
-				must(t, l.Network().Cut(link))
-				if err := e.round(10 * time.Millisecond); err == nil {
-					t.Fatal("the link is not cut")
+			const tries = 3 // a busy machine may be slow to hear of it
+			for try := range tries {
+				for _, natural := range []bool{false, true} {
+					l := newLab(t, Options{Nodes: 2, Ports: kind.ports, Natural: natural})
+					e, err := l.echo("n1", "n2")
+					must(t, err)
+					must(t, e.round(5*time.Second))
+					link := Link{"n1", "n2"}
+					must(t, l.Network().Cut(link))
+					if err := e.round(10 * time.Millisecond); err == nil {
+						t.Fatal("the link is not cut")
+					}
+					// Tail loss probe and retransmissions, each at twice the time before.
+					eventually(t, "the sender backs off", func() bool { return l.Network().Dropped(link)[0] >= 5 })
+					healed := time.Now()
+					must(t, l.Network().Heal(link))
+					must(t, e.answer(10*time.Second))
+					gap[natural] = time.Since(healed)
+					e.close()
+					must(t, l.Close()) // there is one lab at a time
 				}
-				// Tail loss probe and retransmissions, each at twice the time before.
-				eventually(t, "the sender backs off", func() bool { return l.Network().Dropped(link)[0] >= 5 })
-				healed := time.Now()
-				must(t, l.Network().Heal(link))
-				must(t, e.answer(10*time.Second))
-				gap[natural] = time.Since(healed)
-				e.close()
-				must(t, l.Close()) // there is one lab at a time
-			}
-			t.Logf("silence after heal: %v, naturally %v", gap[false], gap[true])
-			if gap[false] > gap[true]/4 {
-				t.Errorf("after heal it took %v, and naturally %v", gap[false], gap[true])
+				t.Logf("silence after heal: %v, naturally %v", gap[false], gap[true])
+				if gap[false] < gap[true]/4 {
+					return
+				}
+				if try == tries-1 {
+					t.Errorf("after heal it took %v, and naturally %v", gap[false], gap[true])
+				}
 			}
 		})
 	}
@@ -338,6 +347,53 @@ func TestProcessesStartStopAndDie(t *testing.T) {
 	}
 }
 
+// TestWithoutTunPacketSocketsDo: and what is missing is named.
+func TestWithoutTunPacketSocketsDo(t *testing.T) {
+	if !inLab(t) {
+		return
+	}
+	// Over what is mounted in this lab's own namespace nobody else stumbles.
+	must(t, unix.Mount("none", filepath.Dir(tunPath), "tmpfs", 0, ""))
+	l := newLab(t, Options{Nodes: 2})
+	if got := l.Facts()["network"]; got != PacketSockets.String() {
+		t.Errorf("the network is made of %s", got)
+	}
+	refused, ok := errors.AsType[*RefusedError](l.Fallback())
+	if !ok || refused.What != "TUN devices" || !strings.Contains(refused.Remedy, "mknod") {
+		t.Errorf("the lab says of what is missing: %v", l.Fallback())
+	}
+	e, err := l.echo("n1", "n2")
+	must(t, err)
+	must(t, e.round(5*time.Second))
+	e.close()
+	must(t, l.Close())
+	if _, err := NewLocal(Options{Nodes: 2, Ports: TunDevices}); err == nil {
+		t.Error("got TUN devices where there are none")
+	}
+}
+
+func TestRefusalsNameWhatPermitsIt(t *testing.T) {
+	for _, test := range []struct {
+		refused func(error) error
+		err     error
+		remedy  string // "" if it is no refusal
+	}{
+		{tunRefused, unix.EACCES, "sudo chmod 666 /dev/net/tun"},
+		{tunRefused, unix.ENOENT, "sudo modprobe tun"},
+		{tunRefused, unix.EPERM, "--privileged"},
+		{tunRefused, unix.EBUSY, ""},
+		{vethRefused, unix.EOPNOTSUPP, "sudo modprobe"},
+		{vethRefused, fmt.Errorf("add: %w", unix.EPERM), "--privileged"},
+		{vethRefused, unix.EEXIST, ""},
+	} {
+		err := test.refused(test.err)
+		refused, ok := errors.AsType[*RefusedError](err)
+		if ok != (test.remedy != "") || ok && !strings.Contains(refused.Error(), test.remedy) || !errors.Is(err, test.err) {
+			t.Errorf("%v: got %v, want a remedy with %q", test.err, err, test.remedy)
+		}
+	}
+}
+
 func TestLabsThatCannotBe(t *testing.T) {
 	if !inLab(t) {
 		return
@@ -385,7 +441,7 @@ func TestTwoLabsDoNotMeet(t *testing.T) {
 	if Inside() {
 		l := newLab(t, Options{Nodes: 2})
 		startPlay(t, l, "n1", "echo", "listening")
-		must(t, dial(t, l.Nodes()[0]).round(time.Second))
+		must(t, dial(t, l.Nodes()[0]).round(5*time.Second))
 		if _, err := net.DialTimeout("tcp4", l.Nodes()[1].Addr.String()+":7", 50*time.Millisecond); err == nil {
 			t.Error("reached what runs on nobody's n2")
 		}
@@ -393,19 +449,18 @@ func TestTwoLabsDoNotMeet(t *testing.T) {
 		return
 	}
 	outs := make([]bytes.Buffer, 4)
+	errs := make([]error, len(outs))
 	var running sync.WaitGroup
 	for i := range outs {
 		running.Go(func() {
-			exit, err := enter(t.Context(), &outs[i], []string{roleTester, "-test.run=^TestTwoLabsDoNotMeet$", "-test.v"})
-			if exit != 0 && err == nil {
-				t.Errorf("exit %d:\n%s", exit, &outs[i])
-			}
+			_, errs[i] = enter(t.Context(), &outs[i], []string{roleTester, "-test.run=^TestTwoLabsDoNotMeet$", "-test.v"})
 		})
 	}
 	running.Wait()
 	for i := range outs {
-		if !strings.Contains(outs[i].String(), "met nobody") && os.Getenv("CI") != "" {
-			t.Errorf("lab %d did not run:\n%s", i, &outs[i])
+		skipRefused(t, errs[i])
+		if errs[i] != nil || !strings.Contains(outs[i].String(), "met nobody") {
+			t.Errorf("lab %d: %v\n%s", i, errs[i], &outs[i])
 		}
 	}
 }
@@ -418,7 +473,7 @@ func TestCaptureHoldsWhatWasDelivered(t *testing.T) {
 	l := newLab(t, Options{Nodes: 2, Pcap: &file})
 	e, err := l.echo("n1", "n2")
 	must(t, err)
-	must(t, e.round(time.Second))
+	must(t, e.round(5*time.Second))
 	link := Link{"n1", "n2"}
 	must(t, l.Network().Cut(link))
 	if e.round(20*time.Millisecond) == nil {
@@ -431,7 +486,8 @@ func TestCaptureHoldsWhatWasDelivered(t *testing.T) {
 	if order.Uint32(b) != 0xa1b23c4d || order.Uint32(b[20:]) != 101 {
 		t.Fatalf("no header of a capture with nanoseconds and raw packets: %x", b[:24])
 	}
-	var syn, payload int
+	var syn int
+	payload := map[uint32]bool{} // by sequence number: TCP may send a byte twice
 	for b = b[24:]; len(b) > 0; {
 		at := time.Unix(int64(order.Uint32(b)), int64(order.Uint32(b[4:])))
 		if d := time.Since(at); d < 0 || d > time.Minute {
@@ -446,11 +502,13 @@ func TestCaptureHoldsWhatWasDelivered(t *testing.T) {
 			if tcp[13]&2 != 0 {
 				syn++
 			}
-			payload += len(tcp) - int(tcp[12]>>4)*4
+			for i := range len(tcp) - int(tcp[12]>>4)*4 {
+				payload[binary.BigEndian.Uint32(tcp[4:])+uint32(i)] = true
+			}
 		}
 	}
-	if syn != 1 || payload != 1 {
-		t.Errorf("n1 sent n2 %d SYN and %d bytes; want 1 and the 1 that was sent before the cut", syn, payload)
+	if syn == 0 || len(payload) != 1 {
+		t.Errorf("n1 sent n2 %d SYN and %d bytes; want some, and the 1 that was sent before the cut", syn, len(payload))
 	}
 }
 
@@ -458,6 +516,7 @@ func TestCaptureHoldsWhatWasDelivered(t *testing.T) {
 func BenchmarkLab(b *testing.B) {
 	if !Inside() {
 		exit, err := Enter(b.Context(), []string{"-test.run=^$", "-test.bench=^BenchmarkLab$"})
+		skipRefused(b, err)
 		if err != nil || exit != 0 {
 			b.Fatal(exit, err)
 		}

@@ -10,6 +10,7 @@ type Options struct {
 	// Nodes is how many there are: 1 to MaxNodes.
 	Nodes int
 	// Dir holds a directory for each node: its data, and what its processes print.
+	// Without one no processes can be started.
 	Dir string
 	// Pcap receives every packet that is delivered, in the format of libpcap, if
 	// it is not nil.

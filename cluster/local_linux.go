@@ -24,6 +24,7 @@ type Local struct {
 	hub    namespace   // where the switch is plugged in, if not everywhere
 	net    *netSwitch
 	ports  Ports // what the network is made of
+	why    error // it is not made of the first choice, or nil
 	log    *slog.Logger
 
 	mu        sync.Mutex
@@ -58,9 +59,11 @@ func NewLocal(o Options) (_ *Local, err error) {
 	addrs := []netip.Addr{addrOf(250)}
 	for i := 1; i <= o.Nodes; i++ {
 		n := Node{Name: fmt.Sprintf("n%d", i), Addr: addrOf(i)}
-		n.Dir = filepath.Join(o.Dir, n.Name, "data")
-		if err := os.MkdirAll(n.Dir, 0o755); err != nil {
-			return nil, err
+		if o.Dir != "" {
+			n.Dir = filepath.Join(o.Dir, n.Name, "data")
+			if err := os.MkdirAll(n.Dir, 0o755); err != nil {
+				return nil, err
+			}
 		}
 		ns, err := newNamespace()
 		l.spaces = append(l.spaces, ns)
@@ -102,14 +105,17 @@ func (l *Local) plugIn(spaces []namespace, addrs []netip.Addr, kind Ports) (port
 		if !ok || kind == TunDevices {
 			return ports, 0, err
 		}
-		l.log.Warn("no TUN devices, using packet sockets", "why", refused.Err, "remedy", refused.Remedy)
+		l.why = refused
 	}
 	l.ports = PacketSockets
 	if l.hub, err = newNamespace(); err != nil {
 		return nil, 0, err
 	}
 	ports, err = openAll(spaces, func(i int) (port, error) { return openVeth(l.hub, spaces[i], i, addrs[i]) })
-	return ports, ethernet, err
+	if err != nil {
+		return nil, 0, errors.Join(l.why, err) // either would do
+	}
+	return ports, ethernet, nil
 }
 
 // openAll opens a port for each space, or none.
@@ -140,6 +146,10 @@ func (l *Local) Facts() map[string]string {
 	return facts
 }
 
+// Fallback says why the lab is not made as it is where nothing is missing, or nil.
+// It is as good.
+func (l *Local) Fallback() error { return l.why }
+
 // Network implements Lab.
 func (l *Local) Network() Network { return l.net }
 
@@ -155,6 +165,8 @@ func (l *Local) Start(node string, c Command) error {
 	switch {
 	case l.closed:
 		return fmt.Errorf("start %s: the lab is closed", node)
+	case l.nodes[at].Dir == "":
+		return fmt.Errorf("start %s: the lab has no directory", node)
 	case l.processes[node] != nil:
 		return fmt.Errorf("start %s: it runs process %d", node, l.processes[node].pid)
 	}
@@ -172,8 +184,8 @@ func (l *Local) Start(node string, c Command) error {
 	cmd.Dir = l.nodes[at].Dir
 	cmd.Env = append(os.Environ(), c.Env...)
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}   // no signal of the terminal reaches it
-	note(log, "starting: %s", strings.Join(cmd.Args, " ")) // before anything that it prints
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}          // no signal of the terminal reaches it
+	note(log, "starting: %s", short(strings.Join(cmd.Args, " "))) // before anything that it prints
 	if err := l.spaces[at].do(cmd.Start); err != nil {
 		note(log, "not started: %v", err)
 		log.Close()
@@ -191,6 +203,15 @@ func (l *Local) Start(node string, c Command) error {
 		close(p.exited)
 	}()
 	return nil
+}
+
+// short keeps a line readable that has a whole configuration in it.
+func short(line string) string {
+	const most = 120
+	if len(line) > most {
+		return strings.ToValidUTF8(line[:most], "") + "..."
+	}
+	return line
 }
 
 // note adds a line of the lab's own to a node's log.
@@ -215,11 +236,20 @@ func (l *Local) Stop(ctx context.Context, node string) error {
 // Kill implements Lab.
 func (l *Local) Kill(node string) error {
 	p, err := l.signal(node, syscall.SIGKILL)
-	if p != nil {
-		<-p.exited
+	if p == nil || err != nil {
+		return err
 	}
-	return err
+	select {
+	case <-p.exited:
+		return nil
+	case <-time.After(killLimit):
+		return fmt.Errorf("kill %s: process %d does not die: it waits for the kernel", node, p.pid)
+	}
 }
+
+// killLimit is how long a process may take to die. One that is waiting for a disk
+// may take for ever.
+const killLimit = 10 * time.Second
 
 // signal sends s to the node's process and those of its group, if it runs one.
 func (l *Local) signal(node string, s syscall.Signal) (*process, error) {

@@ -22,8 +22,14 @@ func NewLocal(Options) (*Local, error) { return nil, errNoLab }
 // Facts say nothing here.
 func (*Local) Facts() map[string]string { return nil }
 
+// Fallback is nil here.
+func (*Local) Fallback() error { return nil }
+
 // Enter returns an error: the lab needs Linux.
 func Enter(context.Context, []string) (exit int, err error) { return 255, errNoLab }
+
+// ExitStatus returns exit.
+func ExitStatus(exit int) int { return exit }
 
 // Main has nothing to handle here.
 func Main() (handled bool, exit int) { return false, 0 }

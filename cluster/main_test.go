@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == "play" {
 		os.Exit(play(os.Args[2], os.Args[3:]))
 	}
-	os.Exit(m.Run())
+	os.Exit(ExitStatus(m.Run()))
 }
 
 // play is a program for a node.

@@ -22,7 +22,11 @@ func newNamespace() (ns namespace, err error) {
 	go func() {
 		runtime.LockOSThread()
 		done <- func() error {
-			if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			switch err := unix.Unshare(unix.CLONE_NEWNET); err {
+			case nil:
+			case unix.ENOSPC:
+				return &RefusedError{What: "so many network namespaces", Err: err, Remedy: "sudo sysctl -w user.max_net_namespaces=15000"}
+			default:
 				return fmt.Errorf("new network namespace: %w", err)
 			}
 			if ns.f, err = os.Open("/proc/thread-self/ns/net"); err != nil {

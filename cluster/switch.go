@@ -95,6 +95,9 @@ func (s *netSwitch) close() error {
 	}
 	closing.Wait()
 	s.moving.Wait()
+	if lost := s.lost.Load(); lost > 0 {
+		s.log.Warn("a port took not every packet", "lost", lost)
+	}
 	return errors.Join(append(errs, s.pcap.flush())...)
 }
 

@@ -61,7 +61,7 @@ func tunRefused(err error) error {
 	case unix.EACCES:
 		refused.Remedy = "sudo chmod 666 " + tunPath
 	case unix.EPERM:
-		refused.Remedy = rootRemedy
+		refused.Remedy = privilegedRemedy()
 	default:
 		return refused.Err
 	}

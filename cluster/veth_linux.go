@@ -122,7 +122,7 @@ func vethRefused(err error) error {
 	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EAFNOSUPPORT), errors.Is(err, unix.ENODEV), errors.Is(err, unix.EINVAL):
 		refused.Remedy = "sudo modprobe -a veth af_packet"
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
-		refused.Remedy = rootRemedy
+		refused.Remedy = privilegedRemedy()
 	default:
 		return err
 	}

@@ -12,5 +12,5 @@ func main() {
 	if handled, status := cluster.Main(); handled {
 		os.Exit(status)
 	}
-	os.Exit(hacheck(os.Args, os.Stdout, os.Stderr))
+	os.Exit(cluster.ExitStatus(hacheck(os.Args, os.Stdout, os.Stderr)))
 }

@@ -23,11 +23,11 @@ func TestMain(m *testing.M) {
 		os.Exit(status)
 	}
 	testscript.Main(m, map[string]func(){
-		"hacheck": func() { os.Exit(hacheck(os.Args, os.Stdout, os.Stderr)) },
+		"hacheck": func() { os.Exit(cluster.ExitStatus(hacheck(os.Args, os.Stdout, os.Stderr))) },
 		// One whose nodes do not start.
 		"hacheck-broken": func() {
 			systems[0].node = func(context.Context, string) error { return errors.New("the disk is upside down") }
-			os.Exit(hacheck(os.Args, os.Stdout, os.Stderr))
+			os.Exit(cluster.ExitStatus(hacheck(os.Args, os.Stdout, os.Stderr)))
 		},
 	})
 }
