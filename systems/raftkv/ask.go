@@ -20,10 +20,17 @@ const askFor = 500 * time.Millisecond
 // answers a linearizable read; or ctx ends. A node with the bug stale-read answers
 // long before there is a leader.
 func Answers(ctx context.Context, c *client.Client) error {
+	var last error // of those that did not come of the end of ctx
 	for {
 		err := answer(ctx, c)
-		if err == nil || ctx.Err() != nil {
-			return err
+		if err == nil {
+			return nil
+		}
+		if last == nil || ctx.Err() == nil {
+			last = err
+		}
+		if ctx.Err() != nil {
+			return last
 		}
 	}
 }
@@ -46,11 +53,16 @@ func answer(ctx context.Context, c *client.Client) error {
 // leaderFor bounds the question who leads: a node answers that at once, or not.
 const leaderFor = 500 * time.Millisecond
 
-// leader asks all nodes who leads.
+// leader asks all nodes who leads. That nobody said so in time says nothing of the
+// nodes if it was the caller's time that ended.
 func leader(ctx context.Context, c *client.Client) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, leaderFor)
+	asking, cancel := context.WithTimeout(ctx, leaderFor)
 	defer cancel()
-	return Leading(c.Status(ctx))
+	node, err := Leading(c.Status(asking))
+	if err != nil && ctx.Err() != nil {
+		return "", fmt.Errorf("ask who leads: %w", context.Cause(ctx))
+	}
+	return node, err
 }
 
 // Leading returns the node that claims to lead in the highest term: one that was

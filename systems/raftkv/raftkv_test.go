@@ -12,9 +12,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/hacheck/hacheck/cluster"
+	"github.com/hacheck/hacheck/systems/raftkv/client"
 	"github.com/hacheck/hacheck/systems/raftkv/server"
 	"github.com/hacheck/hacheck/systems/raftkv/server/api"
 	"github.com/hacheck/hacheck/workloads"
@@ -288,4 +292,98 @@ func TestTimeoutAsFailIsTheOnlyClientThatDoes(t *testing.T) {
 			t.Errorf("bug %q: %v", bug, err)
 		}
 	}
+}
+
+// TestWhatNoClientWroteIsAnAnswer: the history gets it, for the checker to find.
+func TestWhatNoClientWroteIsAnAnswer(t *testing.T) {
+	l := newFakeLab(t, 1)
+	s := startAll(t, l, Options{})
+	if err := s.Ready(within(t, 30*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	kv := Register(s.all, "")
+	ctx := within(t, 20*time.Second)
+	for i, c := range []struct {
+		raw  string
+		want register.Value
+	}{
+		{"garbage", register.Text("garbage")},
+		{"", register.Text("")},
+		{"12 ", register.Text("12 ")},
+		{"007", register.Text("007")}, // who wrote 7 wrote "7"
+		{"9223372036854775808", register.Text("9223372036854775808")},
+		{"\xff", register.Text("\uFFFD")},
+		{"-9223372036854775808", register.Of(-1 << 63)},
+	} {
+		key := fmt.Sprint("k", i)
+		put, err := s.all.Put(ctx, key, []byte(c.raw))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r, err := kv.Read(ctx, key); err != nil || r.Value != c.want || r.Revision != put.Revision {
+			t.Errorf("read of %q: %+v, %v", c.raw, r, err)
+		}
+		_, err = kv.CAS(ctx, key, register.Of(1), register.Of(2))
+		if refused, ok := errors.AsType[*register.Refused](err); !ok || refused.Current != c.want {
+			t.Errorf("cas of %q: %v", c.raw, err)
+		}
+	}
+	// A text goes back as it came.
+	if _, err := kv.CAS(ctx, "k0", register.Text("garbage"), register.Text("more")); err != nil {
+		t.Error(err)
+	}
+	if r, err := kv.Read(ctx, "k0"); err != nil || r.Value != register.Text("more") {
+		t.Errorf("after a cas: %+v, %v", r, err)
+	}
+}
+
+// A leaderless node answers one read, as one with a bug does, and a question how
+// it is; then nothing any more.
+type leaderless struct {
+	api.Conn
+	reads int
+}
+
+func (*leaderless) Ready(ctx context.Context) error { return ctx.Err() }
+func (*leaderless) Close() error                    { return nil }
+
+func (l *leaderless) Invoke(ctx context.Context, method string, _, _ any, _ ...grpc.CallOption) error {
+	if method == api.RaftKV_Get_FullMethodName {
+		l.reads++
+	}
+	if l.reads > 1 {
+		<-ctx.Done()
+	}
+	return ctx.Err()
+}
+
+func clientOf(t *testing.T, conn api.Conn) *client.Client {
+	t.Helper()
+	c, err := client.NewWith([]client.Node{{Name: "n1"}}, func(client.Node) (api.Conn, error) { return conn, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestErrorIsOfWhatHappenedBeforeTimeWasUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &leaderless{}
+		err := Answers(within(t, askFor*3/2), clientOf(t, l))
+		if err == nil || err.Error() != "it knows no leader" || l.reads < 2 {
+			t.Errorf("got %v after %d reads", err, l.reads)
+		}
+	})
+}
+
+func TestCallerWhoseTimeIsUpLearnsNothingOfTheNodes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		silent := clientOf(t, &leaderless{reads: 2})
+		if _, err := leader(t.Context(), silent); err == nil || err.Error() != "no node says who leads" {
+			t.Errorf("while there is time: got %v", err)
+		}
+		if _, err := leader(within(t, leaderFor/2), silent); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("when time is up: got %v", err)
+		}
+	})
 }

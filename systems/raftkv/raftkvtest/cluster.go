@@ -50,11 +50,22 @@ var (
 // A node is a server and what outlives it.
 type node struct {
 	config    server.Config
-	store     *raft.InmemStore
+	store     store
 	snapshots *snapshots
 
 	mu      sync.Mutex
 	running *server.Node // nil: it is stopped
+}
+
+// A store is Raft's own in memory, which is damaged by deleting from an empty log:
+// its last index becomes the highest number there is.
+type store struct{ *raft.InmemStore }
+
+func (s store) DeleteRange(low, high uint64) error {
+	if last, err := s.LastIndex(); err != nil || last == 0 {
+		return err
+	}
+	return s.InmemStore.DeleteRange(low, high)
 }
 
 // New starts n nodes, "n1" and so on. The bug is a server's or a client's, or
@@ -84,7 +95,7 @@ func New(n int, bug string, seed uint64) (*Cluster, error) {
 				ID: name, Peers: peers, Bug: serverBug,
 				SnapshotThreshold: 200, TrailingLogs: 50,
 			},
-			store:     raft.NewInmemStore(),
+			store:     store{raft.NewInmemStore()},
 			snapshots: &snapshots{},
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hashicorp/raft"
+
 	"github.com/hacheck/hacheck/cluster"
 	"github.com/hacheck/hacheck/systems/raftkv/client"
 	"github.com/hacheck/hacheck/systems/raftkv/server"
@@ -337,4 +339,17 @@ func TestUnknownBugIsRefused(t *testing.T) {
 			must(t, c.Close())
 		}
 	})
+}
+
+func TestStoreBearsDeletingFromAnEmptyLog(t *testing.T) {
+	s := store{raft.NewInmemStore()}
+	must(t, s.DeleteRange(0, 5))
+	if last, err := s.LastIndex(); last != 0 || err != nil {
+		t.Errorf("its last entry is %d, %v", last, err)
+	}
+	must(t, s.StoreLog(&raft.Log{Index: 7}))
+	must(t, s.DeleteRange(7, 7))
+	if last, err := s.LastIndex(); last != 0 || err != nil {
+		t.Errorf("after the only entry is gone, its last is %d, %v", last, err)
+	}
 }

@@ -27,6 +27,8 @@ const maxSessions = 4096
 // it does follows from the log alone, be it the forgetting of sessions.
 type machine struct {
 	maxSessions int
+	// log is where the entries come from; nil: nowhere. A snapshot may replace it.
+	log raft.LogStore
 
 	mu   sync.RWMutex
 	keys map[string]entry
@@ -169,7 +171,18 @@ func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
 	return s, nil
 }
 
-// Restore replaces the state by a snapshot's.
+// Restore replaces the state by a snapshot's, and the log if it does not go on from
+// there. While it runs Raft appends nothing; if it fails Raft leaves its indices
+// and the log as they were.
+//
+// It refuses an older state than this one. A leader's snapshot may come late, or
+// once more, when the node has gone on; Raft looks at terms only. To go back would
+// be to need entries again that the log may no longer hold, and to answer a read
+// that waited for its turn from what was before. Who sends such a snapshot tries
+// until it has a newer one. The same state once more is not older: its sender may have
+// lost the first answer, and sends nothing else until it has one. A node that
+// starts has no state, and for leading with a snapshot of the user's choice, which
+// may be old, there is no call.
 func (m *machine) Restore(r io.ReadCloser) error {
 	restored := newMachine(m.maxSessions)
 	if err := restored.read(bufio.NewReader(r)); err != nil {
@@ -177,6 +190,14 @@ func (m *machine) Restore(r io.ReadCloser) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if restored.index < m.index {
+		return fmt.Errorf("restore snapshot: it ends with entry %d, which is older than the state, of entry %d", restored.index, m.index)
+	}
+	if m.log != nil {
+		if err := replaceLog(m.log, restored.index, restored.term); err != nil {
+			return fmt.Errorf("restore snapshot: %w", err)
+		}
+	}
 	m.keys, m.sessions, m.byUse = restored.keys, restored.sessions, restored.byUse
 	m.index, m.term = restored.index, restored.term
 	return nil

@@ -224,3 +224,27 @@ func TestBadSnapshotIsRefusedAndChangesNothing(t *testing.T) {
 	}
 	must(t, restore(whole))
 }
+
+func TestOlderSnapshotIsRefusedAndChangesNothing(t *testing.T) {
+	f := feed(t, 3)
+	put := func(value string) { f.change(&stored.Change{Key: "x", Value: []byte(value)}) }
+	take := func() []byte {
+		taken, err := f.Snapshot()
+		must(t, err)
+		var sink memorySink
+		must(t, taken.Persist(&sink))
+		return sink.Bytes()
+	}
+	restore := func(b []byte) error { return f.Restore(io.NopCloser(bytes.NewReader(b))) }
+	put("old")
+	old := take()
+	must(t, restore(old)) // the same is not older
+	put("new")
+	if err := restore(old); err == nil || !strings.Contains(err.Error(), "entry 1, which is older than the state, of entry 2") {
+		t.Errorf("got %v", err)
+	}
+	if e, _ := f.get("x"); string(e.value) != "new" {
+		t.Errorf("the state has become %q", e.value)
+	}
+	must(t, restore(take()))
+}

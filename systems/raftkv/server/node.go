@@ -85,7 +85,11 @@ func NewNode(c Config, d Deps) (*Node, error) {
 			return nil, fmt.Errorf("begin cluster: %w", err)
 		}
 	}
+	if err := finishReplacing(d.Logs, d.Snapshots); err != nil {
+		return nil, err
+	}
 	n := &Node{config: c, machine: newMachine(maxSessions), peer: d.Peer, elected: make(chan struct{})}
+	n.machine.log = d.Logs
 	n.life, n.end = context.WithCancel(context.Background())
 	n.reads.pass = n.pass
 	if n.raft, err = raft.NewRaft(rc, n.machine, d.Logs, d.Stable, d.Snapshots, d.Transport); err != nil {

@@ -20,6 +20,9 @@ import (
 // will grant that candidate a second time without looking whether its log is up
 // to date: see hashicorp/raft issue 661. Therefore Store holds LastVoteTerm back
 // and writes both in one transaction.
+//
+// The log has no gaps. Store does not tell Raft so, by being a
+// [raft.MonotonicLogStore]: see [replaceLog].
 type Store struct {
 	db *bbolt.DB
 
@@ -31,9 +34,8 @@ type Store struct {
 }
 
 var (
-	_ raft.LogStore          = (*Store)(nil)
-	_ raft.StableStore       = (*Store)(nil)
-	_ raft.MonotonicLogStore = (*Store)(nil)
+	_ raft.LogStore    = (*Store)(nil)
+	_ raft.StableStore = (*Store)(nil)
 )
 
 // Names of Raft's that it does not export.
@@ -125,10 +127,6 @@ func (s *Store) prepare() error {
 // Close closes the file.
 func (s *Store) Close() error { return s.db.Close() }
 
-// IsMonotonic tells Raft that the log has no gaps: it empties it when a snapshot
-// replaces it.
-func (s *Store) IsMonotonic() bool { return true }
-
 // FirstIndex returns the index of the first entry, or 0.
 func (s *Store) FirstIndex() (uint64, error) {
 	s.mu.Lock()
@@ -161,7 +159,10 @@ func (s *Store) GetLog(index uint64, log *raft.Log) error {
 // StoreLog writes an entry.
 func (s *Store) StoreLog(log *raft.Log) error { return s.StoreLogs([]*raft.Log{log}) }
 
-// StoreLogs writes entries, all or none.
+// StoreLogs writes entries, all or none. They must follow the last one, if there
+// is one. A gap is never right. A log that a snapshot goes beyond is empty by then;
+// and Raft, if it took the end of the log back and then failed to write, still
+// believes in the old end: what it puts behind that would hide the hole.
 func (s *Store) StoreLogs(logs []*raft.Log) error {
 	if len(logs) == 0 {
 		return nil

@@ -146,6 +146,16 @@ func TestLogKeepsNoGaps(t *testing.T) {
 	if got, want := bounds(t, s), [2]uint64{1, 10}; got != want {
 		t.Errorf("the log holds %v, want %v", got, want)
 	}
+	// Raft takes the end back and fails to write another: it still believes in the
+	// old one.
+	must(t, s.DeleteRange(8, 10))
+	if err := s.StoreLogs(entries(11, 12, 1)); err == nil {
+		t.Error("entries were taken after ones that are gone")
+	}
+	must(t, s.StoreLogs(entries(8, 9, 2)))
+	if got, want := bounds(t, s), [2]uint64{1, 9}; got != want {
+		t.Errorf("the log holds %v, want %v", got, want)
+	}
 }
 
 func TestStableValuesComeBack(t *testing.T) {
