@@ -10,10 +10,11 @@ import (
 )
 
 // Faults returns a checker of the run's faults: a system that survives faults
-// which did nothing has survived nothing. It is Unknown if a fault could not be
-// begun, or if none of those of one name shows evidence that it acted. One that
-// shows none where others of its name do is a remark: a partition of nodes that
-// had nothing to say drops no packet.
+// which did nothing has survived nothing. It is Unknown if none of those of one
+// name shows evidence that it acted. Where others of its name do, one that shows
+// none is a remark: a partition of nodes that had nothing to say drops no packet.
+// So is one that could not begin, as there may have been no leader to aim at, and
+// one that could not be healed: whether the system bore that is for others to say.
 //
 // Its parts are the faults by name. It is never Invalid, for no fault, and no
 // lack of any, says that the system is wrong.
@@ -39,9 +40,7 @@ func faults(_ context.Context, h *histories.History) (Result, error) {
 			part.Counts["acted"]++
 			part.Counts["evidence"] += int64(s.Acted)
 		}
-		if remark, ok := remarkable(s); ok {
-			part.Anomalies = append(part.Anomalies, remark)
-		}
+		part.Anomalies = append(part.Anomalies, remarks(s)...)
 		if s.Failed != "" {
 			part.Counts["failed"]++
 		}
@@ -50,7 +49,7 @@ func faults(_ context.Context, h *histories.History) (Result, error) {
 	for i := range result.Parts {
 		part := &result.Parts[i]
 		part.Note = fmt.Sprintf("%d of %d acted (evidence: %d)", part.Counts["acted"], part.Counts["begun"], part.Counts["evidence"])
-		if part.Counts["acted"] > 0 && part.Counts["failed"] == 0 {
+		if part.Counts["acted"] > 0 {
 			part.Verdict = Valid
 		}
 		result.Verdict = result.Verdict.And(part.Verdict)
@@ -62,23 +61,31 @@ func faults(_ context.Context, h *histories.History) (Result, error) {
 	return result, nil
 }
 
-// remarkable says what is wrong with one fault, if anything.
-func remarkable(s histories.FaultSpan) (Anomaly, bool) {
-	a := Anomaly{Ops: []int{s.Begin}}
-	if s.End >= 0 {
-		a.Ops = append(a.Ops, s.End)
+// remarks says what is wrong with one fault, if anything.
+func remarks(s histories.FaultSpan) []Anomaly {
+	var found []Anomaly
+	add := func(kind, note string, args ...any) {
+		a := Anomaly{Kind: kind, Note: fmt.Sprintf(note, args...), Ops: []int{s.Begin}}
+		if s.End >= 0 {
+			a.Ops = append(a.Ops, s.End)
+		}
+		found = append(found, a)
 	}
 	switch {
+	case s.Failed != "" && s.Acted > 0:
+		add("fault begun with an error", "%s (%d) acted, though its begin at %v was in error: %s", s.Name, s.ID, rounded(s.From), s.Failed)
 	case s.Failed != "":
-		a.Kind, a.Note = "fault not injected", fmt.Sprintf("%s (%d) at %v: %s", s.Name, s.ID, rounded(s.From), s.Failed)
+		add("fault not injected", "%s (%d) could not begin at %v: %s", s.Name, s.ID, rounded(s.From), s.Failed)
 	case s.Acted > 0:
-		return Anomaly{}, false
 	case s.End < 0:
-		a.Kind, a.Note = "fault not ended", fmt.Sprintf("%s (%d) at %v was never healed, and so shows no evidence that it acted", s.Name, s.ID, rounded(s.From))
+		add("fault not ended", "%s (%d) at %v was never healed, and so shows no evidence that it acted", s.Name, s.ID, rounded(s.From))
 	default:
-		a.Kind, a.Note = "fault without evidence", fmt.Sprintf("nothing shows that %s (%d) acted from %v to %v", s.Name, s.ID, rounded(s.From), rounded(s.To))
+		add("fault without evidence", "nothing shows that %s (%d) acted from %v to %v", s.Name, s.ID, rounded(s.From), rounded(s.To))
 	}
-	return a, true
+	if s.HealFailed != "" {
+		add("fault not healed", "%s (%d) could not be healed at %v: %s", s.Name, s.ID, rounded(s.To), s.HealFailed)
+	}
+	return found
 }
 
 // rounded leaves off what nobody reads.

@@ -1,12 +1,15 @@
 package checker_test
 
 import (
+	"errors"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/datadriven"
 
 	"github.com/hacheck/hacheck/checker"
 	"github.com/hacheck/hacheck/checker/checkertest"
+	"github.com/hacheck/hacheck/histories"
 )
 
 // TestScripts runs the files of testdata: a history, and what a checker says.
@@ -16,6 +19,7 @@ func TestScripts(t *testing.T) {
 		"stats":        checker.Stats(),
 		"faults":       checker.Faults(),
 		"linearizable": checker.Linearizable(cell(), checker.Budget{}),
+		"recovery":     checker.Recovery(reads),
 	}
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
@@ -30,4 +34,32 @@ func TestScripts(t *testing.T) {
 			return checkertest.Format(r)
 		})
 	})
+}
+
+// reads says that each function is a key, which an ok call reads. That of "odd"
+// cannot be told.
+func reads(h *histories.History, since time.Duration) (keys int, unread []string, err error) {
+	read := map[string]bool{}
+	var all []string
+	for i, op := range h.All() {
+		if op.Process < 0 || op.Type != histories.Invoke {
+			continue
+		}
+		if op.F == "odd" {
+			return 0, nil, errors.New("that is odd")
+		}
+		if _, known := read[op.F]; !known {
+			all = append(all, op.F)
+			read[op.F] = false
+		}
+		if end := h.Pair(i); end >= 0 && h.At(end).Type == histories.OK && op.Time > since {
+			read[op.F] = true
+		}
+	}
+	for _, f := range all {
+		if !read[f] {
+			unread = append(unread, f)
+		}
+	}
+	return len(all), unread, nil
 }

@@ -90,7 +90,8 @@ func outcomes(counts map[string]int64) string {
 	return fmt.Sprintf("%s: %d ok, %d failed, %d indeterminate", count(all, "call"), counts["ok"], counts["fail"], counts["info"])
 }
 
-// timeline is the time in which some fault held: disjoint intervals, ascending.
+// timeline is the time in which some fault held: disjoint intervals, ascending. One
+// that could not begin, and that nothing shows to have acted, did not.
 type timeline []interval
 
 type interval struct{ from, to time.Duration }
@@ -99,6 +100,9 @@ func intervals(spans []histories.FaultSpan) timeline {
 	spans = slices.SortedFunc(slices.Values(spans), func(a, b histories.FaultSpan) int { return int(a.From - b.From) })
 	var t timeline
 	for _, s := range spans {
+		if s.Failed != "" && s.Acted == 0 {
+			continue
+		}
 		if last := len(t) - 1; last >= 0 && s.From <= t[last].to {
 			t[last].to = max(t[last].to, s.To)
 			continue

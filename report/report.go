@@ -150,8 +150,7 @@ func (t *text) checkers(r Run) {
 	if len(parts) == 0 {
 		parts = []checker.Result{r.Result}
 	}
-	recovered, took := recovery(r.History)
-	column := width(recoverRow)
+	column := 0
 	for _, p := range parts {
 		column = max(column, width(p.Name))
 	}
@@ -182,33 +181,6 @@ func (t *text) checkers(r Run) {
 			t.remarks(p, indent)
 		}
 	}
-	if recovered {
-		indent := strings.Repeat(" ", 2+column+2+verdictColumn)
-		t.paragraph(pad("  "+recoverRow, len(indent)), indent,
-			fmt.Sprintf("the system answered again %s after everything was healed", short(took)))
-	}
-}
-
-const (
-	recoverRow = "recovery"
-	recoverOp  = "recover" // the nemesis's, as the runner writes it
-)
-
-// recovery returns how long the system took to answer after everything had been
-// healed, if the history tells.
-func recovery(h *histories.History) (ok bool, took time.Duration) {
-	if h == nil {
-		return false, 0
-	}
-	for i, op := range h.All() {
-		if op.Process != histories.Nemesis || op.Type != histories.Invoke || op.F != recoverOp {
-			continue
-		}
-		if end := h.Pair(i); end >= 0 && h.At(end).Error == "" {
-			ok, took = true, h.At(end).Time-op.Time
-		}
-	}
-	return ok, took
 }
 
 // remarks writes the anomalies of a part, and of its parts, that prove nothing.

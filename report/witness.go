@@ -256,6 +256,9 @@ func meanwhile(h *histories.History, c call) string {
 	}
 	var faults []string
 	for _, f := range spans {
+		if f.HealFailed != "" {
+			f.To = histories.Never // for all anybody knows
+		}
 		if f.From > end || f.To < c.invoked.Time {
 			continue
 		}

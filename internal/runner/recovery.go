@@ -12,10 +12,6 @@ import (
 	"github.com/hacheck/hacheck/nemesis"
 )
 
-// Recover is the op of the nemesis that waits until the system answers again after
-// everything has healed.
-const Recover = "recover"
-
 // recover waits until the system answers again, as an op of the nemesis.
 func (r *run) recover(ctx context.Context) error {
 	var again recovery
@@ -49,11 +45,11 @@ func (y *recovery) Next(c generator.Context) generator.Step {
 		return generator.Step{}
 	}
 	y.begun, y.invoked = true, c.Now
-	return generator.Step{Op: &histories.Op{Process: c.Free[0], F: Recover, Value: json.RawMessage(`{}`)}}
+	return generator.Step{Op: &histories.Op{Process: c.Free[0], F: histories.Recover, Value: json.RawMessage(`{}`)}}
 }
 
 func (y *recovery) Update(_ generator.Context, op histories.Op) {
-	if op.F == Recover && op.Type == histories.Info {
+	if op.F == histories.Recover && op.Type == histories.Info {
 		y.completion = op
 	}
 }
@@ -65,7 +61,7 @@ type recoverer struct {
 }
 
 func (y *recoverer) Invoke(ctx context.Context, op histories.Op) (any, error) {
-	if op.F != Recover {
+	if op.F != histories.Recover {
 		return y.Nemesis.Invoke(ctx, op)
 	}
 	begun := time.Now()

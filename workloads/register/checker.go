@@ -8,12 +8,14 @@ import (
 )
 
 // Checker returns the checker of the workload: every key is a linearizable
-// register, and the run tried hard enough to say so.
+// register, and the run tried hard enough to say so: with operations that
+// succeeded, faults that acted, and a look at what was left in the end.
 func Checker(b checker.Budget) checker.Checker {
 	return checker.Compose("register",
 		checker.Part{Name: "linearizable", Checker: checker.Linearizable(model(), b)},
 		checker.Part{Name: "stats", Checker: checker.Stats()},
 		checker.Part{Name: "faults", Checker: checker.Faults()},
+		checker.Part{Name: "recovery", Checker: checker.Recovery(readBack)},
 	)
 }
 

@@ -25,6 +25,21 @@ func TestScripts(t *testing.T) {
 	})
 }
 
+// TestRecovery runs the file of histories that end in a recovery.
+func TestRecovery(t *testing.T) {
+	datadriven.RunTest(t, filepath.Join("testdata", "recovery.txt"), func(t *testing.T, d *datadriven.TestData) string {
+		h, err := checkertest.Parse(d.Input)
+		if err != nil {
+			d.Fatalf(t, "%v", err)
+		}
+		r, err := checker.Recovery(readBack).Check(t.Context(), h)
+		if err != nil {
+			d.Fatalf(t, "%v", err)
+		}
+		return checkertest.Format(r)
+	})
+}
+
 // TestRecordedHistories judges what others have judged before.
 func TestRecordedHistories(t *testing.T) {
 	for file, want := range map[string]checker.Verdict{
@@ -42,6 +57,9 @@ func TestRecordedHistories(t *testing.T) {
 		}
 		if r := judged(t, h); r.Verdict != want {
 			t.Errorf("%s: got %s", file, checkertest.Format(r))
+		}
+		if r, err := checker.Recovery(readBack).Check(t.Context(), h); err != nil || r.Verdict != checker.Valid {
+			t.Errorf("%s: got %s, %v", file, checkertest.Format(r), err)
 		}
 	}
 }
@@ -62,6 +80,7 @@ func TestWholeChecker(t *testing.T) {
     cas: unknown (1 call: 0 ok, 0 failed, 1 indeterminate)
     write: valid (1 call: 1 ok, 0 failed, 0 indeterminate; median 1ms, p99 1ms)
   faults: valid (no faults)
+  recovery: valid (no recovery was waited for)
 `
 	if got := checkertest.Format(r); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)

@@ -7,7 +7,8 @@ import "context"
 // error means is what [workloads.Client] says: one that is not marked as definite
 // leaves open whether the operation took place.
 type KV interface {
-	// Read returns what key holds.
+	// Read returns what key holds, whatever it is. An answer that no client can have
+	// written is no error, or nobody would hear of it: see [Text].
 	Read(ctx context.Context, key string) (Result, error)
 	// Write sets key to v.
 	Write(ctx context.Context, key string, v Value) (Result, error)

@@ -9,48 +9,87 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // The functions of the workload, with the payloads of their ops. All but meta
 // are as Jepsen writes them, so that its tools and ours read each other's files.
 const (
-	Read  = "read"  // ["k",null], completed by ["k",3]; null: nothing is there
+	Read  = "read"  // ["k",null], completed by ["k",3] or ["k","x"]; null: nothing is there
 	Write = "write" // ["k",3]
 	CAS   = "cas"   // ["k",[3,4]]: set 4 if it is 3
 )
 
-// A Value is what a register holds: a number or, in the zero Value, nothing.
+// A Value is what a register holds: a number, a text or, in the zero Value,
+// nothing. Values are compared by ==; the number 1 and the text "1" are two.
+//
+// The workload writes numbers. A text is what a system may answer all the same,
+// and what registers of others hold: an answer that is no number is an answer,
+// and to call it an error would hide it.
 type Value struct {
 	Number  int64
 	Present bool
+	text    string // as JSON spells it, which is never empty; "" of a number
 }
 
 // Absent is what a register holds that was never written.
 var Absent Value
 
 // Of returns the value n.
-func Of(n int64) Value { return Value{n, true} }
+func Of(n int64) Value { return Value{Number: n, Present: true} }
 
-// String returns the value as the history spells it.
+// Text returns the value s. What in s is no UTF-8 becomes U+FFFD, as in any JSON.
+func Text(s string) Value {
+	b, err := json.Marshal(strings.ToValidUTF8(s, "\uFFFD"))
+	if err != nil {
+		panic("register: " + err.Error()) // strings always marshal
+	}
+	return Value{Present: true, text: string(b)}
+}
+
+// IsText says whether the value is a text, which has no number.
+func (v Value) IsText() bool { return v.text != "" }
+
+// Text returns what the text says; "" of a value that is none.
+func (v Value) Text() string {
+	var s string
+	if v.IsText() && json.Unmarshal([]byte(v.text), &s) != nil {
+		panic("register: " + v.text + " is no text")
+	}
+	return s
+}
+
+// String returns the value as the history spells it: 3, "three" or null.
 func (v Value) String() string {
-	if !v.Present {
+	switch {
+	case !v.Present:
 		return "null"
+	case v.IsText():
+		return v.text
 	}
 	return strconv.FormatInt(v.Number, 10)
 }
 
-// MarshalJSON returns the number, or null.
+// MarshalJSON returns the number, the text, or null.
 func (v Value) MarshalJSON() ([]byte, error) { return []byte(v.String()), nil }
 
-// UnmarshalJSON reads a whole number, or null.
+// UnmarshalJSON reads a whole number, a text, or null.
 func (v *Value) UnmarshalJSON(b []byte) error {
-	if string(b) == "null" {
+	switch {
+	case string(b) == "null":
 		*v = Absent
+		return nil
+	case len(b) > 0 && b[0] == '"':
+		var s string
+		if err := json.Unmarshal(b, &s); err != nil {
+			return fmt.Errorf("%s is no text: %w", b, err)
+		}
+		*v = Text(s) // spelt anew, since one text has many spellings
 		return nil
 	}
 	n, err := strconv.ParseInt(string(b), 10, 64)
 	if err != nil {
-		return fmt.Errorf("%s is neither a whole number nor null", b)
+		return fmt.Errorf("%s is neither a whole number, nor a text, nor null", b)
 	}
 	*v = Of(n)
 	return nil
@@ -127,7 +166,8 @@ func parseOutput(f string, value json.RawMessage) (Value, error) {
 }
 
 // split parts [key, argument]. A bare argument has no key; of bare arguments only
-// a cas's is an array, and then [key, argument] ends in an array of its own.
+// a cas's is an array, and then [key, argument] ends in an array of its own. One that
+// begins like [key, argument], with a text, must end like a pair of texts.
 //
 // It is written by hand since decoding is otherwise half of what judging costs.
 // It leans on value being JSON, which reading the history has made sure of.
@@ -141,6 +181,9 @@ func split(f string, value json.RawMessage) (key string, arg []byte, err error) 
 	}
 	pair := bytes.TrimSpace(arg[1 : len(arg)-1])
 	if f == CAS && !bytes.HasSuffix(pair, []byte("]")) {
+		if bytes.HasPrefix(pair, []byte(`"`)) && !bytes.HasSuffix(pair, []byte(`"`)) {
+			return "", nil, errors.New("is neither [key, [old, new]] nor [old, new]")
+		}
 		return "", arg, nil
 	}
 	first, arg, ok := cut(pair)

@@ -3,6 +3,9 @@ package register
 import (
 	"encoding/json"
 	"testing"
+
+	"github.com/hacheck/hacheck/generator"
+	"github.com/hacheck/hacheck/histories"
 )
 
 func TestPayloads(t *testing.T) {
@@ -19,10 +22,20 @@ func TestPayloads(t *testing.T) {
 		{Write, `[7,3]`, Input{Key: "7", New: Of(3)}},
 		{Write, `["a,\"b]",-3]`, Input{Key: `a,"b]`, New: Of(-3)}},
 		{Write, `3`, Input{New: Of(3)}},
+		{Write, `["k1","one"]`, Input{Key: "k1", New: Text("one")}},
+		{Write, `["k1",""]`, Input{Key: "k1", New: Text("")}},
+		{Write, `["k1","1"]`, Input{Key: "k1", New: Text("1")}},
+		{Write, `["k1","a,[\"b\"]"]`, Input{Key: "k1", New: Text(`a,["b"]`)}},
+		{Write, `[7,"x"]`, Input{Key: "7", New: Text("x")}},
+		{Write, `"x"`, Input{New: Text("x")}},
 		{CAS, `["k1",[1,2]]`, Input{Key: "k1", Old: Of(1), New: Of(2)}},
 		{CAS, `["k1",[null, 2] ]`, Input{Key: "k1", New: Of(2)}},
 		{CAS, `[7,[1,2]]`, Input{Key: "7", Old: Of(1), New: Of(2)}},
 		{CAS, `[1,2]`, Input{Old: Of(1), New: Of(2)}},
+		{CAS, `["k1",["a","]"]]`, Input{Key: "k1", Old: Text("a"), New: Text("]")}},
+		{CAS, `["k1",[null,"a"]]`, Input{Key: "k1", New: Text("a")}},
+		{CAS, `["a","b]"]`, Input{Old: Text("a"), New: Text("b]")}},
+		{CAS, `["k1",["a",1]]`, Input{Key: "k1", Old: Text("a"), New: Of(1)}},
 	} {
 		got, err := ParseInput(test.f, json.RawMessage(test.value))
 		if err != nil || got != test.want {
@@ -45,10 +58,10 @@ func TestPayloadsThatAreNone(t *testing.T) {
 		{Read, `["k1"]`},
 		{Read, `[["k1"],1]`},
 		{Write, `["k1",1,2]`},
-		{Write, `["k1","one"]`},
+		{Write, `["k1","one","two"]`},
 		{Write, `["k1",1.5]`},
+		{Write, `["k1",true]`},
 		{Write, `{"k1":1}`},
-		{Write, `"k1"`},
 		{CAS, `["k1",1]`},
 		{CAS, `["k1",[1]]`},
 		{CAS, `["k1",[1,2,3]]`},
@@ -62,9 +75,38 @@ func TestPayloadsThatAreNone(t *testing.T) {
 }
 
 func TestReadPayload(t *testing.T) {
-	for _, v := range []Value{Absent, Of(0), Of(-7)} {
+	for _, v := range []Value{Absent, Of(0), Of(-7), Text(""), Text("0"), Text("rotten \xff<\"")} {
 		if got, err := parseOutput(Read, ReadPayload("k", v)); err != nil || got != v {
 			t.Errorf("%v: got %v, %v", v, got, err)
+		}
+	}
+}
+
+func TestTextsAreComparedByWhatTheySay(t *testing.T) {
+	var v Value
+	if err := json.Unmarshal([]byte(`"\u0061\u003c"`), &v); err != nil || v != Text("a<") {
+		t.Errorf("got %v, %v", v, err)
+	}
+	if got := Text(`a"<`).Text(); got != `a"<` || Of(1).Text() != "" || Absent.Text() != "" {
+		t.Errorf("got %s", got)
+	}
+	for _, other := range []Value{Absent, Of(0), Text("null"), Text("0")} {
+		if Text("") == other {
+			t.Errorf("%v is the empty text", other)
+		}
+	}
+	if Text("1") == Of(1) || Text("null") == Absent {
+		t.Error("a text is what it spells")
+	}
+}
+
+func TestNoCasExpectsWhatNobodyWrote(t *testing.T) {
+	k := (&keys{}).open(10)
+	for _, v := range []Value{Of(3), Text("rotten")} {
+		k.unread = true
+		k.Update(generator.Context{}, histories.Op{Type: histories.OK, F: Read, Value: ReadPayload(k.name, v)})
+		if k.seen != Of(3) || k.unread {
+			t.Errorf("after a read of %v: got %v, %v", v, k.seen, k.unread)
 		}
 	}
 }

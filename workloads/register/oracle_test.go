@@ -70,7 +70,7 @@ func relevant(t *testing.T, h *histories.History) []call {
 
 // values is the domain of the random histories: small, so that they are dense
 // with coincidences.
-var values = []Value{Absent, Of(1), Of(2), Of(3)}
+var values = []Value{Absent, Of(1), Of(2), Text("3")}
 
 // randomCall is a call of a random history: its ends are positions in time.
 type randomCall struct {

@@ -151,7 +151,9 @@ func (k *key) Update(_ generator.Context, op histories.Op) {
 	if op.F != Read && op.Type == histories.OK {
 		k.seen = in.New
 	} else if v, ok := seen(c); ok {
-		k.seen, k.unread = v, false
+		if k.unread = false; !v.IsText() { // which nobody wrote: no cas could expect it
+			k.seen = v
+		}
 	}
 }
 

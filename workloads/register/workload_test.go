@@ -237,7 +237,10 @@ func TestOpsBecomeCalls(t *testing.T) {
 		{"cas", `["k",[1,3]]`, seven, &register.Refused{Current: register.Of(9)}, "cas k 1 3", ``, `{"current":9,"revision":5,"term":2}`, true},
 		{"cas", `["k",[1,3]]`, register.Result{}, fmt.Errorf("cas: %w", &register.Refused{}), "cas k 1 3", ``, `{"current":null}`, true},
 		{"push", `["k",3]`, register.Result{}, nil, "", ``, ``, true},
-		{"write", `["k","x"]`, register.Result{}, nil, "", ``, ``, true},
+		{"write", `["k",1.5]`, register.Result{}, nil, "", ``, ``, true},
+		{"write", `["k","x"]`, register.Result{}, nil, `write k "x"`, ``, ``, false},
+		{"read", `["k",null]`, register.Result{Value: register.Text("rotten")}, nil, "read k", `["k","rotten"]`, ``, false},
+		{"cas", `["k",[1,3]]`, register.Result{}, &register.Refused{Current: register.Text("rotten")}, "cas k 1 3", ``, `{"current":"rotten"}`, true},
 	} {
 		kv := &stub{result: test.result, err: test.err}
 		w := register.New(register.Options{}, func(context.Context, int) (register.KV, error) { return kv, nil }, checker.Budget{})

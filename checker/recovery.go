@@ -1,0 +1,65 @@
+package checker
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/hacheck/hacheck/histories"
+)
+
+// A ReadBack says which keys, of those that a history shows to hold something, no
+// operation read that began after since. Which operations show it, and which read
+// it, is the workload's to say.
+type ReadBack func(h *histories.History, since time.Duration) (keys int, unread []string, err error)
+
+// Recovery returns a checker of the run's end. A system that goes down for good
+// contradicts nobody: what it has acknowledged and lost shows only when it is read.
+// So it is Unknown if the system did not answer again after everything was healed,
+// or if what it had acknowledged was not read back then.
+//
+// Of a history that tells of no recovery, as those of others do not, it asks
+// nothing. It is never Invalid.
+func Recovery(readBack ReadBack) Checker {
+	return Func(func(_ context.Context, h *histories.History) (Result, error) {
+		recovery, ok := h.Recovery()
+		if !ok {
+			return Result{Name: "recovery", Verdict: Valid, Note: "no recovery was waited for"}, nil
+		}
+		keys, unread, err := readBack(h, recovery.To)
+		if err != nil {
+			return Result{}, err
+		}
+		result := Result{Name: "recovery", Verdict: Valid, Counts: map[string]int64{
+			"keys": int64(keys), "keys_read": int64(keys - len(unread)),
+		}}
+		if recovery.Failed != "" {
+			result.Verdict = Unknown
+			result.Note = "the system did not recover: " + recovery.Failed
+		} else {
+			took := recovery.To - recovery.From
+			result.Counts["took_us"] = took.Microseconds()
+			result.Note = fmt.Sprintf("the system answered again %v after everything was healed", brief(took))
+		}
+		switch {
+		case len(unread) > 0:
+			result.Verdict = Unknown
+			result.Note += fmt.Sprintf("; acknowledged and not read back: %s (%d of %s)",
+				list(unread, func(key string) string { return key }), len(unread), count(keys, "key"))
+		case keys > 0:
+			result.Note += fmt.Sprintf("; read back: %d of %s", keys, count(keys, "key"))
+		}
+		return result, nil
+	})
+}
+
+// brief returns a duration with no more digits than a person takes in.
+func brief(d time.Duration) time.Duration {
+	switch {
+	case d > time.Second:
+		return d.Round(10 * time.Millisecond)
+	case d > 10*time.Millisecond:
+		return d.Round(time.Millisecond)
+	}
+	return d.Round(time.Microsecond)
+}
