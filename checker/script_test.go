@@ -16,7 +16,7 @@ import (
 // Rewrite them with -rewrite, and read the diff.
 func TestScripts(t *testing.T) {
 	checkers := map[string]checker.Checker{
-		"stats":        checker.Stats(),
+		"stats":        checker.Stats("read", "write"),
 		"faults":       checker.Faults(),
 		"linearizable": checker.Linearizable(cell(), checker.Budget{}),
 		"recovery":     checker.Recovery(reads),

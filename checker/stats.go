@@ -22,12 +22,18 @@ const MinUnderFaults = 10
 // the clients did, and is Unknown if that was too little for any other verdict
 // to rest on. It is never Invalid. Its parts are the functions, with counts of
 // outcomes and the latency of the calls that succeeded.
-func Stats() Checker { return Func(stats) }
+//
+// A function that was called must have succeeded. In a run that came to its end,
+// as its recovery shows, so must each of the functions that are named here; what
+// others have recorded may lack some on purpose.
+func Stats(functions ...string) Checker {
+	return Func(func(_ context.Context, h *histories.History) (Result, error) { return stats(h, functions) })
+}
 
 // nothing decodes payloads that do not matter.
 func nothing(string, json.RawMessage) (struct{}, error) { return struct{}{}, nil }
 
-func stats(_ context.Context, h *histories.History) (Result, error) {
+func stats(h *histories.History, functions []string) (Result, error) {
 	calls, err := histories.Calls(h, nothing, nothing)
 	if err != nil {
 		return Result{}, err
@@ -51,6 +57,13 @@ func stats(_ context.Context, h *histories.History) (Result, error) {
 			latencies[c.F] = append(latencies[c.F], c.Completed-c.Invoked)
 			if forced.contain(c.Completed) {
 				underFaults++
+			}
+		}
+	}
+	if _, ended := h.Recovery(); ended {
+		for _, f := range functions {
+			if counts[f] == nil {
+				counts[f] = map[string]int64{}
 			}
 		}
 	}

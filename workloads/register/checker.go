@@ -13,7 +13,7 @@ import (
 func Checker(b checker.Budget) checker.Checker {
 	return checker.Compose("register",
 		checker.Part{Name: "linearizable", Checker: checker.Linearizable(model(), b)},
-		checker.Part{Name: "stats", Checker: checker.Stats()},
+		checker.Part{Name: "stats", Checker: checker.Stats(Read, Write, CAS)},
 		checker.Part{Name: "faults", Checker: checker.Faults()},
 		checker.Part{Name: "recovery", Checker: checker.Recovery(readBack)},
 	)
