@@ -67,9 +67,9 @@ var owners = []owner{
 	{module: "github.com/urfave/cli/v2", folders: []string{"cmd"}, why: "flags are for people, and people are met in cmd"},
 	{module: "github.com/vishvananda/netlink", folders: []string{"cluster"}, why: "links and addresses of the lab"},
 	{module: "go.etcd.io/bbolt", folders: []string{"systems/raftkv/server"}, why: "the log on disk"},
-	{module: "golang.org/x/sync", folders: []string{"internal/runner", "systems/raftkv", "cluster"}, why: "errgroup: goroutines that somebody waits for"},
+	{module: "golang.org/x/sync", folders: []string{"internal/runner", "systems/raftkv"}, why: "errgroup: goroutines that somebody waits for"},
 	{module: "golang.org/x/sys", folders: []string{"cluster"}, why: "namespaces, TUN devices, ioctls"},
-	{module: "golang.org/x/term", folders: []string{"cmd", "report"}, why: "is this a terminal, and how wide"},
+	{module: "golang.org/x/term", folders: []string{"cmd"}, why: "is this a terminal, and how wide"},
 	{module: "google.golang.org/grpc", folders: []string{"systems/raftkv"}, why: "how raftkv is spoken to"},
 	{module: "google.golang.org/protobuf", folders: []string{"systems/raftkv", "internal/protogen"}, why: "what raftkv says and stores"},
 }

@@ -286,21 +286,3 @@ func encode(v any) json.RawMessage {
 	}
 	return b
 }
-
-// Describe says in few words what a fault does, such as "partition:isolate n3":
-// more than its name where that leaves the rest to chance.
-func Describe(f histories.Fault) string {
-	var c Cut
-	if json.Unmarshal(f.Detail, &c) != nil || c.Shape == "" {
-		return f.Name
-	}
-	family, _, _ := strings.Cut(f.Name, ":")
-	words := []string{family + ":" + c.Shape}
-	if c.Direction != "" && c.Direction != c.Shape {
-		words = append(words, c.Direction)
-	}
-	if c.Node != "" {
-		words = append(words, c.Node)
-	}
-	return strings.Join(words, " ")
-}

@@ -321,18 +321,3 @@ func encoded(t *testing.T, v any) json.RawMessage {
 	}
 	return b
 }
-
-func TestFaultsAreDescribedInFewWords(t *testing.T) {
-	for _, test := range []struct{ name, detail, want string }{
-		{"partition", `{"shape":"isolate","aim":"leader","node":"n3"}`, "partition:isolate n3"},
-		{"partition:client", `{"shape":"client","node":"n3","direction":"outbound"}`, "partition:client outbound n3"},
-		{"partition", `{"shape":"inbound","node":"n3","direction":"inbound"}`, "partition:inbound n3"},
-		{"partition:ring", `{"shape":"ring"}`, "partition:ring"},
-		{"brake", `7`, "brake"},
-		{"brake", ``, "brake"},
-	} {
-		if got := nemesis.Describe(histories.Fault{Name: test.name, Detail: json.RawMessage(test.detail)}); got != test.want {
-			t.Errorf("%s %s: got %q, want %q", test.name, test.detail, got, test.want)
-		}
-	}
-}

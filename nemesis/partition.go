@@ -344,7 +344,7 @@ func (p *partition) Begin(ctx context.Context, detail json.RawMessage) (Held, er
 
 // How long, and how often, a leader is asked for. Between two there is none.
 const (
-	leaderLimit = 5 * time.Second
+	leaderLimit = 2 * time.Second
 	leaderPause = 50 * time.Millisecond
 )
 

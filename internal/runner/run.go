@@ -61,7 +61,7 @@ const (
 
 // What else takes a bounded time.
 const (
-	readyLimit   = 30 * time.Second // until the system answers at first
+	readyLimit   = 20 * time.Second // until the system answers at first
 	nemesisLimit = 30 * time.Second // one op of the nemesis; so also recovery
 	grace        = 5 * time.Second  // until an op is given up whose deadline is past
 	finalLimit   = time.Minute      // the workload's final operations

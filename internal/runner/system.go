@@ -63,14 +63,17 @@ func (r *run) ready(ctx context.Context) error {
 	if r.Lab != nil {
 		for _, n := range r.Lab.Nodes() {
 			group.Go(func() error {
+				exited := r.Lab.Exited(n.Name)
 				select {
-				case <-r.Lab.Exited(n.Name):
-					ended.Store(true)
-					over()
-					return r.last(n.Name, errors.New("its process ended before the system was ready"))
+				case <-exited:
 				case <-waiting.Done():
-					return nil
+					if !isClosed(exited) { // else the system may have noticed first
+						return nil
+					}
 				}
+				ended.Store(true)
+				over()
+				return r.last(n.Name, errors.New("its process ended before the system was ready"))
 			})
 		}
 	}
@@ -146,7 +149,16 @@ func (e *NodeError) Error() string {
 
 func (e *NodeError) Unwrap() error { return e.Err }
 
-// last adds to err what the node printed last.
+// last adds to err what the node printed last, from the beginning of a panic if it
+// ended with one: below its first line there are only stacks.
 func (r *run) last(node string, err error) error {
-	return &NodeError{Node: node, Err: err, Lines: r.Lab.Log(node, lastLines)}
+	const stacks = 2000
+	lines := r.Lab.Log(node, stacks)
+	at := max(0, len(lines)-lastLines)
+	for i, line := range lines {
+		if strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") {
+			at = i
+		}
+	}
+	return &NodeError{Node: node, Err: err, Lines: lines[at:min(at+lastLines, len(lines))]}
 }

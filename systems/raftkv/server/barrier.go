@@ -58,7 +58,7 @@ func (b *barrier) wait(ctx, life context.Context) (position, error) {
 	r := b.next
 	if !b.running {
 		b.running = true
-		go b.run(life)
+		go b.run(life) // ends when nobody waits, and a node that closes refuses all who do
 	}
 	b.mu.Unlock()
 	select {

@@ -38,9 +38,11 @@ type Node struct {
 	raft    *raft.Raft
 	peer    func(id string) (api.Conn, error)
 	reads   barrier
-	// life ends when the node closes.
-	life context.Context
-	end  context.CancelFunc
+	// life ends when the node closes, and with it running: what the node does by
+	// itself.
+	life    context.Context
+	end     context.CancelFunc
+	running sync.WaitGroup
 
 	mu      sync.Mutex
 	closing bool
@@ -108,7 +110,7 @@ func (n *Node) watch() {
 		return ok
 	})
 	n.raft.RegisterObserver(observer)
-	go func() {
+	n.running.Go(func() {
 		defer n.raft.DeregisterObserver(observer)
 		for {
 			select {
@@ -121,7 +123,7 @@ func (n *Node) watch() {
 				return
 			}
 		}
-	}()
+	})
 }
 
 // Close stops the node. What is on its way through the log is waited for: it is
@@ -132,6 +134,7 @@ func (n *Node) Close() error {
 	n.mu.Unlock()
 	n.pending.Wait()
 	n.end()
+	n.running.Wait()
 	if err := n.raft.Shutdown().Error(); err != nil {
 		return fmt.Errorf("stop raft: %w", err)
 	}
