@@ -236,7 +236,7 @@ func TestFewOfManyViolationsAreExplained(t *testing.T) {
 func TestPictureShowsTheCalls(t *testing.T) {
 	r := check(t.Context(), t, cell(), checker.Budget{}, parse(t, bad))
 	html := written(t, r.Artifacts["linearizable-bad.html"])
-	for _, want := range []string{"<html", "</html>", "write {bad 1}", "read {bad 0} → 2", "not linearizable", "process 901, op 2"} {
+	for _, want := range []string{"<html", "</html>", "write {bad 1}", "read {bad 0} → 2", "not linearizable", "process 901, op 2", "<title>bad: not linearizable</title>", "Rows are processes: 0 is 901."} {
 		if !strings.Contains(html, want) {
 			t.Errorf("the picture lacks %q", want)
 		}

@@ -1,11 +1,14 @@
 package checker
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"html"
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/anishathalye/porcupine"
@@ -50,13 +53,36 @@ func (j *judgement[S, In, Out]) picture(o *object[S, In, Out], x excerpt[In, Out
 		model.DescribeOperation = func(call, _ any) string { return j.model.describe(s.calls[call.(int)]) }
 		model.DescribeState = func(n any) string { return j.model.state(n.(node[S]).state) }
 		model.DescribeOperationMetadata = func(call any) string { return where(s.calls[call.(int)]) }
-		_, info := porcupine.CheckOperationsVerbose(model, drawn(s), pictureTime)
+		ops, rows := drawn(s)
+		_, info := porcupine.CheckOperationsVerbose(model, ops, pictureTime)
 		info.AddAnnotations([]porcupine.Annotation{{
 			Tag: "verdict", Start: int64(last.Invoked), End: int64(last.Completed),
 			Description: a.Kind, Details: a.Note,
 		}})
-		return porcupine.Visualize(model, info, w)
+		var page bytes.Buffer
+		if err := porcupine.Visualize(model, info, &page); err != nil {
+			return err
+		}
+		_, err = w.Write(headed(page.Bytes(), o.name()+": "+a.Kind, rows))
+		return err
 	}
+}
+
+// headed returns porcupine's page with a title, and with the processes that its
+// rows stand for. Where it does not look as expected it stays as it is.
+func headed(page []byte, title string, rows []histories.Process) []byte {
+	title = html.EscapeString(title)
+	page = bytes.Replace(page, []byte("<title>Porcupine</title>"), []byte("<title>"+title+"</title>"), 1)
+	var legend strings.Builder
+	fmt.Fprintf(&legend, "<body><p style=\"font-family: sans-serif\">%s. Rows are processes:", title)
+	for row, p := range rows {
+		fmt.Fprintf(&legend, " %d is %v", row, p)
+		if row < len(rows)-1 {
+			legend.WriteByte(',')
+		}
+	}
+	legend.WriteString(".</p>")
+	return bytes.Replace(page, []byte("<body>"), []byte(legend.String()), 1)
 }
 
 // bestStart returns the state from which the calls of x go furthest, since
@@ -76,22 +102,22 @@ func (j *judgement[S, In, Out]) bestStart(x excerpt[In, Out]) S {
 }
 
 // drawn returns the operations of s with what a picture needs beside: a row for
-// each process, which porcupine wants numbered from 0.
-func drawn[S comparable, In, Out any](s *search[S, In, Out]) []porcupine.Operation {
+// each process, which porcupine wants numbered from 0, and whose rows these are.
+func drawn[S comparable, In, Out any](s *search[S, In, Out]) (ops []porcupine.Operation, processes []histories.Process) {
 	rows := map[histories.Process]int{}
-	ops := s.operations()
+	ops = s.operations()
 	for i, c := range s.calls {
 		rows[c.Process] = 0
 		ops[i].Metadata = i
 	}
-	processes := slices.Sorted(maps.Keys(rows))
+	processes = slices.Sorted(maps.Keys(rows))
 	for row, p := range processes {
 		rows[p] = row
 	}
 	for i, c := range s.calls {
 		ops[i].ClientId = rows[c.Process]
 	}
-	return ops
+	return ops, processes
 }
 
 // where says which call this is.
