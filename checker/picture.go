@@ -74,15 +74,16 @@ func headed(page []byte, title string, rows []histories.Process) []byte {
 	title = html.EscapeString(title)
 	page = bytes.Replace(page, []byte("<title>Porcupine</title>"), []byte("<title>"+title+"</title>"), 1)
 	var legend strings.Builder
-	fmt.Fprintf(&legend, "<body><p style=\"font-family: sans-serif\">%s. Rows are processes:", title)
+	fmt.Fprintf(&legend, "<p style=\"font-family: sans-serif\">%s. Rows are processes:", title)
 	for row, p := range rows {
 		fmt.Fprintf(&legend, " %d is %v", row, p)
 		if row < len(rows)-1 {
 			legend.WriteByte(',')
 		}
 	}
-	legend.WriteString(".</p>")
-	return bytes.Replace(page, []byte("<body>"), []byte(legend.String()), 1)
+	const below = `<div id="calc">` // the picture
+	legend.WriteString(".</p>" + below)
+	return bytes.Replace(page, []byte(below), []byte(legend.String()), 1)
 }
 
 // bestStart returns the state from which the calls of x go furthest, since
