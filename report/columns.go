@@ -21,14 +21,20 @@ func clip(s string, columns int) string {
 	return string([]rune(s)[:max(0, columns-1)]) + "…"
 }
 
-// wrap breaks words into lines of at most columns; a longer word has its own.
+// wrap breaks words into lines of at most columns. Only a word that is longer than
+// a line is broken itself.
 func wrap(words string, columns int) []string {
+	columns = max(columns, 1)
 	var lines []string
 	line := ""
 	for _, word := range strings.Fields(words) {
 		if line != "" && width(line)+1+width(word) > columns {
 			lines = append(lines, line)
 			line = ""
+		}
+		for letters := []rune(word); len(letters) > columns; letters = []rune(word) {
+			lines = append(lines, string(letters[:columns]))
+			word = string(letters[columns:])
 		}
 		line = join(line, word)
 	}

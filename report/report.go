@@ -50,6 +50,8 @@ const (
 	maxRemarks    = 3
 	maxArtifacts  = 3
 	verdictColumn = 9
+	minColumn     = 24 // words in a narrower column are hard to read
+	minWords      = 16 // what a call did is shorter, as a rule
 )
 
 // Text writes the verdict with what it covers, the anomalies with their
@@ -65,8 +67,10 @@ func Text(w io.Writer, r Run, s Style) error {
 	t.anomalies(r)
 	t.artifacts(r)
 	for _, trouble := range r.Trouble {
-		t.section()
-		t.paragraph("note: ", "  ", trouble)
+		if !isSaid(trouble, r.Result) {
+			t.section()
+			t.trouble(trouble)
+		}
 	}
 	t.next(r.Next)
 	_, err := io.WriteString(w, t.b.String())
@@ -102,8 +106,31 @@ func (t *text) paragraph(head, indent, words string) {
 	}
 }
 
+// isSaid says whether the note of a result says it already.
+func isSaid(trouble string, r checker.Result) bool {
+	return strings.Contains(r.Note, trouble) ||
+		slices.ContainsFunc(r.Parts, func(p checker.Result) bool { return isSaid(trouble, p) })
+}
+
+// trouble writes what was out of the ordinary. Its lines stay lines, and those of
+// a log, which are indented, stay as they are if they fit.
+func (t *text) trouble(lines string) {
+	head := "note: "
+	for l := range strings.SplitSeq(lines, "\n") {
+		logged, isLogged := strings.CutPrefix(l, "\t")
+		switch {
+		case isLogged && width("    "+logged) <= t.Width:
+			t.line("    %s", logged)
+		case isLogged:
+			t.paragraph("    ", "      ", logged)
+		default:
+			t.paragraph(head, "  ", l)
+		}
+		head = "  "
+	}
+}
+
 const (
-	bold   = "\x1b[1m"
 	red    = "\x1b[1;31m"
 	green  = "\x1b[1;32m"
 	yellow = "\x1b[1;33m"
@@ -172,10 +199,15 @@ func (t *text) checkers(r Run) {
 				fresh = append(fresh, clause)
 			}
 		}
-		lines := wrap(strings.Join(fresh, "; "), t.Width-len(indent))
-		t.line("%s%s", head, strings.Join(lines[:min(1, len(lines))], ""))
-		for _, l := range lines[min(1, len(lines)):] {
-			t.line("%s%s", indent, l)
+		if t.Width-len(indent) < minColumn { // then the note stands below
+			t.line("%s", head)
+			head, indent = "    ", "    "
+		} else if len(fresh) == 0 || note == "" {
+			t.line("%s", head)
+		}
+		for _, l := range wrap(strings.Join(fresh, "; "), t.Width-len(indent)) {
+			t.line("%s%s", head, l) // the head may have colours, which take up no columns
+			head = indent
 		}
 		if p.Verdict != checker.Invalid {
 			t.remarks(p, indent)
@@ -255,7 +287,9 @@ func (t *text) functions(r checker.Result) {
 	t.table("  ", rows, "<>>>>>")
 }
 
-// table writes rows in columns. align has a byte for each column: '<' or '>'.
+// table writes rows in columns. align has a byte for each column: '<' or '>'. On a
+// screen that is too narrow, the last columns of numbers are left out, and one of
+// words has lines of its own.
 func (t *text) table(indent string, rows [][]string, align string) {
 	columns := make([]int, len(align))
 	for _, row := range rows {
@@ -263,11 +297,26 @@ func (t *text) table(indent string, rows [][]string, align string) {
 			columns[i] = max(columns[i], width(cell))
 		}
 	}
+	shown, gap := len(columns), "  "
+	taken := func(n int) (sum int) { // by the first n columns
+		for _, c := range columns[:n] {
+			sum += len(gap) + c
+		}
+		return len(indent) - len(gap) + sum
+	}
+	words := align[shown-1] == '<' // the last column
+	for !words && shown > 2 && taken(shown) > t.Width {
+		shown--
+	}
+	below := words && t.Width-taken(shown-1) < minWords
+	if below {
+		shown, gap = shown-1, " "
+	}
 	for _, row := range rows {
 		l := indent
-		for i, cell := range row {
+		for i, cell := range row[:shown] {
 			if i > 0 {
-				l += "  "
+				l += gap
 			}
 			switch {
 			case align[i] == '>':
@@ -279,6 +328,9 @@ func (t *text) table(indent string, rows [][]string, align string) {
 			}
 		}
 		t.line("%s", l)
+		if below {
+			t.paragraph(indent+"    ", indent+"      ", row[shown])
+		}
 	}
 }
 

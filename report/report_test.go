@@ -69,7 +69,7 @@ func TestNoLineIsWiderThanTheScreen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, columns := range []int{60, 80, 100} {
+	for _, columns := range []int{40, 41, 50, 59, 60, 80, 100} {
 		var b strings.Builder
 		r := Run{Title: strings.Repeat("word ", 40), History: h, Result: result, Trouble: []string{strings.Repeat("trouble ", 40)}}
 		if err := Text(&b, r, Style{Width: columns}); err != nil {
@@ -171,5 +171,50 @@ func TestAFaultIsToldInFewWords(t *testing.T) {
 		if got != c.want {
 			t.Errorf("%s %s is told as %q, want %q", c.name, c.detail, got, c.want)
 		}
+	}
+}
+
+func TestOnlyAWordLongerThanTheLineIsBroken(t *testing.T) {
+	for _, c := range []struct {
+		words   string
+		columns int
+		want    []string
+	}{
+		{"the linearizable history", 12, []string{"the", "linearizable", "history"}},
+		{"the linearizable history", 11, []string{"the", "linearizabl", "e history"}},
+		{"äöüäöü", 3, []string{"äöü", "äöü"}},
+		{"ab", 0, []string{"a", "b"}},
+		{"", 5, nil},
+	} {
+		if got := wrap(c.words, c.columns); !slices.Equal(got, c.want) {
+			t.Errorf("%q in %d columns is %q, want %q", c.words, c.columns, got, c.want)
+		}
+	}
+}
+
+func TestTroubleKeepsItsLinesAndIsToldOnce(t *testing.T) {
+	r := Run{
+		Title: "t",
+		Result: checker.Result{Parts: []checker.Result{
+			{Name: "recovery", Note: "the system did not recover: out of time; acknowledged and not read back: x"},
+		}},
+		Trouble: []string{
+			"the system did not recover: out of time",
+			"n3: it runs no process; its last lines:\n\tpanic:  oh no\n\t" + strings.Repeat("goroutine ", 5) + "\nits log: nodes/n3/n3.log",
+		},
+	}
+	var b strings.Builder
+	if err := Text(&b, r, Style{Width: 50}); err != nil {
+		t.Fatal(err)
+	}
+	want := `
+note: n3: it runs no process; its last lines:
+    panic:  oh no
+    goroutine goroutine goroutine goroutine
+      goroutine
+  its log: nodes/n3/n3.log
+`
+	if got := b.String(); !strings.HasSuffix(got, want) || strings.Count(got, "did not recover") != 1 {
+		t.Errorf("got\n%s", got)
 	}
 }

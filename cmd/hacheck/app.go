@@ -158,8 +158,11 @@ func (p *program) app() *cli.App {
 // to know what this is; that it starts servers would be a surprise. In a script
 // it is a mistake, hence the status.
 func (p *program) bare(c *cli.Context, o *options) error {
-	if c.Args().Present() {
-		return unknownCommand(c.Args().First())
+	if a := c.Args().First(); c.Args().Present() {
+		if hint := p.hint(c, a); hint != "" && c.NumFlags() > 0 {
+			return usage("run: %s", hint)
+		}
+		return unknownCommand(a)
 	}
 	if c.NumFlags() == 0 {
 		c.App.Writer = p.stderr
@@ -183,7 +186,7 @@ func (p *program) help(c *cli.Context) error {
 		// Help of a command begins with that of its parent's context.
 		return cli.ShowCommandHelp(c.Lineage()[1], name)
 	}
-	return leftover(c, 1)
+	return p.leftover(c, 1)
 }
 
 // misplacedFlags refuses flags before the command's name: they would be the bare
@@ -203,31 +206,56 @@ func unknownCommand(name string) error {
 		return usage("unknown command %q; to judge that file: hacheck check %s", name, quote(name))
 	case slices.Contains(workloadNames(), name):
 		return usage("unknown command %q; to run that workload: hacheck --workload %s", name, name)
+	case slices.Contains(nemesisNames(), name):
+		return usage("unknown command %q; to run with that nemesis: hacheck --workload %s --nemesis %s", name, workloadNames()[0], name)
 	}
 	return usage("unknown command %q; %s", name, suggest(name, names, ""))
 }
 
 // leftover refuses the arguments from the n-th on. Flags among them are those of
 // somebody who did not know that they end at the first argument.
-func leftover(c *cli.Context, n int) error {
+func (p *program) leftover(c *cli.Context, n int) error {
 	args := c.Args().Slice()
-	name := c.Command.HelpName
+	name := tail(c.Command.HelpName)
+	if len(args) > n {
+		if hint := p.hint(c, args[n]); hint != "" {
+			return usage("%s: %s", name, hint)
+		}
+	}
 	for i, a := range args {
 		if i > 0 && strings.HasPrefix(a, "-") && a != "-" {
-			return usage("%s: %s stands after %q, where no option is read; put it before", tail(name), a, args[i-1])
+			return usage("%s: %s stands after %q, where no option is read; put it before", name, a, args[i-1])
 		}
 	}
 	if len(args) <= n {
 		return nil
 	}
-	a := args[n]
-	switch {
+	return usage("%s: unexpected argument %q; hacheck help %s shows what it takes", name, args[n], name)
+}
+
+// hint says what may have been meant by an argument that stands where none does,
+// or "".
+func (p *program) hint(c *cli.Context, a string) string {
+	nemeses, _ := c.Generic("nemesis").(*value)
+	switch before := p.args[len(p.args)-c.NArg()-1]; {
 	case slices.Contains(workloadNames(), a):
-		return usage("%s: unexpected argument %q; did you mean --workload %s?", tail(name), a, a)
+		return fmt.Sprintf("unexpected argument %q; did you mean --workload %s?", a, a)
+	case slices.Contains(nemesisNames(), a) && nemeses != nil && nemeses.String() != "":
+		return fmt.Sprintf("unexpected argument %q; did you mean --nemesis %s,%s?", a, nemeses, a)
 	case slices.Contains(nemesisNames(), a):
-		return usage("%s: unexpected argument %q; did you mean --nemesis %s?", tail(name), a, a)
+		return fmt.Sprintf("unexpected argument %q; did you mean --nemesis %s?", a, a)
+	case a == c.Args().First() && isSwitch(c, before):
+		return fmt.Sprintf("%s takes no value, but got %q", before, a)
 	}
-	return usage("%s: unexpected argument %q; hacheck help %s shows what it takes", tail(name), a, tail(name))
+	return ""
+}
+
+// isSwitch says whether arg is a flag of the command that takes no value.
+func isSwitch(c *cli.Context, arg string) bool {
+	return slices.ContainsFunc(c.Command.Flags, func(f cli.Flag) bool {
+		_, ok := f.(*cli.BoolFlag)
+		return ok && slices.ContainsFunc(f.Names(), func(name string) bool { return dashed(name) == arg })
+	})
 }
 
 // tail returns the command's name without the program's, or that.

@@ -31,7 +31,7 @@ func checkFlags() []cli.Flag {
 }
 
 func (p *program) check(c *cli.Context) error {
-	if err := leftover(c, c.NArg()); err != nil {
+	if err := p.leftover(c, c.NArg()); err != nil {
 		return err
 	}
 	files := c.Args().Slice()
@@ -234,24 +234,29 @@ func clientFunctions(h *histories.History) []string {
 }
 
 // judge finds the verdict: by the history and the workload's checker alone, but
-// for faults that the run was asked for and that it never came to.
+// for what the run was to do and never came to: faults that were asked for, its
+// end.
 func (r *judged) judge(ctx context.Context) (err error) {
 	r.result, err = findWorkload(r.workload).checker(checker.Budget{}).Check(ctx, r.history)
 	if err != nil {
 		return err
 	}
-	missing := r.missing()
-	if len(missing) == 0 {
-		return nil
+	if missing := r.missing(); len(missing) > 0 {
+		r.lacks("nemesis", fmt.Sprintf(
+			"asked for, but never begun: %s; it takes a longer --time-limit, or a shorter --interval", enumerate(missing)))
 	}
-	part := checker.Result{
-		Name: "nemesis",
-		Note: fmt.Sprintf("asked for, but never begun: %s; it takes a longer --time-limit, or a shorter --interval", enumerate(missing)),
-	}
-	if r.result.Parts = append(r.result.Parts, part); r.result.Verdict == checker.Valid {
-		r.result.Verdict, r.result.Note = checker.Unknown, "unknown: nemesis"
+	if r.run != nil && r.info.Ended == nil {
+		r.lacks("run", "it did not come to its end; this is what it had recorded")
 	}
 	return nil
+}
+
+// lacks adds to the result what the run lacks, for which nothing is proven valid.
+func (r *judged) lacks(name, note string) {
+	r.result.Parts = append(r.result.Parts, checker.Result{Name: name, Note: note})
+	if r.result.Verdict == checker.Valid {
+		r.result.Verdict, r.result.Note = checker.Unknown, "unknown: "+name
+	}
 }
 
 // missing returns the faults that were asked for and never begun.

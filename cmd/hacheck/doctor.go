@@ -16,7 +16,7 @@ import (
 // failure of hacheck, as it is of run: 255. There is no verdict that could be
 // unknown.
 func (p *program) doctor(c *cli.Context) error {
-	if err := leftover(c, 0); err != nil {
+	if err := p.leftover(c, 0); err != nil {
 		return err
 	}
 	if runtime.GOOS != "linux" {
@@ -59,7 +59,7 @@ func diagnosis(findings []cluster.Finding, able bool) string {
 		}
 		fmt.Fprintf(&b, "%-16s  %-3s  %s\n", f.Mechanism, state, f.Detail)
 		if !f.Works && f.Remedy != "" {
-			fmt.Fprintf(&b, "%-16s       this allows it: %s\n", "", f.Remedy)
+			fmt.Fprintf(&b, "%-16s       what helps: %s\n", "", f.Remedy)
 		}
 	}
 	if able {

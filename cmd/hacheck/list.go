@@ -50,7 +50,7 @@ func list() listing {
 }
 
 func (p *program) list(c *cli.Context) error {
-	if err := leftover(c, 0); err != nil {
+	if err := p.leftover(c, 0); err != nil {
 		return err
 	}
 	l := list()

@@ -4,16 +4,20 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/hacheck/hacheck/checker"
 	"github.com/hacheck/hacheck/cluster"
+	"github.com/hacheck/hacheck/histories"
 )
 
 // The test binary is hacheck, too: scripts call it by that name, and it runs
@@ -24,6 +28,28 @@ func TestMain(m *testing.M) {
 	}
 	testscript.Main(m, map[string]func(){
 		"hacheck": func() { os.Exit(cluster.ExitStatus(hacheck(os.Args, os.Stdout, os.Stderr))) },
+		// One whose nodes start, and never answer.
+		"hacheck-deaf": func() {
+			systems[0].node = func(ctx context.Context, _ string) error { <-ctx.Done(); return nil }
+			os.Exit(cluster.ExitStatus(hacheck(os.Args, os.Stdout, os.Stderr)))
+		},
+		// One whose nodes do not stop until they are killed.
+		"hacheck-stubborn": func() {
+			systems[0].node = func(ctx context.Context, config string) error {
+				return raftkvNode(context.WithoutCancel(ctx), config)
+			}
+			os.Exit(cluster.ExitStatus(hacheck(os.Args, os.Stdout, os.Stderr)))
+		},
+		// One that judges for as long as it may.
+		"hacheck-pondering": func() {
+			allWorkloads[0].checker = func(checker.Budget) checker.Checker {
+				return checker.Func(func(ctx context.Context, _ *histories.History) (checker.Result, error) {
+					<-ctx.Done()
+					return checker.Result{Note: fmt.Sprintf("not judged: %v", context.Cause(ctx))}, nil
+				})
+			}
+			os.Exit(cluster.ExitStatus(hacheck(os.Args, os.Stdout, os.Stderr)))
+		},
 		// One whose nodes do not start.
 		"hacheck-broken": func() {
 			systems[0].node = func(context.Context, string) error { return errors.New("the disk is upside down") }
@@ -39,6 +65,7 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"status":  status,
 	"refused": refused,
 	"waitfor": waitFor,
+	"saying":  saying,
 	"chop":    chop,
 }
 
@@ -115,6 +142,22 @@ func waitFor(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("%s did not come", args[0])
+}
+
+// saying FILE TEXT waits until the text is in the file, which another process
+// writes.
+func saying(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: saying file text")
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); <-tick.C {
+		if b, err := os.ReadFile(ts.MkAbs(args[0])); err == nil && strings.Contains(string(b), args[1]) {
+			return
+		}
+	}
+	ts.Fatalf("%s does not say %q", args[0], args[1])
 }
 
 // chop FILE N takes N bytes off the end of the file, as a crash does.

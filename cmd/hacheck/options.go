@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/hacheck/hacheck/cluster"
 )
 
 // options are what a run is asked for.
@@ -17,7 +19,7 @@ type options struct {
 	nemesis               []string
 	nodes                 int
 	concurrency           int
-	keys                  int
+	keys                  int // 0: as many as suit the clients
 	rate                  float64
 	timeLimit, interval   time.Duration
 	heal                  string
@@ -29,7 +31,7 @@ type options struct {
 
 func newOptions() *options {
 	return &options{
-		system: systems[0].name, nodes: 5, concurrency: 10, keys: 5,
+		system: systems[0].name, nodes: 5, concurrency: 10,
 		timeLimit: 20 * time.Second, interval: 3 * time.Second, heal: heals[0], store: "store",
 	}
 }
@@ -39,7 +41,6 @@ var heals = []string{"kick", "natural"}
 
 // The limits of a run: what is beyond them is a slip of the hand.
 const (
-	maxNodes       = 200
 	maxConcurrency = 10_000
 	maxKeys        = 100_000
 	maxRate        = 1e6
@@ -65,17 +66,19 @@ func (o *options) flags() []cli.Flag {
 	seed := flag(howMuch, "seed", "choose at random, but as a run with this `N` did", number64(&o.seed, &o.seeded))
 	seed.DefaultText = "random"
 	rate := flag(howMuch, "rate", "operations per second: `N`, 0 for as many as go", rate(&o.rate))
+	keys := flag(howMuch, "keys", "`N` keys in use at once", number(&o.keys, 1, maxKeys))
+	keys.DefaultText = fmt.Sprintf("%d, or one for every two clients", minKeys)
 	return []cli.Flag{
 		workload,
 		flag(whatIsTested, "system", "the system under test: `NAME`", choice(&o.system, "system", systemNames())),
-		flag(whatIsTested, "bug", "build the system with a deliberate bug: `NAME`", text(&o.bug, "")),
-		flag(whatIsTested, "nodes", "`N` servers", number(&o.nodes, 1, maxNodes)),
+		flag(whatIsTested, "bug", "build the system with a deliberate bug: `NAME`", text(&o.bug, "the name of a bug (hacheck list)")),
+		flag(whatIsTested, "nodes", "`N` servers", number(&o.nodes, 1, cluster.MaxNodes)),
 		flag(whatBreaks, "nemesis", "faults, separated by commas: `NAME[:SHAPE],...`", nemesisList(&o.nemesis)),
 		flag(whatBreaks, "interval", "a fault about every `TIME`", duration(&o.interval, minInterval, maxTime)),
 		flag(whatBreaks, "heal", "`HOW` TCP finds out that a link is back: kick or natural", choice(&o.heal, "way to heal", heals)),
 		flag(howMuch, "concurrency", "`N` clients at once", number(&o.concurrency, 1, maxConcurrency)),
 		rate,
-		flag(howMuch, "keys", "`N` keys in use at once", number(&o.keys, 1, maxKeys)),
+		keys,
 		flag(howMuch, "time-limit", "length of the main phase: `TIME`", duration(&o.timeLimit, time.Millisecond, maxTime)),
 		seed,
 		flag(whatIsKept, "store", "keep runs below `DIR`", text(&o.store, "a directory")),
@@ -83,6 +86,18 @@ func (o *options) flags() []cli.Flag {
 		&cli.BoolFlag{Category: whatIsKept, Name: "quiet", Usage: "show no progress", Destination: &o.quiet, DisableDefaultText: true},
 		&cli.BoolFlag{Category: whatIsKept, Name: "json", Usage: "print results.json instead of text", Destination: &o.json, DisableDefaultText: true},
 	}
+}
+
+// minKeys is the least number of keys in use by default.
+const minKeys = 5
+
+// keysInUse returns how many keys are in use at once. By default they grow with
+// the clients: what judging takes grows exponentially with those on one key.
+func (o *options) keysInUse() int {
+	if o.keys == 0 {
+		return max(minKeys, (o.concurrency+1)/2)
+	}
+	return o.keys
 }
 
 func jsonFlag(usage string) cli.Flag {
@@ -105,7 +120,7 @@ func (o *options) arguments() []string {
 	add(o.nodes != d.nodes, "nodes", o.nodes)
 	add(o.concurrency != d.concurrency, "concurrency", o.concurrency)
 	add(o.rate != d.rate, "rate", o.rate)
-	add(o.keys != d.keys, "keys", o.keys)
+	add(o.keys != 0, "keys", o.keys)
 	add(o.timeLimit != d.timeLimit, "time-limit", o.timeLimit)
 	add(o.interval != d.interval, "interval", o.interval)
 	add(o.heal != d.heal, "heal", o.heal)
@@ -181,12 +196,12 @@ func duration(d *time.Duration, least, most time.Duration) *value {
 	}
 }
 
-// text is any text but none; what says what is missing.
+// text is any text but none; what says what is wanted.
 func text(s *string, what string) *value {
 	return &value{
 		now: func() string { return *s },
 		set: func(given string) error {
-			if given == "" && what != "" {
+			if given == "" {
 				return fmt.Errorf("want %s", what)
 			}
 			*s = given

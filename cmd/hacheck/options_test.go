@@ -51,6 +51,20 @@ func TestTheCommandThatIsPrintedRunsTheSameAgain(t *testing.T) {
 	}
 }
 
+func TestKeysGrowWithTheClientsUnlessAskedFor(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want int
+	}{
+		{nil, 5}, {[]string{"--concurrency", "1"}, 5}, {[]string{"--concurrency", "11"}, 6},
+		{[]string{"--concurrency", "200"}, 100}, {[]string{"--concurrency", "200", "--keys", "3"}, 3},
+	} {
+		if got := parse(t, c.args).keysInUse(); got != c.want {
+			t.Errorf("%v: %d keys, want %d", c.args, got, c.want)
+		}
+	}
+}
+
 func TestListsOfFaultsAddUp(t *testing.T) {
 	o := parse(t, []string{"--nemesis", "partition:ring, partition:halves", "--nemesis", "partition", "--nemesis", "none"})
 	if want := []string{"partition:ring", "partition:halves", "partition"}; !reflect.DeepEqual(o.nemesis, want) {

@@ -31,7 +31,7 @@ var errNeedsLinux = errors.New("the lab needs Linux; check and list work everywh
 // was asked for makes sense, so that a mistake is told before anything starts;
 // then the same command runs inside.
 func (p *program) run(c *cli.Context, o *options) error {
-	if err := leftover(c, 0); err != nil {
+	if err := p.leftover(c, 0); err != nil {
 		return err
 	}
 	if err := o.check(); err != nil {
@@ -126,7 +126,8 @@ type trial struct {
 	info      store.Info
 	progress  *report.Progress
 	log       *slog.Logger
-	interrupt chan struct{} // closed by the first signal
+	interrupt *interruption
+	zero      time.Time // of the times that are shown: when the main phase began
 }
 
 // runInside runs, judges what was written, and prints it.
@@ -134,59 +135,75 @@ func (p *program) runInside(o *options) error {
 	if !o.seeded {
 		o.seed = uint64(rand.Uint32()) // short enough to be typed
 	}
-	t := &trial{program: p, options: o, interrupt: make(chan struct{})}
+	signal.Ignore(syscall.SIGPIPE) // nobody reading what it says costs that, and not the run
+	t := &trial{program: p, options: o}
 	t.progress = report.NewProgress(p.stderr, terminal(p.stderr))
-	ctx, stop := t.heed()
-	defer stop()
+	t.interrupt = newInterruption(t.progress)
+	defer t.interrupt.listen()()
 
 	end, err := t.begin()
 	if err != nil {
 		return err
 	}
 	defer end()
-	outcome, err := t.perform(ctx)
+	outcome, err := t.perform(t.interrupt.run)
 	t.progress.Done()
 	if outcome.Interrupted {
 		t.info.Trouble = append(t.info.Trouble, "the main phase was interrupted")
 	}
 	for _, trouble := range outcome.Trouble {
-		t.info.Trouble = append(t.info.Trouble, trouble.Error())
+		t.info.Trouble = append(t.info.Trouble, t.explain(trouble))
 	}
 	if err != nil {
-		if ctx.Err() != nil {
-			err = errors.New("given up, since it was interrupted twice")
-		}
-		t.info.Trouble = append(t.info.Trouble, err.Error())
-		t.finish("")
-		return fmt.Errorf("%w\nhacheck: what there is of the run is kept in %s", err, t.run.Dir)
+		return t.fail(err)
 	}
-	return t.judge(ctx)
+	// Whatever becomes of the verdict now, the history is whole.
+	ended := time.Now()
+	t.info.Ended = &ended
+	t.writeInfo()
+	return t.judge()
 }
 
-// heed makes the first signal end the main phase and the second one everything. A
-// third is the system's affair.
-func (t *trial) heed() (ctx context.Context, stop func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-	go func() { // ends with ctx
-		for _, act := range []func(){
-			func() {
-				fmt.Fprintln(t.progress, "interrupted: the main phase ends, and what there is will be judged; once more gives up")
-				close(t.interrupt)
-			},
-			cancel,
-		} {
-			select {
-			case <-signals:
-				act()
-			case <-ctx.Done():
-				return
-			}
+// fail ends a run that came to no verdict, and returns what is to be said of it.
+func (t *trial) fail(err error) error {
+	kept := "what there is of the run is kept in " + t.run.Dir
+	words := t.explain(err)
+	if t.interrupt.run.Err() != nil {
+		words = errGivenUp.Error()
+		kept += fmt.Sprintf("; to judge it: %s check %s", t.program.invocation(), quote(t.run.Dir))
+	}
+	t.info.Trouble = append(t.info.Trouble, words)
+	t.writeInfo()
+	return fmt.Errorf("%s\nhacheck: %s", words, kept)
+}
+
+// explain says what an error says, and where the logs are of nodes that it is
+// about.
+func (t *trial) explain(err error) string {
+	switch nodes := troubled(err); len(nodes) {
+	case 0:
+		return err.Error()
+	case 1:
+		return fmt.Sprintf("%v\nits log: %s", err, t.run.NodeLog(nodes[0]))
+	}
+	return fmt.Sprintf("%v\ntheir logs: %s", err, t.run.NodeLog("*"))
+}
+
+// troubled returns the nodes that err is about.
+func troubled(err error) (nodes []string) {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // it looks at each by itself
+		for _, e := range joined.Unwrap() {
+			nodes = append(nodes, troubled(e)...)
 		}
-		signal.Stop(signals)
-	}()
-	return ctx, cancel
+		return nodes
+	}
+	if e, ok := err.(*runner.NodeError); ok { //nolint:errorlint // as above
+		return []string{e.Node}
+	}
+	if e := errors.Unwrap(err); e != nil {
+		return troubled(e)
+	}
+	return nil
 }
 
 // begin makes the run's directory, with its log in it.
@@ -196,7 +213,7 @@ func (t *trial) begin() (end func(), err error) {
 		System: t.system, Bug: t.bug, Workload: t.workload, Nemesis: slices.Clone(t.nemesis),
 		Options: store.Options{
 			Nodes: t.nodes, Concurrency: t.concurrency, TimeLimit: store.Duration(t.timeLimit),
-			Interval: store.Duration(t.interval), Rate: t.rate, Keys: t.keys, Seed: t.seed, Heal: t.heal,
+			Interval: store.Duration(t.interval), Rate: t.rate, Keys: t.keysInUse(), Seed: t.seed, Heal: t.heal,
 		},
 		Repeat:   t.arguments(),
 		Versions: store.Versions{Hacheck: version(), Go: runtime.Version(), OS: platform(), Kernel: kernel()},
@@ -261,6 +278,9 @@ func (t *trial) perform(ctx context.Context) (outcome runner.Outcome, err error)
 		}
 	}()
 	t.info.Lab = lab.Facts()
+	if why := lab.Fallback(); why != nil {
+		t.note("the network is built on %s instead, which is as good: %v", lab.Facts()["network"], why)
+	}
 	if err := t.run.WriteInfo(t.info); err != nil {
 		return outcome, err
 	}
@@ -276,7 +296,7 @@ func (t *trial) perform(ctx context.Context) (outcome runner.Outcome, err error)
 	return runner.Run(ctx, runner.Plan{
 		Lab: lab, System: system, Workload: findWorkload(t.workload).new(system, t.options), Nemesis: breaking,
 		History: history, Clients: t.concurrency, TimeLimit: t.timeLimit, Seed: t.seed,
-		Interrupt: t.interrupt, Log: t.log, Progress: t.report,
+		Interrupt: t.interrupt.begun, Log: t.log, Progress: t.report, Entered: t.interrupt.enter,
 	})
 }
 
@@ -295,6 +315,7 @@ func (t *trial) breaking(lab cluster.Lab, system cluster.System) (nemesis.Packag
 
 // report shows the runner's progress.
 func (t *trial) report(r runner.Progress) {
+	t.zero = time.Now().Add(-r.Elapsed)
 	s := report.Snapshot{
 		Phase: r.Phase, Elapsed: r.Elapsed, OK: r.OK, Fail: r.Fail, Info: r.Info,
 	}
@@ -307,6 +328,15 @@ func (t *trial) report(r runner.Progress) {
 	t.show(s)
 }
 
+// note tells of something on a line of its own.
+func (t *trial) note(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	t.log.Info(text)
+	if !t.quiet {
+		fmt.Fprintln(t.progress, text)
+	}
+}
+
 func (t *trial) show(s report.Snapshot) {
 	if !t.quiet {
 		t.progress.Show(s)
@@ -315,15 +345,19 @@ func (t *trial) show(s report.Snapshot) {
 
 // judge reads the history back and judges it: the verdict is the file's, and the
 // one that check gives.
-func (t *trial) judge(ctx context.Context) error {
-	t.show(report.Snapshot{Phase: "judging", Elapsed: time.Since(t.info.Began)})
+func (t *trial) judge() error {
+	t.interrupt.enter(phaseJudging)
+	t.show(report.Snapshot{Phase: phaseJudging, Elapsed: time.Since(t.zero)})
 	defer t.progress.Done()
 	r := &judged{path: t.run.History(), run: t.run, info: t.info, workload: t.workload}
 	if err := t.program.read(r); err != nil {
 		return fmt.Errorf("read back what was recorded: %v", err) // no usage error any more
 	}
-	if err := r.judge(ctx); err != nil {
+	if err := r.judge(t.interrupt.judging); err != nil {
 		return err
+	}
+	if t.interrupt.run.Err() != nil {
+		return t.fail(errGivenUp)
 	}
 	if err := t.run.WriteJSON(store.ResultsFile, r.result); err != nil {
 		return err
@@ -335,10 +369,11 @@ func (t *trial) judge(ctx context.Context) error {
 	}
 	t.info.Trouble = append(t.info.Trouble, r.trouble...)
 	r.trouble = nil
-	t.finish(verdict.String())
+	t.info.Verdict = verdict.String()
+	t.writeInfo()
 	r.info = t.info
 	t.progress.Done()
-	if err := t.program.show(r, t.json); err != nil {
+	if err := t.program.show(r, t.json); err != nil && !isGone(err) {
 		return err
 	}
 	return verdictStatus(verdict)
@@ -355,11 +390,13 @@ func (t *trial) forgetData() {
 	}
 }
 
-// finish completes run.json.
-func (t *trial) finish(verdict string) {
-	ended := time.Now()
-	t.info.Ended, t.info.Verdict = &ended, verdict
+// writeInfo brings run.json up to date.
+func (t *trial) writeInfo() {
 	if err := t.run.WriteInfo(t.info); err != nil {
 		t.info.Trouble = append(t.info.Trouble, err.Error())
 	}
 }
+
+// isGone says whether err is that nobody reads any more: a pipe that is closed, or
+// a terminal that has gone.
+func isGone(err error) bool { return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.EIO) }

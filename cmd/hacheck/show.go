@@ -29,9 +29,6 @@ func (p *program) show(r *judged, asJSON bool) error {
 		Title: r.title(), History: r.history, Result: r.result,
 		Where: r.where, Unit: evidenceUnit, Trouble: slices.Concat(r.info.Trouble, r.trouble),
 	}
-	if r.run != nil && r.info.Ended == nil {
-		shown.Trouble = append(shown.Trouble, "the run did not come to its end; this is what it had recorded")
-	}
 	if r.run != nil {
 		me := p.invocation()
 		shown.Next = []report.Next{
@@ -89,6 +86,13 @@ func (p *program) invocation() string {
 	return quote(p.args[0])
 }
 
+// The widths that text is laid out for. Longer lines are hard to read, and what is
+// narrower has no room for a line of a table.
+const (
+	minWidth = 40
+	maxWidth = 100
+)
+
 // style says what w shows. NO_COLOR is an agreement: see no-color.org.
 func style(w io.Writer) report.Style {
 	width := terminal(w)
@@ -97,7 +101,7 @@ func style(w io.Writer) report.Style {
 	}
 	return report.Style{
 		Colour: os.Getenv("NO_COLOR") == "",
-		Width:  min(max(width(), 60), 100), // longer lines are hard to read
+		Width:  min(max(width(), minWidth), maxWidth),
 	}
 }
 

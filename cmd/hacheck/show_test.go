@@ -13,7 +13,7 @@ func TestDiagnosisSaysWhatIsMissingAndWhatHelps(t *testing.T) {
 		{Mechanism: "packet sockets", Works: true, Detail: "two nodes up in 4ms"},
 	}, false)
 	want := `namespaces        NO   operation not permitted
-                       this allows it: sudo sysctl -w user.max_user_namespaces=15000
+                       what helps: sudo sysctl -w user.max_user_namespaces=15000
 TUN devices       no   permission denied
 packet sockets    yes  two nodes up in 4ms
 

@@ -64,7 +64,7 @@ var allWorkloads = []workload{
 		functions: []string{register.Read, register.Write, register.CAS},
 		checker:   register.Checker,
 		new: func(s installed, o *options) workloads.Workload {
-			return register.New(register.Options{Keys: o.keys, Rate: o.rate}, s.OpenRegister, checker.Budget{})
+			return register.New(register.Options{Keys: o.keysInUse(), Rate: o.rate}, s.OpenRegister, checker.Budget{})
 		},
 	},
 }

@@ -45,6 +45,8 @@ type Plan struct {
 	// closed before that phase the run is over.
 	Interrupt <-chan struct{}
 	Log       *slog.Logger
+	// Entered is called with the name of each phase as it begins, if it is not nil.
+	Entered func(phase string)
 	// Progress is called every ProgressEvery, and once when all is over, if it is
 	// not nil.
 	Progress      func(Progress)
@@ -189,6 +191,9 @@ func (r *run) perform(ctx context.Context) error {
 
 func (r *run) enter(phase string) {
 	r.phase.Store(&phase)
+	if r.Entered != nil {
+		r.Entered(phase)
+	}
 	r.Log.Info("phase", "name", phase)
 }
 

@@ -23,7 +23,9 @@ type Info struct {
 	// Lab says what the machine gave the lab, by mechanism.
 	Lab map[string]string `json:"lab,omitempty"`
 
-	Began time.Time  `json:"began"`
+	Began time.Time `json:"began"`
+	// Ended is when the run came to its end; nil if it did not, and its history is
+	// only a part of one.
 	Ended *time.Time `json:"ended,omitempty"`
 	// Verdict is the word of results.json; empty if there was none.
 	Verdict string `json:"verdict,omitempty"`

@@ -96,6 +96,9 @@ func (r *Run) History() string { return r.File(HistoryFile) }
 // Nodes returns the path of the directory of the nodes.
 func (r *Run) Nodes() string { return r.File(NodesDir) }
 
+// NodeLog returns the path of what the processes of a node have printed.
+func (r *Run) NodeLog(node string) string { return filepath.Join(r.Nodes(), node, node+".log") }
+
 // File returns the path of the named file.
 func (r *Run) File(name string) string { return filepath.Join(r.Dir, name) }
 

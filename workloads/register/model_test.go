@@ -2,6 +2,7 @@ package register
 
 import (
 	"encoding/json"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/hacheck/hacheck/generator"
@@ -103,10 +104,40 @@ func TestTextsAreComparedByWhatTheySay(t *testing.T) {
 func TestNoCasExpectsWhatNobodyWrote(t *testing.T) {
 	k := (&keys{}).open(10)
 	for _, v := range []Value{Of(3), Text("rotten")} {
-		k.unread = true
 		k.Update(generator.Context{}, histories.Op{Type: histories.OK, F: Read, Value: ReadPayload(k.name, v)})
 		if k.seen != Of(3) || k.unread {
 			t.Errorf("after a read of %v: got %v, %v", v, k.seen, k.unread)
+		}
+	}
+}
+
+// TestAReadBeginsAfterEveryWrite: once, mostly, and again if that did not succeed.
+func TestAReadBeginsAfterEveryWrite(t *testing.T) {
+	c := generator.Context{Free: []histories.Process{0}, Rand: rand.New(rand.NewPCG(1, 2))}
+	k := (&keys{}).open(100000)
+	reads, after := map[string]int{}, map[string]int{}
+	what := "a read"
+	for range 10000 {
+		op := k.Next(c).Op
+		after[what]++
+		if op.F == Read {
+			reads[what]++
+		}
+		op.Type = []histories.Type{histories.OK, histories.Fail, histories.Info}[c.Rand.IntN(3)]
+		what = "a read"
+		if op.F != Read || op.Type != histories.OK {
+			what = "a write, or a read that failed"
+		} else {
+			op.Value = ReadPayload(k.name, Of(1))
+		}
+		if op.F != Read && op.Type == histories.Info {
+			op.Type = histories.Fail // it would retire the key
+		}
+		k.Update(c, *op)
+	}
+	for what, want := range map[string]float64{"a read": 0.2, "a write, or a read that failed": 0.9} {
+		if got := float64(reads[what]) / float64(after[what]); after[what] < 500 || got < want-0.05 || got > want+0.05 {
+			t.Errorf("after %s, %d of %d operations were reads; want %v", what, reads[what], after[what], want)
 		}
 	}
 }

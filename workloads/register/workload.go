@@ -41,9 +41,10 @@ const maxIndeterminate = 16
 const finalPause = 10 * time.Millisecond
 
 // New returns the workload: reads, writes of a value that nothing else writes to
-// that key, and compare-and-set. What became of a write is mostly read before the
-// next one: a system that lost what it acknowledged, or did what it refused, would
-// get away with it otherwise. open connects the client of a worker.
+// that key, and compare-and-set. When a write has ended a read mostly begins before
+// the next: a system that lost what it acknowledged, or did what it refused, would
+// get away with it otherwise. Some processes only write; see writer. open connects
+// the client of a worker.
 func New(o Options, open func(ctx context.Context, worker int) (KV, error), b checker.Budget) workloads.Workload {
 	if o.Keys == 0 {
 		o.Keys = DefaultKeys
@@ -90,7 +91,7 @@ type key struct {
 	left          int    // operations until it is retired
 	indeterminate int    // of its writes
 	written       int64  // the last value that was to be written
-	unread        bool   // what became of the last write has not been read
+	unread        bool   // no read was begun since the last write ended, or it did not succeed
 	seen          Value  // the last one that is known to have been there
 }
 
@@ -103,11 +104,14 @@ func (k *key) Next(c generator.Context) generator.Step {
 	}
 	k.left--
 	op := &histories.Op{Type: histories.Invoke, Process: c.Free[0], F: Read, Value: k.read}
-	if k.unread && c.Rand.IntN(8) > 0 {
+	if k.unread && !writer(c, op.Process) && c.Rand.IntN(8) > 0 {
+		k.unread = false
 		return generator.Step{Op: op}
 	}
 	in := Input{Key: k.name}
 	switch draw := c.Rand.IntN(10); {
+	case writer(c, op.Process):
+		op.F = Write
 	case draw >= 7:
 		op.F, in.Old = CAS, k.expect(c)
 	case draw >= 2:
@@ -119,6 +123,14 @@ func (k *key) Next(c generator.Context) generator.Step {
 	in.New = Of(k.written)
 	op.Value = in.Payload(op.F)
 	return generator.Step{Op: op}
+}
+
+// writer says that a process only writes: those of every fifth worker do. All others
+// soon wait for the answer to a read when a node has lost its majority; a system
+// that goes on to acknowledge writes there is to be given some.
+func writer(c generator.Context, p histories.Process) bool {
+	const every = 5
+	return c.Workers >= every && c.Worker(p) >= c.Workers-c.Workers/every
 }
 
 // expect returns what a cas expects: mostly what was seen last, which succeeds if
@@ -134,26 +146,27 @@ func (k *key) Update(_ generator.Context, op histories.Op) {
 	if op.Type == histories.Invoke {
 		return
 	}
-	if op.F != Read {
-		k.unread = true
-		if op.Type == histories.Info {
-			k.indeterminate++
-		}
+	if op.F != Read && op.Type == histories.Info {
+		k.indeterminate++
 	}
 	in, err := ParseInput(op.F, op.Value)
 	if err != nil {
 		return
 	}
 	c := call{F: op.F, In: in, Type: op.Type, Meta: op.Meta}
-	if c.Out, err = parseOutput(op.F, op.Value); err != nil {
-		return
-	}
-	if op.F != Read && op.Type == histories.OK {
-		k.seen = in.New
-	} else if v, ok := seen(c); ok {
-		if k.unread = false; !v.IsText() { // which nobody wrote: no cas could expect it
-			k.seen = v
+	if op.Type == histories.OK {
+		if c.Out, err = parseOutput(op.F, op.Value); err != nil {
+			return
 		}
+	}
+	v, looked := seen(c)
+	switch {
+	case op.Type == histories.OK && op.F != Read:
+		k.seen, k.unread = in.New, true
+	case !looked: // nobody knows what is there now
+		k.unread = k.written > 0
+	case !v.IsText(): // which nobody wrote: no cas could expect it
+		k.seen = v
 	}
 }
 

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"sync"
+	"sync/atomic"
+	"syscall"
+)
+
+// An interruption is what signals ask of a run. What the first one means depends
+// on how far the run is; the second gives up; a third is the system's affair.
+type interruption struct {
+	told  io.Writer // what is going to happen
+	phase atomic.Value
+
+	begun   chan struct{}   // closed if the main phase is to end, or not to begin
+	run     context.Context // ends if the run is given up
+	giveUp  context.CancelFunc
+	judging context.Context // ends with run, or if judging is to end
+	settle  context.CancelCauseFunc
+}
+
+// phaseJudging follows the phases that the runner goes through.
+const phaseJudging = "judging"
+
+// What an interrupted run says.
+var (
+	errInterrupted = errors.New("interrupted") // of what was not judged
+	errGivenUp     = errors.New("given up, since it was interrupted twice")
+)
+
+func newInterruption(told io.Writer) *interruption {
+	i := &interruption{told: told, begun: make(chan struct{})}
+	i.phase.Store("start")
+	i.run, i.giveUp = context.WithCancel(context.Background())
+	i.judging, i.settle = context.WithCancelCause(i.run)
+	return i
+}
+
+// listen heeds signals until the returned function is called.
+func (i *interruption) listen() (stop func()) {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	over := make(chan struct{})
+	var listening sync.WaitGroup
+	listening.Go(func() {
+		defer signal.Stop(signals)
+		for _, act := range []func(){i.first, i.second} {
+			select {
+			case <-signals:
+				act()
+			case <-over:
+				return
+			}
+		}
+	})
+	return func() {
+		close(over)
+		listening.Wait()
+		i.giveUp()
+	}
+}
+
+// enter takes note of a phase that begins.
+func (i *interruption) enter(phase string) { i.phase.Store(phase) }
+
+func (i *interruption) first() {
+	switch i.phase.Load() {
+	case "start":
+		i.say("it ends before the main phase; there is nothing to judge")
+		close(i.begun)
+	case "main":
+		i.say("the main phase ends, and what there is will be judged; once more gives up")
+		close(i.begun)
+	case phaseJudging:
+		i.say("judging ends with what it has; once more gives up")
+		i.settle(errInterrupted)
+	default:
+		i.say("what is left of the run goes on; once more gives up")
+	}
+}
+
+func (i *interruption) second() {
+	i.say("it is given up")
+	i.giveUp()
+}
+
+// say tells what happens now. Nobody listening is no reason for it not to.
+func (i *interruption) say(what string) { fmt.Fprintln(i.told, "interrupted:", what) }
