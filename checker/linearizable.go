@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -101,6 +102,16 @@ func (j *judgement[S, In, Out]) result(ctx context.Context, budget time.Duration
 			r.Artifacts[fileName("linearizable", o.key)+".html"] = picture
 		}
 	}
+	// What can be told in words comes first.
+	slices.SortStableFunc(r.Anomalies, func(a, b Anomaly) int {
+		unclear := func(a Anomaly) int {
+			if a.Kind == notLinearizable {
+				return 1
+			}
+			return 0
+		}
+		return unclear(a) - unclear(b)
+	})
 	return r
 }
 
