@@ -191,7 +191,7 @@ func (t *trial) explain(err error) string {
 
 // troubled returns the nodes that err is about.
 func troubled(err error) (nodes []string) {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // it looks at each by itself
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, e := range joined.Unwrap() {
 			nodes = append(nodes, troubled(e)...)
 		}
