@@ -197,7 +197,7 @@ func troubled(err error) (nodes []string) {
 		}
 		return nodes
 	}
-	if e, ok := err.(*runner.NodeError); ok { //nolint:errorlint // as above
+	if e, ok := err.(*runner.NodeError); ok { //nolint:errorlint // what is joined was taken apart above
 		return []string{e.Node}
 	}
 	if e := errors.Unwrap(err); e != nil {
