@@ -66,7 +66,7 @@ var shapes = []shape{
 	{Target{"one-way", "inbound or outbound"}, oneway, 2, oneWay},
 	{Target{"inbound", "one node hears none of the others"}, oneway, 2, inbound},
 	{Target{"outbound", "none of the others hears one node"}, oneway, 2, outbound},
-	{Target{"client", "one node from the clients: both ways, or one"}, outside, 1, clients},
+	{Target{"client", "up to half of the nodes from the clients: both ways, or one"}, outside, 1, clients},
 }
 
 // A Cut is the detail of a partition.
@@ -231,11 +231,19 @@ func outbound(c *Cut, r *rand.Rand, nodes []string) {
 	c.around(nodes)
 }
 
-// clients cuts outward as often as otherwise: what was done and not acknowledged
-// is what clients take wrongly.
+// clients cuts up to half of the nodes off, and outward as often as otherwise: what
+// was done and not acknowledged is what clients take wrongly.
 func clients(c *Cut, r *rand.Rand, nodes []string) {
-	c.Node, c.Direction = pick(r, nodes), pick(r, []string{"", inward, outward, outward})
-	c.around([]string{cluster.Tester})
+	drawn := shuffled(r, nodes)
+	drawn = drawn[:1+r.IntN((len(nodes)+1)/2)]
+	c.Direction = pick(r, []string{"", inward, outward, outward})
+	for _, c.Node = range drawn {
+		c.around([]string{cluster.Tester})
+	}
+	c.Node = drawn[0]
+	if len(drawn) > 1 {
+		c.Groups = [][]string{{cluster.Tester}, drawn}
+	}
 }
 
 func pick(r *rand.Rand, of []string) string { return of[r.IntN(len(of))] }

@@ -136,13 +136,22 @@ func TestShapesHoldTheirPromise(t *testing.T) {
 			}
 			return around(c, v, all, 0, 1)
 		},
-		"client": func(c Cut, v view, _ []string) string {
+		"client": func(c Cut, v view, all []string) string {
 			between, tester := v.between()
-			if want := map[string]int{"": 2, inward: 1, outward: 1}[c.Direction]; between != 0 || tester != want {
+			cut := []string{c.Node}
+			if c.Groups != nil {
+				cut = c.Groups[1]
+			}
+			if want := map[string]int{"": 2, inward: 1, outward: 1}[c.Direction] * len(cut); between != 0 || tester != want {
 				return fmt.Sprintf("cuts %d links between nodes, and %d of the tester", between, tester)
 			}
-			if c.Direction == inward && !v[cluster.Link{From: cluster.Tester, To: c.Node}] {
-				return "cuts the wrong way"
+			if len(cut) > (len(all)+1)/2 || !slices.Contains(cut, c.Node) {
+				return fmt.Sprintf("cuts off %v", cut)
+			}
+			for _, n := range cut {
+				if c.Direction == inward && !v[cluster.Link{From: cluster.Tester, To: n}] {
+					return "cuts the wrong way"
+				}
 			}
 			return ""
 		},

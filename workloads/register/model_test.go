@@ -135,7 +135,7 @@ func TestAReadBeginsAfterEveryWrite(t *testing.T) {
 		}
 		k.Update(c, *op)
 	}
-	for what, want := range map[string]float64{"a read": 0.2, "a write, or a read that failed": 0.9} {
+	for what, want := range map[string]float64{"a read": 0.4, "a write, or a read that failed": 0.92} {
 		if got := float64(reads[what]) / float64(after[what]); after[what] < 500 || got < want-0.05 || got > want+0.05 {
 			t.Errorf("after %s, %d of %d operations were reads; want %v", what, reads[what], after[what], want)
 		}

@@ -112,9 +112,9 @@ func (k *key) Next(c generator.Context) generator.Step {
 	switch draw := c.Rand.IntN(10); {
 	case writer(c, op.Process):
 		op.F = Write
-	case draw >= 7:
+	case draw >= 8:
 		op.F, in.Old = CAS, k.expect(c)
-	case draw >= 2:
+	case draw >= 4:
 		op.F = Write
 	default:
 		return generator.Step{Op: op}
@@ -125,11 +125,12 @@ func (k *key) Next(c generator.Context) generator.Step {
 	return generator.Step{Op: op}
 }
 
-// writer says that a process only writes: those of every fifth worker do. All others
+// writer says that a process only writes: those of every tenth worker do. All others
 // soon wait for the answer to a read when a node has lost its majority; a system
-// that goes on to acknowledge writes there is to be given some.
+// that goes on to acknowledge writes there is to be given some. More writers would
+// overwrite what others wrote before anybody has seen it.
 func writer(c generator.Context, p histories.Process) bool {
-	const every = 5
+	const every = 10
 	return c.Workers >= every && c.Worker(p) >= c.Workers-c.Workers/every
 }
 

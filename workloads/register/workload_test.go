@@ -76,7 +76,7 @@ func TestMixOfOperations(t *testing.T) {
 		}
 	}
 	total := counts[register.Read] + counts[register.Write] + counts[register.CAS]
-	for f, want := range map[string]int{register.Read: 40, register.Write: 45, register.CAS: 15} {
+	for f, want := range map[string]int{register.Read: 53, register.Write: 34, register.CAS: 13} {
 		if got := 100 * counts[f] / total; got < want-3 || got > want+3 {
 			t.Errorf("%d%% are %s, want %d%%", got, f, want)
 		}
