@@ -31,16 +31,22 @@ race:
 		test -z "$(CI)"; \
 	fi
 
-# What tests need beside Go: modules, and a C compiler for the race detector.
+# What tests need beside Go: modules; a C compiler, for the race detector and for
+# programs that read clocks; xfsprogs and tshark, for second opinions on disks and
+# packets. Tests of what is missing are skipped by name.
 .PHONY: setup
 setup:
 	@command -v $(GO) >/dev/null || { echo "Go is missing: see https://go.dev/dl, at least the version in go.mod" >&2; exit 1; }
-	@if ! command -v "$$($(GO) env CC)" >/dev/null; then \
+	@missing=; \
+	command -v "$$($(GO) env CC)" >/dev/null || missing="$$missing gcc libc6-dev"; \
+	PATH="$$PATH:/usr/sbin:/sbin" command -v mkfs.xfs >/dev/null || missing="$$missing xfsprogs"; \
+	command -v tshark >/dev/null || missing="$$missing tshark"; \
+	if [ -n "$$missing" ]; then \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-			echo "installing gcc, for the race detector"; \
-			apt-get update -qq && apt-get install -y -qq gcc libc6-dev; \
+			echo "installing$$missing"; \
+			{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; } || echo "could not install$$missing"; \
 		else \
-			echo "no C compiler: tests will not run with -race (Debian, Ubuntu: sudo apt-get install gcc libc6-dev)"; \
+			echo "missing, and so are their tests (Debian, Ubuntu: sudo apt-get install$$missing)"; \
 		fi; \
 	fi
 	$(GO) mod download
@@ -48,6 +54,12 @@ setup:
 .PHONY: bench
 bench:
 	$(GO) test -p 1 -run '^$$' -bench . -timeout 20m ./...
+
+# How often the deliberate bugs are found by what is said to find them: a table.
+RUNS = 10
+.PHONY: bugs
+bugs:
+	$(GO) test ./cmd/hacheck -run '^$$' -bench '^BenchmarkBugs$$' -benchtime 1x -bugs $(RUNS) -timeout 3h
 
 # Tests of what reads files of others, with inputs nobody thought of.
 .PHONY: fuzz

@@ -33,7 +33,9 @@ var floors = []floor{
 	{"histories", 0, "what happened: knows nothing of clients, nodes, workloads or checkers"},
 	{"generator", 1, "what to do next: knows a history's words, no clock and no cluster"},
 	{"checker", 1, "needs only a history, so that a recorded file gets the verdict the run got"},
+	{"cluster/clock", 0, "programs with clocks of their own: knows nothing of nodes, and can be used without them"},
 	{"cluster", 1, "nodes and what is between them: does not know what runs there, or why it is broken"},
+	{"cluster/disk", 0, "a file system that can lose its power: knows nothing of nodes"},
 	{"internal/store", 1, "the run's directory: names and atomic writes"},
 	{"nemesis", 2, "faults as operations: breaks a lab, and knows neither system nor workload"},
 	{"workloads", 2, "what a workload is"},
@@ -61,12 +63,14 @@ var owners = []owner{
 	{module: "github.com/anishathalye/porcupine", folders: []string{"checker"}, why: "behind Linearizable, which types and bounds it"},
 	{module: "github.com/bufbuild/protocompile", folders: []string{"internal/protogen"}, why: "compiles .proto files without protoc"},
 	{module: "github.com/cockroachdb/datadriven", tests: true, why: "tests that are text files"},
+	{module: "github.com/hanwen/go-fuse/v2", folders: []string{"cluster/disk"}, why: "the kernel's side of a file system in a process"},
 	{module: "github.com/hashicorp/go-hclog", folders: []string{"systems/raftkv/server", "systems/raftkv/raftkvtest"}, why: "raft logs to it"},
 	{module: "github.com/hashicorp/raft", folders: []string{"systems/raftkv/server", "systems/raftkv/raftkvtest"}, why: "the consensus under test; no part of the tester"},
 	{module: "github.com/rogpeppe/go-internal", tests: true, why: "testscript: the command, tested as a shell sees it"},
 	{module: "github.com/urfave/cli/v2", folders: []string{"cmd"}, why: "flags are for people, and people are met in cmd"},
 	{module: "github.com/vishvananda/netlink", folders: []string{"cluster"}, why: "links and addresses of the lab"},
-	{module: "go.etcd.io/bbolt", folders: []string{"systems/raftkv/server"}, why: "the log on disk"},
+	{module: "go.etcd.io/bbolt", folders: []string{"systems/raftkv/server", "cluster"}, why: "the log on disk; and what the lab's disks are tested with"},
+	{module: "go.yaml.in/yaml/v4", folders: []string{"nemesis"}, why: "schedules that people write"},
 	{module: "golang.org/x/sync", folders: []string{"internal/runner", "systems/raftkv"}, why: "errgroup: goroutines that somebody waits for"},
 	{module: "golang.org/x/sys", folders: []string{"cluster"}, why: "namespaces, TUN devices, ioctls"},
 	{module: "golang.org/x/term", folders: []string{"cmd"}, why: "is this a terminal, and how wide"},
@@ -129,7 +133,7 @@ func TestFloorsFindWhatTheyForbid(t *testing.T) {
 			{"util/x.go", doc + `package util`}},
 		"cluster/x.go: imports github.com/hashicorp/raft, which systems/raftkv/server, systems/raftkv/raftkvtest own": {
 			{"cluster/x.go", doc + `package cluster; import "github.com/hashicorp/raft"`}},
-		"report/x_test.go: imports go.etcd.io/bbolt, which systems/raftkv/server own": {
+		"report/x_test.go: imports go.etcd.io/bbolt, which systems/raftkv/server, cluster own": {
 			{"report/x.go", doc + `package report`}, {"report/x_test.go", `package report; import "go.etcd.io/bbolt"`}},
 		"checker/x.go: imports github.com/cockroachdb/datadriven, which tests own": {
 			{"checker/x.go", doc + `package checker; import "github.com/cockroachdb/datadriven"`}},

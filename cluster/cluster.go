@@ -41,12 +41,27 @@ type Lab interface {
 	// Kill ends the node's process at once, with SIGKILL, and waits until it is
 	// gone. Nothing to kill is no error.
 	Kill(node string) error
+	// Pause stops the node's processes where they are, with SIGSTOP, and returns when
+	// they have stopped. What is paused twice runs again when it was resumed twice. A
+	// process that starts meanwhile is not paused.
+	Pause(node string) error
+	// Resume undoes one Pause. Processes that are gone are no error.
+	Resume(node string) error
+	// Process returns the process that was started on the node, if it runs.
+	Process(node string) (p Process, running bool)
+	// Wipe empties the data directory of a node that runs nothing.
+	Wipe(node string) error
 	// Exited returns a channel that is closed while the node runs no process.
 	Exited(node string) <-chan struct{}
 	// Log returns the last lines that processes on the node have printed.
 	Log(node string, lines int) []string
 	// Network returns the network between the nodes and the tester.
 	Network() Network
+	// Disks, Clocks and Resources return what else can be broken, or nil where the
+	// lab was made without: see [Options].
+	Disks() Disks
+	Clocks() Clocks
+	Resources() Resources
 	// Close ends all processes and takes the lab down.
 	Close() error
 }
@@ -58,18 +73,6 @@ const Tester = "tester"
 type Link struct{ From, To string }
 
 func (l Link) String() string { return l.From + "→" + l.To }
-
-// A Network can be cut. Each direction of each pair is a link of its own. A link
-// that was cut twice is whole again when it was healed twice, so that faults may
-// overlap.
-type Network interface {
-	// Cut drops from now on every packet on the links: all at the same time.
-	Cut(links ...Link) error
-	// Heal undoes one Cut of each of the links.
-	Heal(links ...Link) error
-	// Dropped returns how many packets each of the links has dropped so far.
-	Dropped(links ...Link) []uint64
-}
 
 // A System is a system under test, installed in a lab.
 type System interface {
@@ -87,3 +90,70 @@ type Leader interface {
 	// Leader returns the node that leads.
 	Leader(ctx context.Context) (node string, err error)
 }
+
+// An Elector is a system whose leader can be told to go.
+type Elector interface {
+	Leader
+	// Transfer makes the leader hand over to the node, or, if that is empty, to
+	// whom it likes.
+	Transfer(ctx context.Context, to string) error
+	// Elect makes a node that does not lead stand for election. The one that leads
+	// may win again, in a later term.
+	Elect(ctx context.Context, node string) error
+}
+
+// Members is a system whose nodes can leave and join.
+type Members interface {
+	// Leave makes a node a member no more. Its process is for the caller to end, and
+	// so is its data to be wiped, with Wipe of [Lab], before it joins again.
+	Leave(ctx context.Context, node string) error
+	// Join makes a node that is none, and runs nothing, a member: it is started, learns
+	// what there is, and then has a vote.
+	Join(ctx context.Context, node string) error
+}
+
+// A Limited is a system that does not claim to bear every fault.
+type Limited interface {
+	// Limits returns the faults that it does not claim to bear, as in
+	// "disk:rollback", each with the reason.
+	Limits() map[string]string
+}
+
+// An Observed is a system that shows its state. Faults hook on it, and what they
+// have covered is told by it.
+type Observed interface {
+	// Observe returns how each node sees the cluster now, of those that answer soon.
+	Observe(ctx context.Context) (State, error)
+}
+
+// A State is how a system's nodes see themselves, by node. One that did not answer
+// is not there.
+type State map[string]NodeState
+
+// A NodeState is how one node sees itself and its cluster.
+type NodeState struct {
+	Role    Role   `json:"role"`
+	Term    uint64 `json:"term"`
+	Leader  string `json:"leader,omitempty"` // as far as it knows
+	Commit  uint64 `json:"commit"`           // the index up to which it knows entries to be committed
+	Applied uint64 `json:"applied"`          // that up to which its state has come
+	Last    uint64 `json:"last"`             // that of its log's end
+	// Voters and Learners are the members by its own account, and Changing says that
+	// a change of them is under way.
+	Voters   []string `json:"voters,omitempty"`
+	Learners []string `json:"learners,omitempty"`
+	Changing bool     `json:"changing,omitempty"`
+	// Snapshot says that it is taking, sending or installing a snapshot.
+	Snapshot bool `json:"snapshot,omitempty"`
+}
+
+// A Role is what a node is in its cluster.
+type Role string
+
+// The roles.
+const (
+	RoleLeader    Role = "leader"
+	RoleFollower  Role = "follower"
+	RoleCandidate Role = "candidate"
+	RoleLearner   Role = "learner"
+)

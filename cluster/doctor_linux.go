@@ -51,7 +51,7 @@ func examine(w io.Writer) int {
 	if self, err := os.Readlink("/proc/self"); err == nil && self == fmt.Sprint(os.Getpid()) {
 		findings = append(findings, Finding{Mechanism: "own /proc", Works: true, Detail: "shows the lab's processes alone"})
 	} else {
-		findings = append(findings, Finding{Mechanism: "own /proc", Detail: "refused; nothing depends on it"})
+		findings = append(findings, Finding{Mechanism: "own /proc", Detail: "refused; processes are found in the other all the same"})
 	}
 	network := Finding{Mechanism: "network", Needed: true, Detail: "it takes one of the two above"}
 	for _, ports := range []Ports{TunDevices, PacketSockets} {
@@ -66,10 +66,25 @@ func examine(w io.Writer) int {
 		}
 		findings = append(findings, f)
 	}
-	if err := json.NewEncoder(w).Encode(append(findings, network)); err != nil {
+	findings = append(findings, network, tried("clocks", tryClocks), tried("resources", tryResources))
+	findings = append(findings,
+		tried("disks", func() (string, error) { return tryDisks(false) }),
+		tried("XFS disks", func() (string, error) { return tryDisks(true) }))
+	if err := json.NewEncoder(w).Encode(findings); err != nil {
 		return exitFailed
 	}
 	return 0
+}
+
+// tried is the finding of a mechanism that a lab can do without.
+func tried(mechanism string, try func() (detail string, err error)) Finding {
+	f := Finding{Mechanism: mechanism}
+	detail, err := try()
+	if err != nil {
+		return refusedFinding(f, err)
+	}
+	f.Works, f.Detail = true, detail
+	return f
 }
 
 // tryNetwork brings up a lab of two nodes, sends bytes back and forth between

@@ -24,14 +24,24 @@ import (
 // ends when the tester does. The kernel then kills whatever lives in the PID
 // namespace and takes down the rest: nothing outlives the tester, however it dies.
 //
+// Control groups alone belong to nobody who dies: a janitor outside removes those.
+//
 //	hacheck run …                 outside; only waits. If it dies, the init is killed
+//	├ hacheck lab-janitor …       where control groups can be made; see janitor
 //	└ hacheck lab-init run …      PID 1
 //	  ├ hacheck lab-tester run …  the lab, the clients, the verdict
+//	  ├ hacheck lab-disks         where nodes have disks; see fuseDisks
 //	  └ …                         the nodes' processes
 const (
 	roleInit   = "lab-init"
 	roleTester = "lab-tester"
 	roleDoctor = "lab-doctor"
+	// roleJanitor is that of a process beside the outer one: see [janitor].
+	roleJanitor = "lab-janitor"
+	// roleGlutton is that of a process on which limits are tried: see [tryResources].
+	roleGlutton = "lab-glutton"
+	// roleDisks is that of a process beside the tester: see [fuseDisks].
+	roleDisks = "lab-disks"
 )
 
 // inside says that this process is the tester.
@@ -54,6 +64,12 @@ func Main() (handled bool, exit int) {
 	case roleDoctor:
 		inside = true
 		return true, ExitStatus(examine(os.Stdout))
+	case roleJanitor:
+		return true, runJanitor(args[0], os.Stdin)
+	case roleGlutton:
+		return true, runGlutton()
+	case roleDisks:
+		return true, serveDisks()
 	case roleTester:
 		inside = true
 		os.Args = append(os.Args[:1:1], args...)
@@ -119,6 +135,11 @@ func enter(ctx context.Context, stdout io.Writer, args []string) (exit int, err 
 		return exitFailed, err
 	}
 	defer report.Close()
+	janitor, err := startJanitor(child.Process.Pid)
+	if err != nil {
+		// Without one, only a lab that limits resources and is killed leaves anything.
+		fmt.Fprintln(os.Stderr, "hacheck:", err)
+	}
 	done := make(chan error, 1)
 	go func() {
 		trouble, _ := io.ReadAll(report) // it is closed by the tester's start, or by the init's end
@@ -139,6 +160,9 @@ func enter(ctx context.Context, stdout io.Writer, args []string) (exit int, err 
 		case err := <-done:
 			if _, ok := errors.AsType[*exec.ExitError](err); ok {
 				err = nil
+			}
+			if err := janitor.finish(); err != nil {
+				fmt.Fprintln(os.Stderr, "hacheck:", err)
 			}
 			if status := child.ProcessState; status != nil && status.Exited() {
 				return status.ExitCode(), err

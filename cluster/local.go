@@ -20,6 +20,18 @@ type Options struct {
 	// Ports chooses what the network is made of. By default it is TUN devices, or
 	// where a machine has none, packet sockets.
 	Ports Ports
+	// Disks puts each node's data on a disk that can lose it, Clocks gives the nodes
+	// clocks that can be set, and Resources limits what they may use. Without them
+	// the nodes have the machine's own.
+	Disks     bool
+	Clocks    bool
+	Resources bool
+	// XFS makes the disks of XFS, which it takes root for; else they are of FUSE.
+	XFS bool
+	// StrictNames lets FUSE disks forget the name of a new file that was synced unless
+	// its directory was synced too. POSIX allows that, and no file system of Linux
+	// does it.
+	StrictNames bool
 	// Log may be nil.
 	Log *slog.Logger
 }

@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -27,9 +26,16 @@ type Local struct {
 	why    error // it is not made of the first choice, or nil
 	log    *slog.Logger
 
+	// What else can be broken; nil without it.
+	disks     *disks
+	clocks    *clocks
+	resources *resources
+
 	mu        sync.Mutex
 	processes map[string]*process // by node; those that run
 	closed    bool
+
+	stills []standstill // of the nodes
 }
 
 // process is what runs on a node.
@@ -55,6 +61,11 @@ func NewLocal(o Options) (_ *Local, err error) {
 			err = errors.Join(fmt.Errorf("lab: %w", err), l.Close())
 		}
 	}()
+	if o.Dir != "" {
+		if o.Dir, err = filepath.Abs(o.Dir); err != nil { // processes run elsewhere
+			return nil, err
+		}
+	}
 	places := []string{Tester}
 	addrs := []netip.Addr{addrOf(250)}
 	for i := 1; i <= o.Nodes; i++ {
@@ -73,6 +84,10 @@ func NewLocal(o Options) (_ *Local, err error) {
 		l.nodes = append(l.nodes, n)
 		places, addrs = append(places, n.Name), append(addrs, n.Addr)
 	}
+	l.stills = make([]standstill, o.Nodes)
+	if err := l.equip(o); err != nil {
+		return nil, err
+	}
 	own, err := currentNamespace()
 	if err != nil {
 		return nil, err
@@ -84,8 +99,30 @@ func NewLocal(o Options) (_ *Local, err error) {
 	}
 	l.net = newSwitch(places, addrs, ports, l2, o.Log)
 	l.net.natural, l.net.pcap = o.Natural, newPcap(o.Pcap)
-	l.net.start()
+	if err := l.net.start(); err != nil {
+		return nil, err
+	}
 	return l, nil
+}
+
+// equip gives the nodes what the options ask for beside a network.
+func (l *Local) equip(o Options) (err error) {
+	if o.Disks {
+		if l.disks, err = newDisks(l, o); err != nil {
+			return err
+		}
+	}
+	if o.Clocks {
+		if l.clocks, err = newClocks(l); err != nil {
+			return err
+		}
+	}
+	if o.Resources {
+		if l.resources, err = newResources(l); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func addrOf(n int) netip.Addr { return netip.AddrFrom4([4]byte{10, 77, 0, byte(n)}) }
@@ -143,6 +180,12 @@ func (l *Local) Facts() map[string]string {
 	if b, err := os.ReadFile("/proc/self/uid_map"); err == nil && !strings.Contains(string(b), "4294967295") {
 		facts["namespaces"] = "in a user namespace"
 	}
+	if l.disks != nil {
+		facts["disks"] = l.disks.Made()
+	}
+	if l.resources != nil {
+		facts["resources"] = l.resources.Method()
+	}
 	return facts
 }
 
@@ -153,12 +196,39 @@ func (l *Local) Fallback() error { return l.why }
 // Network implements Lab.
 func (l *Local) Network() Network { return l.net }
 
+// Disks implements Lab.
+func (l *Local) Disks() Disks {
+	if l.disks == nil {
+		return nil
+	}
+	return l.disks
+}
+
+// Clocks implements Lab.
+func (l *Local) Clocks() Clocks {
+	if l.clocks == nil {
+		return nil
+	}
+	return l.clocks
+}
+
+// Resources implements Lab.
+func (l *Local) Resources() Resources {
+	if l.resources == nil {
+		return nil
+	}
+	return l.resources
+}
+
 // Start implements Lab. What the process prints goes to the node's log, which is
 // in the lab's directory and named after the node.
 func (l *Local) Start(node string, c Command) error {
 	at, err := l.find(node)
 	if err != nil {
 		return err
+	}
+	if l.disks != nil {
+		defer l.disks.present(at)()
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -186,13 +256,22 @@ func (l *Local) Start(node string, c Command) error {
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}          // no signal of the terminal reaches it
 	note(log, "starting: %s", short(strings.Join(cmd.Args, " "))) // before anything that it prints
-	if err := l.spaces[at].do(cmd.Start); err != nil {
+	start := cmd.Start
+	if l.clocks != nil {
+		start = func() error { return l.clocks.start(at, cmd) }
+	}
+	if err := l.spaces[at].do(start); err != nil {
 		note(log, "not started: %v", err)
 		log.Close()
 		return fmt.Errorf("start %s: %w", node, err)
 	}
 	p := &process{pid: cmd.Process.Pid, exited: make(chan struct{})}
 	l.processes[node] = p
+	if l.resources != nil {
+		if err := l.resources.started(at, p.pid); err != nil {
+			l.log.Error("limit what was started", "node", node, "err", err)
+		}
+	}
 	go func() { // ends with the process, which Close kills and waits for
 		_ = cmd.Wait()
 		note(log, "process %d ended: %v", p.pid, cmd.ProcessState)
@@ -218,38 +297,6 @@ func short(line string) string {
 func note(log io.Writer, format string, args ...any) {
 	fmt.Fprintf(log, "--- %s %s\n", time.Now().Format(time.RFC3339Nano), fmt.Sprintf(format, args...))
 }
-
-// Stop implements Lab.
-func (l *Local) Stop(ctx context.Context, node string) error {
-	p, err := l.signal(node, syscall.SIGTERM)
-	if p == nil || err != nil {
-		return err
-	}
-	select {
-	case <-p.exited:
-		return nil
-	case <-ctx.Done():
-		return l.Kill(node)
-	}
-}
-
-// Kill implements Lab.
-func (l *Local) Kill(node string) error {
-	p, err := l.signal(node, syscall.SIGKILL)
-	if p == nil || err != nil {
-		return err
-	}
-	select {
-	case <-p.exited:
-		return nil
-	case <-time.After(killLimit):
-		return fmt.Errorf("kill %s: process %d does not die: it waits for the kernel", node, p.pid)
-	}
-}
-
-// killLimit is how long a process may take to die. One that is waiting for a disk
-// may take for ever.
-const killLimit = 10 * time.Second
 
 // signal sends s to the node's process and those of its group, if it runs one.
 func (l *Local) signal(node string, s syscall.Signal) (*process, error) {
@@ -328,6 +375,15 @@ func (l *Local) Close() error {
 	killing.Wait()
 	if l.net != nil {
 		errs = append(errs, l.net.close())
+	}
+	if l.disks != nil {
+		errs = append(errs, l.disks.close())
+	}
+	if l.clocks != nil {
+		errs = append(errs, l.clocks.close())
+	}
+	if l.resources != nil {
+		errs = append(errs, l.resources.close())
 	}
 	for _, ns := range append(l.spaces, l.hub) {
 		ns.close()

@@ -45,6 +45,18 @@ func play(part string, args []string) int {
 				_, _ = io.Copy(c, c)
 			}()
 		}
+	case "pingpong":
+		return playPingPong(args)
+	case "burn", "eat", "open", "family":
+		return playUser(part, args)
+	case "store":
+		return playStore(args)
+	case "sync":
+		return playSync(args)
+	case "script":
+		return playScript(args)
+	case "clock":
+		return playClock(args)
 	case "fail":
 		fmt.Println("I cannot go on")
 		fmt.Fprintln(os.Stderr, "for want of a nail")

@@ -1,3 +1,5 @@
+//go:build linux
+
 package cluster
 
 import (
@@ -11,6 +13,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // A port is where a place is plugged into the switch. A frame is a virtio header
@@ -27,18 +30,23 @@ const (
 	maxFrame     = virtioHeader + 14 + 1<<16
 )
 
-// A netSwitch moves packets between its ports, and is where links are cut. It
-// has one goroutine for each port, which moves what comes from there.
+// A netSwitch moves packets between its ports, and is where links are cut and
+// impaired. It has one goroutine for each port, which moves what comes from there,
+// and one for packets that are to arrive later.
 type netSwitch struct {
-	places  []string        // by port
-	ports   []port          // by place
-	byAddr  map[[4]byte]int // IPv4 address -> port
-	ip      int             // where the IP packet begins in a frame
-	natural bool            // heal lets TCP find out for itself
-	pcap    *pcapWriter     // or nil
-	log     *slog.Logger    // for what should not happen
-	moving  sync.WaitGroup  // the ports' goroutines
-	lost    atomic.Uint64   // packets that a port did not take
+	places    []string        // by port
+	ports     []port          // by place
+	byAddr    map[[4]byte]int // IPv4 address -> port
+	ip        int             // where the IP packet begins in a frame
+	natural   bool            // heal lets TCP find out for itself
+	pcap      *pcapWriter     // or nil
+	log       *slog.Logger    // for what should not happen
+	moving    sync.WaitGroup  // the ports' goroutines
+	lost      atomic.Uint64   // packets that a port did not take, or a full queue
+	begun     time.Time
+	waiting   waitingRoom    // for packets that are delayed
+	late      sync.WaitGroup // the goroutine that brings them
+	resetting sync.Mutex     // held by Reset
 
 	// mu makes Cut and Heal exact: a packet is judged and delivered while it is
 	// held for reading, so that none is on its way when they return.
@@ -47,12 +55,19 @@ type netSwitch struct {
 }
 
 // A link is one direction between two ports. All but dropped is guarded by the
-// switch's mu: the goroutine of the port that it comes from writes held under the
-// read lock, being the only one that does, and Heal under the write lock.
+// switch's mu: the goroutine of the port that it comes from writes what changes with
+// its packets under the read lock, being the only one that does, and all others
+// under the write lock.
 type link struct {
 	cuts    int
 	dropped atomic.Uint64
 	held    map[flow][]byte
+
+	stages []*stage      // what impairs it; nothing waits where there are none
+	last   time.Duration // when the last of those that keep their order is due
+	queued int           // how many of them wait
+	bytes  int           // of all that waits
+	watch  *watch        // for connections to be reset, or nil
 }
 
 // A flow is one direction of a TCP connection on a link; and of its packets those
@@ -80,10 +95,16 @@ func newSwitch(places []string, addrs []netip.Addr, ports []port, l2 int, log *s
 	return s
 }
 
-func (s *netSwitch) start() {
+func (s *netSwitch) start() (err error) {
+	s.begun = time.Now()
+	if s.waiting.alarm, err = newAlarm(); err != nil {
+		return err
+	}
+	s.late.Go(s.bring)
 	for from := range s.ports {
 		s.moving.Go(func() { s.move(from) })
 	}
+	return nil
 }
 
 // close ends the switch's goroutines by closing the ports under them.
@@ -95,8 +116,10 @@ func (s *netSwitch) close() error {
 	}
 	closing.Wait()
 	s.moving.Wait()
+	errs = append(errs, s.waiting.alarm.close())
+	s.late.Wait()
 	if lost := s.lost.Load(); lost > 0 {
-		s.log.Warn("a port took not every packet", "lost", lost)
+		s.log.Warn("queues were full, and packets lost", "lost", lost)
 	}
 	return errors.Join(append(errs, s.pcap.flush())...)
 }
@@ -132,15 +155,29 @@ func (s *netSwitch) destination(frame []byte) (to int, ok bool) {
 	return to, ok
 }
 
-// forward delivers a frame, or drops it if the link is cut.
+// forward delivers a frame, or does to it what the link does.
 func (s *netSwitch) forward(from, to int, frame []byte) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
+	s.send(from, to, frame)
+}
+
+// send is forward for those who hold mu.
+func (s *netSwitch) send(from, to int, frame []byte) {
 	l := &s.links[from][to]
-	if l.cuts == 0 {
+	switch {
+	case l.cuts > 0:
+		s.drop(l, frame)
+	case l.watch != nil && s.reset(l.watch, from, to, frame):
+	case len(l.stages) > 0:
+		s.shape(from, to, frame)
+	default:
 		s.deliver(to, frame)
-		return
 	}
+}
+
+// drop drops a frame because its link is cut.
+func (s *netSwitch) drop(l *link, frame []byte) {
 	l.dropped.Add(1)
 	if s.natural {
 		return
@@ -215,7 +252,7 @@ func (s *netSwitch) Heal(links ...Link) error {
 			continue
 		}
 		for _, frame := range l.held {
-			s.deliver(at[1], frame)
+			s.send(at[0], at[1], frame)
 		}
 		l.held = nil
 	}

@@ -55,6 +55,10 @@ const (
 	Observer Process = -2 // records events that nobody invoked
 )
 
+// State is the function of the observer's events: how the nodes of the system saw
+// themselves, when that was not as it had been before.
+const State = "state"
+
 func (p Process) String() string {
 	switch p {
 	case Nemesis:
