@@ -5,12 +5,20 @@
 // schedule them: every instance of a fault is two operations, one that begins it
 // and one that heals it, whose completion carries the evidence that it acted. See
 // [histories.Fault] for their payload.
+//
+// Whom a fault hits is an [Aim]. Books are kept of what is in force, so that faults
+// which overlap undo what they did and nothing else, and so that together they do
+// not end the system for good: see [Env.claim] and guard.
 package nemesis
 
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"math/rand/v2"
+	"slices"
+	"time"
 
 	"github.com/hacheck/hacheck/cluster"
 	"github.com/hacheck/hacheck/histories"
@@ -26,13 +34,74 @@ type Nemesis interface {
 	Heal(ctx context.Context) error
 }
 
-// An Env is what there is to break, and what helps to find it.
+// An Env is what there is to break, and what helps to find it. What a lab or a
+// system has none of is nil, and faults that need it are refused.
 type Env struct {
-	Nodes   []string // in order
-	Network cluster.Network
-	Leader  cluster.Leader // nil if the system knows of none
+	Nodes     []string // in order
+	Processes Processes
+	// Start starts the system on a node that runs nothing.
+	Start     func(node string) error
+	Network   cluster.Network
+	Disks     cluster.Disks
+	Clocks    cluster.Clocks
+	Resources cluster.Resources
+	Leader    cluster.Leader
+	Elector   cluster.Elector
+	Members   cluster.Members
+	Observed  cluster.Observed
+	// Limits are the faults that the system does not claim to bear, as in
+	// "disk:rollback", each with the reason.
+	Limits map[string]string
+	// Unguarded turns the quorum guard off.
+	Unguarded bool
 
-	cuts *cuts // of Network, shared by all that cut it
+	cuts   *cuts       // of Network, shared by all that cut it
+	guard  *guard      // shared by all that aim at nodes
+	clocks *clockBooks // of Clocks, shared by all that set them
+}
+
+// Processes are what runs on the nodes. A [cluster.Lab] has them.
+type Processes interface {
+	Stop(ctx context.Context, node string) error
+	Kill(node string) error
+	Pause(node string) error
+	Resume(node string) error
+	Process(node string) (p cluster.Process, running bool)
+	Wipe(node string) error
+	Exited(node string) <-chan struct{}
+}
+
+// NewEnv returns what there is to break of a system in a lab.
+func NewEnv(lab cluster.Lab, system cluster.System) Env {
+	e := Env{
+		Processes: lab, Network: lab.Network(), Start: system.Start,
+		Disks: lab.Disks(), Clocks: lab.Clocks(), Resources: lab.Resources(),
+	}
+	for _, n := range lab.Nodes() {
+		e.Nodes = append(e.Nodes, n.Name)
+	}
+	e.Leader, _ = system.(cluster.Leader)
+	e.Elector, _ = system.(cluster.Elector)
+	e.Members, _ = system.(cluster.Members)
+	e.Observed, _ = system.(cluster.Observed)
+	if l, ok := system.(cluster.Limited); ok {
+		e.Limits = l.Limits()
+	}
+	return e
+}
+
+// withBooks returns e with books, if it has none yet.
+func (e Env) withBooks() Env {
+	if e.cuts == nil {
+		e.cuts = &cuts{network: e.Network}
+	}
+	if e.clocks == nil {
+		e.clocks = &clockBooks{}
+	}
+	if e.guard == nil {
+		e.guard = &guard{nodes: e.Nodes, off: e.Unguarded}
+	}
+	return e
 }
 
 // A Fault is a kind of breakage.
@@ -40,19 +109,43 @@ type Fault struct {
 	// Name is what the user asks for, and the function of the ops that begin it.
 	Name  string
 	About string
-	// Targets are the ways in which it can be asked for, as in "partition:ring".
-	// Asked for by its name alone, it draws among them.
+	// Variants are the ways in which it can be done, as in "partition:ring". Asked for
+	// without one, it draws among them.
+	Variants []Variant
+	// Targets are the nodes at which it can be aimed, as in "kill:leader": by role, or
+	// by name. Without any it is not aimed at nodes.
 	Targets []Target
-	// New returns it as aimed at a target, or at any if target is "". The error
-	// says what is missing in env.
-	New func(env Env, target string) (Breaker, error)
+	// Needs are what the lab must have for it.
+	Needs []Need
+	// New returns it as it was asked for. The error says what is missing in env.
+	New func(env Env, s Spec) (Breaker, error)
 }
 
-// A Target is what a fault can be aimed at.
-type Target struct{ Name, About string }
+// A Variant is a way to do a fault.
+type Variant struct {
+	Name, About string
+	// Needs are instead of the fault's, if there are any.
+	Needs []Need
+	// OnRequest says why it is never drawn, if so: who wants it has to name it.
+	OnRequest string
+}
+
+// A Need is what a lab must be made with, or a machine must permit, for a fault.
+type Need string
+
+// The needs; see [cluster.Options].
+const (
+	NeedDisks     Need = "disks"
+	NeedXFS       Need = "xfs" // instead of disks
+	NeedClocks    Need = "clocks"
+	NeedResources Need = "resources"
+)
 
 // A Breaker begins the instances of a fault. Begin may be called while another
 // Begin, or an End, still goes on.
+//
+// The nemesis does one thing at a time, so that Begin and End should be soon done.
+// What takes longer goes on in a goroutine that End waits for.
 type Breaker interface {
 	// Draw decides on the next instance: its detail says exactly what will be done.
 	Draw(r *rand.Rand) (detail any)
@@ -67,4 +160,67 @@ type Held interface {
 	// End undoes it, and returns in what number and how it acted. It is called
 	// again if it fails.
 	End(ctx context.Context) (acted uint64, evidence any, err error)
+}
+
+// variants returns those of a fault that one asked for as s may be: the one that s
+// names, or all that need not be named and that the system claims to bear.
+func (f Fault) variants(env Env, s Spec) []Variant {
+	var of []Variant
+	for _, v := range f.Variants {
+		_, beyond := env.Limits[f.Name+":"+v.Name]
+		if s.Variant == v.Name || s.Variant == "" && v.OnRequest == "" && !beyond {
+			of = append(of, v)
+		}
+	}
+	return of
+}
+
+// How long, and how often, a leader is asked for. Between two there is none.
+const (
+	leaderLimit = 2 * time.Second
+	leaderPause = 50 * time.Millisecond
+)
+
+// leader waits until somebody leads.
+func (e Env) leader(ctx context.Context) (string, error) {
+	if e.Leader == nil {
+		return "", errors.New("the system does not tell who leads")
+	}
+	ctx, cancel := context.WithTimeout(ctx, leaderLimit)
+	defer cancel()
+	again := time.NewTicker(leaderPause)
+	defer again.Stop()
+	var last error // of those that did not come of the end of ctx
+	for {
+		node, err := e.Leader.Leader(ctx)
+		switch {
+		case err == nil && slices.Contains(e.Nodes, node):
+			return node, nil
+		case err == nil:
+			err = fmt.Errorf("%q is no node", node)
+		}
+		if last == nil || ctx.Err() == nil {
+			last = err
+		}
+		select {
+		case <-ctx.Done():
+			return "", fmt.Errorf("find the leader: %w", last)
+		case <-again.C:
+		}
+	}
+}
+
+// revive starts the nodes whose process has ended on account of a fault, unless
+// another fault holds them: that one will.
+func (e Env) revive(nodes ...string) error {
+	var errs []error
+	for _, node := range nodes {
+		errs = append(errs, e.guard.unlessStopped(node, func() error {
+			if _, running := e.Processes.Process(node); running {
+				return nil
+			}
+			return e.Start(node)
+		}))
+	}
+	return errors.Join(errs...)
 }

@@ -19,58 +19,176 @@ import (
 // A Package is a nemesis with the generators that drive it.
 type Package struct {
 	Nemesis Nemesis
-	// Main begins and heals faults, without end.
+	// Main begins and heals faults: without end, unless all there is to do is a
+	// timetable that has one.
 	Main generator.Generator
 	// Final heals what is in force, and is done then.
 	Final generator.Generator
+	// LeftOut are the faults that [All] does not do here, each with the reason.
+	LeftOut []string
 }
 
-// Names returns what can be asked for: each fault, and each with each target.
-func Names(faults []Fault) []string {
-	var names []string
-	for _, f := range faults {
-		names = append(names, f.Name)
-		for _, t := range f.Targets {
-			names = append(names, f.Name+":"+t.Name)
-		}
-	}
-	return names
+// Options say which faults there are to be, and when.
+type Options struct {
+	Specs []Spec
+	// Interval is about how long an instance of a fault holds.
+	Interval time.Duration
+	// Timetable are instances beside those of Specs.
+	Timetable []Entry
+	// Policy is how those of Specs are chosen.
+	Policy Policy
 }
 
-// New returns a nemesis of the faults that specs ask for, each a name out of
-// [Names]. Each has a schedule of its own: it begins, is healed after about interval,
-// begins again after about a third of that, and so on; so faults overlap.
-func New(faults []Fault, specs []string, env Env, interval time.Duration) (Package, error) {
-	if interval <= 0 {
-		return Package{}, fmt.Errorf("interval of faults %v is not positive", interval)
+// New returns a nemesis of the faults that are asked for.
+//
+// With the policy Uniform each has a schedule of its own: it begins, is healed after
+// about the interval, begins again after about a third of that, and so on; so
+// faults overlap, and one that comes often takes no turns from one that seldom
+// does. With Adaptive there are as many schedules, and what each does next is
+// chosen; of all faults then, as many are in force as there would be otherwise.
+func New(faults []Fault, env Env, o Options) (Package, error) {
+	if o.Interval <= 0 {
+		return Package{}, fmt.Errorf("interval of faults %v is not positive", o.Interval)
 	}
-	env.cuts = &cuts{network: env.Network}
-	n := &performer{breakers: map[string]Breaker{}, held: map[int]Held{}, ended: map[int]bool{}}
-	ids := new(int)
-	var main, final []generator.Generator
-	for _, spec := range specs {
-		if n.breakers[spec] != nil {
-			return Package{}, fmt.Errorf("fault %s is asked for twice", spec)
-		}
-		family, target, _ := strings.Cut(spec, ":")
-		at := slices.IndexFunc(faults, func(f Fault) bool { return f.Name == family })
-		if at < 0 || !slices.Contains(Names(faults), spec) {
-			return Package{}, fmt.Errorf("no such fault: %s; there are %s", spec, strings.Join(Names(faults), ", "))
-		}
-		b, err := faults[at].New(env, target)
+	m := &making{
+		faults: faults, env: env.withBooks(), interval: o.Interval,
+		performer: &performer{breakers: map[string]Breaker{}, held: map[int]Held{}, ended: map[int]bool{}},
+		crew:      &crew{seen: &explored{}},
+	}
+	p := Package{Nemesis: m.performer}
+	named, all, leftOut, err := m.specs(o.Specs)
+	if err != nil {
+		return Package{}, err
+	}
+	p.LeftOut = leftOut
+	var paces []pace
+	switch o.Policy {
+	case Uniform, "":
+		paces = m.uniform(named, all)
+	case Adaptive:
+		paces, err = m.adaptive(named, all)
+	default:
+		_, err = ParsePolicy(string(o.Policy))
+	}
+	if err != nil {
+		return Package{}, err
+	}
+	for _, e := range o.Timetable {
+		a, err := m.appointment(e)
 		if err != nil {
-			return Package{}, fmt.Errorf("fault %s: %w", spec, err)
+			return Package{}, err
 		}
-		n.breakers[spec] = b
-		s := &schedule{family: family, name: spec, breaker: b, interval: interval, ids: ids}
-		main = append(main, s)
-		final = append(final, &healing{schedule: s})
+		paces = append(paces, a)
 	}
-	return Package{
-		Nemesis: n,
-		Main:    generator.OnNemesis(generator.Any(main...)),
-		Final:   generator.OnNemesis(generator.Any(final...)),
-	}, nil
+	if len(paces) == 0 && len(leftOut) > 0 {
+		return Package{}, fmt.Errorf("nothing can be done here: %s", strings.Join(leftOut, "; "))
+	}
+	p.Main, p.Final = m.generators(paces)
+	return p, nil
+}
+
+// A making is a package as it is made.
+type making struct {
+	faults    []Fault
+	env       Env
+	interval  time.Duration
+	performer *performer
+	crew      *crew
+}
+
+// An asked is a fault as it was asked for.
+type asked struct {
+	spec    Spec
+	breaker Breaker
+}
+
+// draw draws an instance.
+func (a asked) draw(r *rand.Rand) *instance {
+	return &instance{family: a.spec.Fault, name: a.spec.String(), detail: encode(a.breaker.Draw(r))}
+}
+
+// specs makes the faults that are asked for by name, and those of which [All]
+// consists here.
+func (m *making) specs(specs []Spec) (named, all []asked, leftOut []string, err error) {
+	for _, s := range specs {
+		if s.Fault == All {
+			continue
+		}
+		if m.performer.breakers[s.String()] != nil {
+			return nil, nil, nil, fmt.Errorf("fault %v is asked for twice", s)
+		}
+		a, err := m.asked(s)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		named = append(named, a)
+	}
+	if !slices.ContainsFunc(specs, func(s Spec) bool { return s.Fault == All }) {
+		return named, nil, nil, nil
+	}
+	for _, f := range m.faults {
+		if slices.ContainsFunc(named, func(a asked) bool { return a.spec.Fault == f.Name }) {
+			continue // asked for by itself
+		}
+		a, err := m.asked(Spec{Fault: f.Name})
+		if err != nil {
+			leftOut = append(leftOut, err.Error())
+			continue
+		}
+		all = append(all, a)
+	}
+	return named, all, leftOut, nil
+}
+
+// asked makes a fault that the performer then knows, unless it does already.
+func (m *making) asked(s Spec) (asked, error) {
+	b := m.performer.breakers[s.String()]
+	if b == nil {
+		var err error
+		if b, err = newBreaker(m.faults, m.env, s); err != nil {
+			return asked{}, err
+		}
+		m.performer.breakers[s.String()] = b
+	}
+	return asked{s, b}, nil
+}
+
+func newBreaker(faults []Fault, env Env, s Spec) (Breaker, error) {
+	f := find(faults, s.Fault)
+	if f == nil {
+		return nil, &UnknownError{What: "nemesis", Name: s.Fault, Known: families(faults)}
+	}
+	b, err := f.New(env, s)
+	if err != nil {
+		return nil, fmt.Errorf("fault %v: %w", s, err)
+	}
+	return b, nil
+}
+
+// uniform gives each fault its turns. Those of all come the less often the more
+// there are.
+func (m *making) uniform(named, all []asked) (paces []pace) {
+	for _, a := range named {
+		paces = append(paces, &turns{asked: a, interval: m.interval, quiet: m.interval / quiet})
+	}
+	for _, a := range all {
+		paces = append(paces, &turns{asked: a, interval: m.interval, quiet: m.interval * time.Duration(len(all)) / inForce})
+	}
+	return paces
+}
+
+// generators returns those of the main phase and of the one in which all is healed.
+func (m *making) generators(paces []pace) (main, final generator.Generator) {
+	ids := new(int)
+	var begin, end []generator.Generator
+	for _, p := range paces {
+		s := &schedule{pace: p, ids: ids}
+		m.crew.schedules = append(m.crew.schedules, s)
+		begin = append(begin, s)
+		end = append(end, &healing{schedule: s})
+	}
+	return generator.OnNemesis(&desk{Generator: generator.Any(begin...), crew: m.crew}),
+		generator.OnNemesis(&desk{Generator: generator.Any(end...), crew: m.crew})
 }
 
 // A performer is the Nemesis of a Package. The runner gives an op up that does not
@@ -101,8 +219,7 @@ func (n *performer) Invoke(ctx context.Context, op histories.Op) (any, error) {
 		return f, err
 	}
 	if !n.hold(f.ID, held) {
-		_, _, err := held.End(ctx)
-		return f, errors.Join(errors.New("began after it was healed"), err)
+		return f, errors.Join(errors.New("began after it was healed"), n.undo(ctx, f.ID, held))
 	}
 	f.Detail, err = json.Marshal(held.Detail())
 	return f, err
@@ -117,6 +234,18 @@ func (n *performer) hold(id int, held Held) bool {
 	}
 	n.held[id] = held
 	return true
+}
+
+// undo ends an instance that began when it should have ended. If that fails it is
+// left to Heal, or, after that, to nobody.
+func (n *performer) undo(ctx context.Context, id int, held Held) error {
+	_, _, err := held.End(ctx)
+	if err != nil {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.held[id] = held
+	}
+	return err
 }
 
 // end ends an instance. One that is not in force, because it could not begin, has
@@ -174,115 +303,4 @@ func (n *performer) Heal(ctx context.Context) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// A schedule yields the ops of one fault. Its instances come one after the other.
-type schedule struct {
-	family, name string
-	breaker      Breaker
-	interval     time.Duration
-	ids          *int // shared by the schedules of a package
-
-	// rand is the schedule's own from its first draw on. How often a generator is
-	// asked is a matter of timing; what it does must be one of the seed.
-	rand  *rand.Rand
-	next  time.Duration    // when there is something to do
-	force *histories.Fault // the instance in force, or nil
-	busy  bool             // an op of this schedule is outstanding
-}
-
-// quiet is how much shorter the time between two instances is than that of one. It
-// is there for the system to recover and the next fault to find it in order, and
-// that is a matter of less time than finding out what a fault does.
-const quiet = 3
-
-// retry is how long after a heal that failed the next is tried.
-const retry = time.Second
-
-func (s *schedule) Next(c generator.Context) generator.Step {
-	if s.rand == nil {
-		s.rand = rand.New(rand.NewPCG(c.Rand.Uint64(), c.Rand.Uint64()))
-		s.next = c.Now + s.about(s.interval/quiet)
-	}
-	switch {
-	case s.busy || len(c.Free) == 0:
-		return generator.Step{}
-	case s.next > c.Now:
-		return generator.Step{Wait: s.next - c.Now}
-	case s.force != nil:
-		return s.heal(c)
-	}
-	f := histories.Fault{ID: *s.ids, Name: s.name, Detail: encode(s.breaker.Draw(s.rand))}
-	*s.ids++
-	s.force = &f
-	return s.yield(c, s.family, f)
-}
-
-func (s *schedule) heal(c generator.Context) generator.Step {
-	return s.yield(c, histories.Heal, histories.Fault{ID: s.force.ID, Name: s.name})
-}
-
-func (s *schedule) yield(c generator.Context, f string, value histories.Fault) generator.Step {
-	s.busy = true
-	return generator.Step{Op: &histories.Op{Type: histories.Invoke, Process: c.Free[0], F: f, Value: encode(value)}}
-}
-
-// Update notes what became of an op of this schedule: they come one at a time.
-// A fault that could not begin is healed all the same, since a begin that was
-// given up may still come about.
-func (s *schedule) Update(c generator.Context, op histories.Op) {
-	if !s.busy || op.Process != histories.Nemesis || op.Type != histories.Info {
-		return
-	}
-	var f histories.Fault
-	if json.Unmarshal(op.Value, &f) != nil || s.force == nil || f.ID != s.force.ID {
-		return // another schedule's
-	}
-	s.busy = false
-	switch {
-	case op.F == histories.Heal && op.Error != "":
-		s.next = c.Now + retry
-	case op.F == histories.Heal:
-		s.force = nil
-		s.next = c.Now + s.about(s.interval/quiet)
-	default:
-		s.next = c.Now + s.about(s.interval)
-	}
-}
-
-// about returns a time of d, give or take a half.
-func (s *schedule) about(d time.Duration) time.Duration {
-	return d/2 + time.Duration(s.rand.Int64N(int64(d)+1))
-}
-
-// maxHeals is how often the final phase tries to heal a fault. What is in force
-// even then is left to Heal.
-const maxHeals = 3
-
-// A healing heals what its schedule has in force, at once.
-type healing struct {
-	*schedule
-	tries int
-}
-
-func (h *healing) Next(c generator.Context) generator.Step {
-	s := h.schedule
-	switch {
-	case s.busy || s.force != nil && len(c.Free) == 0:
-		return generator.Step{}
-	case s.force == nil || h.tries == maxHeals:
-		return generator.Step{Done: true}
-	case h.tries > 0 && s.next > c.Now:
-		return generator.Step{Wait: s.next - c.Now}
-	}
-	h.tries++
-	return s.heal(c)
-}
-
-func encode(v any) json.RawMessage {
-	b, err := json.Marshal(v)
-	if err != nil {
-		panic("nemesis: " + err.Error()) // details are made to be encoded
-	}
-	return b
 }

@@ -27,10 +27,10 @@ type brake struct {
 
 func (b *brake) fault() nemesis.Fault {
 	return nemesis.Fault{
-		Name:    "brake",
-		Targets: []nemesis.Target{{Name: "front"}, {Name: "rear"}},
-		New: func(_ nemesis.Env, target string) (nemesis.Breaker, error) {
-			if target == "rear" {
+		Name:     "brake",
+		Variants: []nemesis.Variant{{Name: "front"}, {Name: "rear"}},
+		New: func(_ nemesis.Env, s nemesis.Spec) (nemesis.Breaker, error) {
+			if s.Variant == "rear" {
 				return nil, errors.New("there is none")
 			}
 			return b, nil
@@ -71,7 +71,7 @@ func TestFaultsTakeTurnsWithQuiet(t *testing.T) {
 	table := []nemesis.Fault{(&brake{}).fault(), nemesis.Partition()}
 	env := nemesis.Env{Nodes: []string{"n1", "n2", "n3"}, Network: &nemesistest.Network{}}
 	for seed := range uint64(20) {
-		p, err := nemesis.New(table, []string{"brake", "partition:ring"}, env, interval)
+		p, err := nemesis.New(table, env, asked(t, table, "brake,partition:ring", interval))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -119,10 +119,92 @@ func TestFaultsTakeTurnsWithQuiet(t *testing.T) {
 	}
 }
 
+// TestFaultThatCannotBeginIsDrawnAgainSoon: at first at once, then less and less
+// often, but as often as it would come anyhow.
+func TestFaultThatCannotBeginIsDrawnAgainSoon(t *testing.T) {
+	const interval = 3 * time.Second
+	b := &brake{err: errors.New("jammed")}
+	table := []nemesis.Fault{b.fault()}
+	p, err := nemesis.New(table, nemesis.Env{}, asked(t, table, "brake", interval))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := drive{t: t, p: p, seed: 5, end: 20 * time.Second}
+	var last time.Duration
+	details := map[string]bool{}
+	tries := 0
+	for i, op := range d.run() {
+		switch {
+		case op.Type == histories.Invoke && op.F == histories.Heal:
+			if pause := op.Time - last; pause > 1 {
+				t.Errorf("op %d: healed %v after it could not begin", i, pause)
+			}
+		case op.Type == histories.Invoke:
+			want := min(interval/10<<tries/2, interval/3)
+			if pause := op.Time - last; tries > 0 && (pause < want/2 || pause > want*3/2+1) {
+				t.Errorf("op %d: tried again after %v, want about %v", i, pause, want)
+			}
+			details[string(fault(t, op).Detail)] = true
+			tries++
+		}
+		last = op.Time
+	}
+	if tries < 15 || len(details) < tries-2 {
+		t.Errorf("got %d tries, %d details", tries, len(details))
+	}
+}
+
+// TestAllIsWhatCanBeDone: and about three of it at a time, if there is as much.
+func TestAllIsWhatCanBeDone(t *testing.T) {
+	for can, want := range map[int]float64{1: 0.75, 3: 1.5, 9: 2.25} {
+		var table []nemesis.Fault
+		for i := range 12 {
+			table = append(table, nemesis.Fault{
+				Name: fmt.Sprintf("brake%d", i),
+				New: func(nemesis.Env, nemesis.Spec) (nemesis.Breaker, error) {
+					if i >= can {
+						return nil, errors.New("there is none")
+					}
+					return &brake{}, nil
+				},
+			})
+		}
+		p, err := nemesis.New(table, nemesis.Env{}, asked(t, table, "all", time.Second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(p.LeftOut) != 12-can || p.LeftOut[0] != fmt.Sprintf("fault brake%d: there is none", can) {
+			t.Errorf("left out: %q", p.LeftOut)
+		}
+		const end = 200 * time.Second
+		d := drive{t: t, p: p, end: end}
+		var held time.Duration
+		since, seen := map[int]time.Duration{}, map[string]bool{}
+		for _, op := range d.run() {
+			f := fault(t, op)
+			if op.F == histories.Heal && op.Type == histories.Info {
+				held += op.Time - since[f.ID]
+			} else if op.Type == histories.Info {
+				since[f.ID] = op.Time
+			}
+			seen[f.Name] = true
+		}
+		if got := held.Seconds() / end.Seconds(); got < want*0.85 || got > want*1.15 || len(seen) != can {
+			t.Errorf("of %d faults %d were begun, and %.2f in force at a time, want %.2f", can, len(seen), got, want)
+		}
+	}
+	if _, err := nemesis.New([]nemesis.Fault{nemesis.Partition()}, nemesis.Env{}, nemesis.Options{
+		Specs: []nemesis.Spec{{Fault: nemesis.All}}, Interval: time.Second,
+	}); err == nil || err.Error() != "nothing can be done here: fault partition: there is no network to cut" {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestScheduleIsTheSeeds(t *testing.T) {
 	schedule := func(seed uint64, repeat int) string {
-		p, err := nemesis.New([]nemesis.Fault{nemesis.Partition(), (&brake{}).fault()}, []string{"brake", "partition"},
-			nemesis.Env{Nodes: []string{"n1", "n2", "n3"}, Network: &nemesistest.Network{}}, time.Second)
+		table := []nemesis.Fault{nemesis.Partition(), (&brake{}).fault()}
+		p, err := nemesis.New(table, nemesis.Env{Nodes: []string{"n1", "n2", "n3"}, Network: &nemesistest.Network{}},
+			asked(t, table, "brake,partition", time.Second))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -227,29 +309,71 @@ func TestFaultThatBeginsTooLateIsUndone(t *testing.T) {
 	}
 }
 
+// TestFaultThatBeginsTooLateAndCannotBeUndoneIsLeftToHeal: it is not forgotten.
+func TestFaultThatBeginsTooLateAndCannotBeUndoneIsLeftToHeal(t *testing.T) {
+	b := &brake{}
+	stuck := &stubborn{brake: b}
+	f := b.fault()
+	f.New = func(nemesis.Env, nemesis.Spec) (nemesis.Breaker, error) { return stuck, nil }
+	p, err := nemesis.New([]nemesis.Fault{f}, nemesis.Env{}, asked(t, []nemesis.Fault{f}, "brake", time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := encoded(t, histories.Fault{ID: 1, Name: "brake", Detail: json.RawMessage("1")})
+	if _, err := p.Nemesis.Invoke(t.Context(), histories.Op{F: histories.Heal, Value: one}); err != nil {
+		t.Error(err)
+	}
+	if _, err := p.Nemesis.Invoke(t.Context(), histories.Op{F: "brake", Value: one}); err == nil || !strings.Contains(err.Error(), "stuck") {
+		t.Errorf("got %v", err)
+	}
+	if err := p.Nemesis.Heal(t.Context()); err != nil || !slices.Equal(b.log, []string{"on 1", "off 1"}) {
+		t.Errorf("got %v, %q", err, b.log)
+	}
+}
+
+// stubborn is a brake whose instances cannot be ended the first time.
+type stubborn struct{ *brake }
+
+func (s *stubborn) Begin(ctx context.Context, detail json.RawMessage) (nemesis.Held, error) {
+	h, err := s.brake.Begin(ctx, detail)
+	return &stuckOnce{Held: h}, err
+}
+
+type stuckOnce struct {
+	nemesis.Held
+	tried bool
+}
+
+func (h *stuckOnce) End(ctx context.Context) (uint64, any, error) {
+	if !h.tried {
+		h.tried = true
+		return 0, nil, errors.New("stuck")
+	}
+	return h.Held.End(ctx)
+}
+
 func TestWhatCannotBeIsRefused(t *testing.T) {
 	table := []nemesis.Fault{(&brake{}).fault(), nemesis.Partition()}
 	for _, test := range []struct {
-		specs    []string
+		specs    []nemesis.Spec
 		interval time.Duration
 		want     string
 	}{
-		{[]string{"break"}, time.Second, "no such fault: break; there are brake, brake:front, brake:rear, partition, partition:isolate"},
-		{[]string{"brake:left"}, time.Second, "no such fault: brake:left"},
-		{[]string{"brake:"}, time.Second, "no such fault: brake:"},
-		{[]string{"brake:rear"}, time.Second, "fault brake:rear: there is none"},
-		{[]string{"partition"}, time.Second, "fault partition: there is no network to cut"},
-		{[]string{"brake", "brake"}, time.Second, "fault brake is asked for twice"},
-		{[]string{"brake"}, 0, "interval of faults 0s is not positive"},
+		{[]nemesis.Spec{{Fault: "break"}}, time.Second, `no such nemesis: "break"; there are brake, partition, all`},
+		{[]nemesis.Spec{{Fault: "brake", Variant: "rear"}}, time.Second, "fault brake:rear: there is none"},
+		{[]nemesis.Spec{{Fault: "partition"}}, time.Second, "fault partition: there is no network to cut"},
+		{[]nemesis.Spec{{Fault: "brake"}, {Fault: "brake"}}, time.Second, "fault brake is asked for twice"},
+		{[]nemesis.Spec{{Fault: "brake"}}, 0, "interval of faults 0s is not positive"},
 	} {
-		if _, err := nemesis.New(table, test.specs, nemesis.Env{}, test.interval); err == nil || !strings.HasPrefix(err.Error(), test.want) {
-			t.Errorf("%q: got %v, want %s", test.specs, err, test.want)
+		_, err := nemesis.New(table, nemesis.Env{}, nemesis.Options{Specs: test.specs, Interval: test.interval})
+		if err == nil || !strings.HasPrefix(err.Error(), test.want) {
+			t.Errorf("%v: got %v, want %s", test.specs, err, test.want)
 		}
 	}
 }
 
 func TestNoFaultsAreNoSchedule(t *testing.T) {
-	p, err := nemesis.New(nil, nil, nemesis.Env{}, time.Second)
+	p, err := nemesis.New(nil, nemesis.Env{}, nemesis.Options{Interval: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,10 +382,21 @@ func TestNoFaultsAreNoSchedule(t *testing.T) {
 	}
 }
 
+// asked are the options of who asks for specs.
+func asked(t *testing.T, table []nemesis.Fault, specs string, interval time.Duration) nemesis.Options {
+	t.Helper()
+	parsed, err := nemesis.Parse(table, specs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return nemesis.Options{Specs: parsed, Interval: interval}
+}
+
 // one returns a package of one brake.
 func one(t *testing.T, b *brake) nemesis.Package {
 	t.Helper()
-	p, err := nemesis.New([]nemesis.Fault{b.fault()}, []string{"brake"}, nemesis.Env{}, time.Second)
+	table := []nemesis.Fault{b.fault()}
+	p, err := nemesis.New(table, nemesis.Env{}, asked(t, table, "brake", time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}

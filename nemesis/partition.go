@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hacheck/hacheck/cluster"
@@ -24,13 +25,11 @@ func Partition() Fault {
 	f := Fault{
 		Name:  "partition",
 		About: "cut links of the network",
-		New: func(env Env, target string) (Breaker, error) {
-			return newPartition(env, target)
-		},
 	}
 	for _, s := range shapes {
-		f.Targets = append(f.Targets, s.Target)
+		f.Variants = append(f.Variants, s.Variant)
 	}
+	f.New = func(env Env, s Spec) (Breaker, error) { return newPartition(env, s.Variant) }
 	return f
 }
 
@@ -38,15 +37,16 @@ func Partition() Fault {
 type kind int
 
 const (
-	apart   kind = iota // groups that see nothing of each other
-	overlap             // groups that share nodes
-	oneway              // a node that hears and is not heard, or the other way round
-	outside             // between nodes all is well
+	apart    kind = iota // groups that see nothing of each other
+	overlap              // groups that share nodes
+	oneway               // a node that hears and is not heard, or the other way round
+	outside              // between nodes all is well
+	flapping             // links that come and go
 )
 
 // A shape is a way to part the nodes.
 type shape struct {
-	Target
+	Variant
 	kind  kind
 	nodes int // it needs at least so many
 	// cut fills in what c cuts among at least so many nodes.
@@ -57,16 +57,19 @@ type shape struct {
 const leader = "leader"
 
 var shapes = []shape{
-	{Target{"isolate", "one node from all others"}, apart, 2, isolate},
-	{Target{leader, "the leader from all others"}, apart, 2, isolate},
-	{Target{"halves", "the last nodes, a minority, from the first"}, apart, 2, halves},
-	{Target{"random-halves", "two halves, drawn"}, apart, 2, randomHalves},
-	{Target{"ring", "every node sees a majority, and no two the same"}, overlap, 3, ring},
-	{Target{"bridge", "two halves that only one node between them sees both of"}, overlap, 3, bridge},
-	{Target{"one-way", "inbound or outbound"}, oneway, 2, oneWay},
-	{Target{"inbound", "one node hears none of the others"}, oneway, 2, inbound},
-	{Target{"outbound", "none of the others hears one node"}, oneway, 2, outbound},
-	{Target{"client", "up to half of the nodes from the clients: both ways, or one"}, outside, 1, clients},
+	{Variant{Name: "isolate", About: "one node from all others"}, apart, 2, isolate},
+	{Variant{Name: leader, About: "the leader from all others"}, apart, 2, isolate},
+	{Variant{Name: "halves", About: "the last nodes, a minority, from the first"}, apart, 2, halves},
+	{Variant{Name: "random-halves", About: "two halves, drawn"}, apart, 2, randomHalves},
+	{Variant{Name: "ring", About: "every node sees a majority, and no two the same"}, overlap, 3, ring},
+	{Variant{Name: "bridge", About: "two halves that only one node between them sees both of"}, overlap, 3, bridge},
+	{Variant{Name: "chain", About: "a line in which every node sees its neighbours alone"}, overlap, 3, chain},
+	{Variant{Name: "quorum-loss", About: "one node sees all others, and they see only it"}, overlap, 3, quorumLoss},
+	{Variant{Name: "one-way", About: "inbound or outbound"}, oneway, 2, oneWay},
+	{Variant{Name: "inbound", About: "one node hears none of the others"}, oneway, 2, inbound},
+	{Variant{Name: "outbound", About: "none of the others hears one node"}, oneway, 2, outbound},
+	{Variant{Name: "client", About: "up to half of the nodes from the clients: both ways, or one"}, outside, 1, clients},
+	{Variant{Name: "flapping", About: "one node's links, or one of them, are cut and healed again and again"}, flapping, 2, flap},
 }
 
 // A Cut is the detail of a partition.
@@ -83,6 +86,8 @@ type Cut struct {
 	// Groups are the nodes that still see each other. They may overlap; those of a
 	// ring are what each node sees, itself first.
 	Groups [][]string `json:"groups,omitempty"`
+	// Every is how long links that flap are cut, and how long they are whole.
+	Every time.Duration `json:"every,omitempty"`
 	// Links are what is cut, as [cluster.Link] prints.
 	Links []string `json:"links,omitempty"`
 }
@@ -213,6 +218,42 @@ func ring(c *Cut, r *rand.Rand, nodes []string) {
 	}
 }
 
+// chain puts the nodes in a line. Those at its ends lack more than all others.
+func chain(c *Cut, r *rand.Rand, nodes []string) {
+	drawn := shuffled(r, nodes)
+	var pairs [][]string
+	for i := range len(drawn) - 1 {
+		pairs = append(pairs, drawn[i:i+2:i+2])
+	}
+	c.Node = drawn[0]
+	c.among(nodes, pairs...)
+}
+
+// quorumLoss leaves one node that could lead, and it is not the one that it is
+// about: a leader in the middle would notice nothing.
+func quorumLoss(c *Cut, r *rand.Rand, nodes []string) {
+	drawn := shuffled(r, nodes)
+	var pairs [][]string
+	for _, node := range drawn[1:] {
+		pairs = append(pairs, []string{drawn[0], node})
+	}
+	c.Node = drawn[1]
+	c.among(nodes, pairs...)
+}
+
+// flap lets the links of a node come and go, all at once, or those to one other. It
+// is too short for anybody to get used to, and too long to be slept through.
+func flap(c *Cut, r *rand.Rand, nodes []string) {
+	drawn := shuffled(r, nodes)
+	c.Node = drawn[0]
+	if peers := drawn[1:]; r.IntN(2) == 0 {
+		c.around(peers)
+	} else {
+		c.around(peers[:1])
+	}
+	c.Every = time.Duration(50+r.IntN(450)) * time.Millisecond
+}
+
 func oneWay(c *Cut, r *rand.Rand, nodes []string) {
 	if r.IntN(2) == 0 {
 		inbound(c, r, nodes)
@@ -246,7 +287,7 @@ func clients(c *Cut, r *rand.Rand, nodes []string) {
 	}
 }
 
-func pick(r *rand.Rand, of []string) string { return of[r.IntN(len(of))] }
+func pick[T any](r *rand.Rand, of []T) T { return of[r.IntN(len(of))] }
 
 func shuffled(r *rand.Rand, nodes []string) []string {
 	nodes = slices.Clone(nodes)
@@ -264,20 +305,17 @@ type partition struct {
 	deck []kind // those of the next draws
 }
 
-func newPartition(env Env, target string) (*partition, error) {
+func newPartition(env Env, name string) (*partition, error) {
 	if env.Network == nil {
 		return nil, errors.New("there is no network to cut")
 	}
-	if env.cuts == nil {
-		env.cuts = &cuts{network: env.Network}
-	}
-	p := &partition{env: env, aims: target == "" && env.Leader != nil}
+	p := &partition{env: env.withBooks(), aims: name == "" && env.Leader != nil}
 	for _, s := range shapes {
-		if target != "" && s.Name != target {
+		if name != "" && s.Name != name {
 			continue
 		}
 		err := p.lacks(s)
-		if err != nil && target != "" {
+		if err != nil && name != "" {
 			return nil, err
 		}
 		if err == nil {
@@ -308,7 +346,7 @@ func (p *partition) Draw(r *rand.Rand) any {
 	var drawn []shape
 	for len(drawn) == 0 {
 		if len(p.deck) == 0 {
-			p.deck = []kind{apart, apart, overlap, oneway, outside}
+			p.deck = []kind{apart, apart, overlap, oneway, outside, flapping}
 			r.Shuffle(len(p.deck), func(i, j int) { p.deck[i], p.deck[j] = p.deck[j], p.deck[i] })
 		}
 		for _, s := range p.shapes {
@@ -333,7 +371,7 @@ func (p *partition) Begin(ctx context.Context, detail json.RawMessage) (Held, er
 		return nil, fmt.Errorf("partition: %w", err)
 	}
 	if c.Aim == leader {
-		node, err := p.leader(ctx)
+		node, err := p.env.leader(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -343,43 +381,36 @@ func (p *partition) Begin(ctx context.Context, detail json.RawMessage) (Held, er
 	if err != nil {
 		return nil, fmt.Errorf("partition: %w", err)
 	}
-	h := &heldCut{cut: c, links: links, cuts: p.env.cuts}
-	if err := h.cuts.begin(h); err != nil {
+	release, err := p.env.guard.part(c.cutOff(p.env.Nodes))
+	if err != nil {
 		return nil, err
+	}
+	h := &heldCut{cut: c, links: links, cuts: p.env.cuts, release: release}
+	if err := h.cuts.begin(h); err != nil {
+		release()
+		return nil, err
+	}
+	if c.Every > 0 {
+		return newFlap(h), nil
 	}
 	return h, nil
 }
 
-// How long, and how often, a leader is asked for. Between two there is none.
-const (
-	leaderLimit = 2 * time.Second
-	leaderPause = 50 * time.Millisecond
-)
-
-// leader waits until somebody leads.
-func (p *partition) leader(ctx context.Context) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, leaderLimit)
-	defer cancel()
-	again := time.NewTicker(leaderPause)
-	defer again.Stop()
-	var last error // of those that did not come of the end of ctx
-	for {
-		node, err := p.env.Leader.Leader(ctx)
-		switch {
-		case err == nil && slices.Contains(p.env.Nodes, node):
-			return node, nil
-		case err == nil:
-			err = fmt.Errorf("%q is no node", node)
+// cutOff returns the nodes that cannot talk with a majority, themselves included.
+func (c *Cut) cutOff(nodes []string) (off []string) {
+	for _, node := range nodes {
+		sees := 0
+		for _, other := range nodes {
+			if !slices.Contains(c.Links, cluster.Link{From: node, To: other}.String()) &&
+				!slices.Contains(c.Links, cluster.Link{From: other, To: node}.String()) {
+				sees++
+			}
 		}
-		if last == nil || ctx.Err() == nil {
-			last = err
-		}
-		select {
-		case <-ctx.Done():
-			return "", fmt.Errorf("find the leader: %w", last)
-		case <-again.C:
+		if sees <= len(nodes)/2 {
+			off = append(off, node)
 		}
 	}
+	return off
 }
 
 // A heldCut is a partition in force.
@@ -387,6 +418,8 @@ type heldCut struct {
 	cut   Cut
 	links []cluster.Link
 	cuts  *cuts
+	// release tells the guard that the nodes are together again.
+	release func()
 }
 
 func (h *heldCut) Detail() any { return h.cut }
@@ -396,10 +429,81 @@ func (h *heldCut) End(context.Context) (acted uint64, evidence any, err error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	byLink := map[string]uint64{}
+	h.release()
+	acted, evidence = evidenceOf(dropped)
+	return acted, evidence, nil
+}
+
+func evidenceOf(dropped map[cluster.Link]uint64) (acted uint64, byLink map[string]uint64) {
+	byLink = map[string]uint64{}
 	for l, n := range dropped {
 		byLink[l.String()] = n
 		acted += n
 	}
-	return acted, byLink, nil
+	return acted, byLink
+}
+
+// A heldFlap is a cut in force that is healed and made again all the time, by a
+// goroutine that End waits for.
+type heldFlap struct {
+	*heldCut
+	stop func()
+	done chan struct{}
+
+	// Of the goroutine, and of End after it.
+	isCut   bool
+	dropped map[cluster.Link]uint64
+}
+
+// newFlap lets a cut flap that has been made.
+func newFlap(h *heldCut) *heldFlap {
+	stop := make(chan struct{})
+	f := &heldFlap{
+		heldCut: h, stop: sync.OnceFunc(func() { close(stop) }), done: make(chan struct{}),
+		isCut: true, dropped: map[cluster.Link]uint64{},
+	}
+	go func() {
+		defer close(f.done)
+		tick := time.NewTicker(h.cut.Every)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+			}
+			if f.isCut {
+				_ = f.heal() // or at the next tick, or by End
+			} else {
+				f.isCut = f.cuts.begin(h) == nil
+			}
+		}
+	}()
+	return f
+}
+
+// heal heals what is cut and adds up what was dropped.
+func (f *heldFlap) heal() error {
+	dropped, err := f.cuts.end(f.heldCut)
+	if err != nil {
+		return err
+	}
+	f.isCut = false
+	for l, n := range dropped {
+		f.dropped[l] += n
+	}
+	return nil
+}
+
+func (f *heldFlap) End(context.Context) (acted uint64, evidence any, err error) {
+	f.stop()
+	<-f.done
+	if f.isCut {
+		if err := f.heal(); err != nil {
+			return 0, nil, err
+		}
+	}
+	f.release()
+	acted, evidence = evidenceOf(f.dropped)
+	return acted, evidence, nil
 }

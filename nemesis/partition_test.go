@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/hacheck/hacheck/cluster"
 	"github.com/hacheck/hacheck/nemesis/nemesistest"
@@ -127,6 +128,58 @@ func TestShapesHoldTheirPromise(t *testing.T) {
 				return fmt.Sprintf("the bridge %s sees %v", both[0], got)
 			}
 			return parted(v, slices.DeleteFunc(slices.Clone(all), func(n string) bool { return n == both[0] }))
+		},
+		"chain": func(c Cut, v view, all []string) string {
+			if len(c.Groups) != len(all)-1 {
+				return fmt.Sprintf("tells of %d pairs", len(c.Groups))
+			}
+			ends := 0
+			for _, n := range all {
+				switch got := v.sees(n, all); {
+				case len(got) == 2:
+					ends++
+				case len(got) != 3:
+					return fmt.Sprintf("%s sees %v", n, got)
+				}
+			}
+			if ends != 2 || len(v.sees(c.Node, all)) != 2 {
+				return fmt.Sprintf("has %d ends, and %s is one", ends, c.Node)
+			}
+			// What is not a line but a shorter one and a circle is in two parts.
+			reached := []string{c.Node}
+			for i := 0; i < len(reached); i++ {
+				reached = union(reached, v.sees(reached[i], all))
+			}
+			if len(reached) != len(all) {
+				return fmt.Sprintf("is broken: %v", reached)
+			}
+			return ""
+		},
+		"quorum-loss": func(c Cut, v view, all []string) string {
+			middle := 0
+			for _, n := range all {
+				switch got := v.sees(n, all); {
+				case len(got) == len(all) && n != c.Node:
+					middle++
+				case len(got) != 2:
+					return fmt.Sprintf("%s sees %v", n, got)
+				}
+			}
+			if middle != 1 {
+				return fmt.Sprintf("%d see all", middle)
+			}
+			return ""
+		},
+		"flapping": func(c Cut, v view, all []string) string {
+			if one := len(v) == 2 && len(v.sees(c.Node, all)) == len(all)-1; !one {
+				if wrong := around(c, v, all, 1, 1); wrong != "" {
+					return wrong
+				}
+			}
+			if c.Every < 50*time.Millisecond || c.Every > 500*time.Millisecond {
+				return fmt.Sprintf("flaps every %v", c.Every)
+			}
+			return ""
 		},
 		"inbound":  func(c Cut, v view, all []string) string { return around(c, v, all, 1, 0) },
 		"outbound": func(c Cut, v view, all []string) string { return around(c, v, all, 0, 1) },
@@ -253,8 +306,8 @@ func TestPartitionDrawsAmongWhatIsPossible(t *testing.T) {
 		want   string
 	}{
 		{1, leads("n1"), "client"},
-		{2, nil, "client halves inbound isolate one-way outbound random-halves"},
-		{5, leads("n1"), "bridge client halves inbound isolate leader one-way outbound random-halves ring"},
+		{2, nil, "client flapping halves inbound isolate one-way outbound random-halves"},
+		{5, leads("n1"), "bridge chain client flapping halves inbound isolate leader one-way outbound quorum-loss random-halves ring"},
 	} {
 		env := Env{Nodes: nodes(test.nodes), Network: &nemesistest.Network{}, Leader: test.leader}
 		drawn := map[string]bool{}
@@ -334,12 +387,12 @@ func TestShortRunSeesEveryKind(t *testing.T) {
 		}
 		r := rand.New(rand.NewPCG(seed, 0))
 		var drawn []kind
-		for range 15 {
+		for range 18 {
 			drawn = append(drawn, kinds[p.Draw(r).(*Cut).Shape])
 		}
-		for round := range slices.Chunk(drawn, 5) {
+		for round := range slices.Chunk(drawn, 6) {
 			slices.Sort(round)
-			if want := []kind{apart, apart, overlap, oneway, outside}; !slices.Equal(round, want) {
+			if want := []kind{apart, apart, overlap, oneway, outside, flapping}; !slices.Equal(round, want) {
 				t.Errorf("seed %d: %v", seed, drawn)
 			}
 		}
@@ -463,6 +516,50 @@ func TestEvidenceIsWhatWasDroppedOnItsAccount(t *testing.T) {
 	if acted, _, err := begin("n1→n2").End(t.Context()); acted != 0 || err != nil {
 		t.Errorf("got %d, %v of a link that nobody used", acted, err)
 	}
+}
+
+func TestFlappingLinksComeAndGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := &nemesistest.Network{}
+		p, err := newPartition(Env{Nodes: nodes(3), Network: network}, "flapping")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := p.Draw(rand.New(rand.NewPCG(1, 2))).(*Cut)
+		h, err := p.Begin(t.Context(), encode(c))
+		if err != nil {
+			t.Fatal(err)
+		}
+		from, to, _ := strings.Cut(c.Links[0], "→")
+		begun := time.Now()
+		var arrived strings.Builder // one message in the middle of each time
+		for i := range 6 {
+			time.Sleep(time.Until(begun.Add(time.Duration(i)*c.Every + c.Every/2)))
+			if network.Deliver(from, to) {
+				arrived.WriteByte('1')
+			} else {
+				arrived.WriteByte('0')
+			}
+		}
+		if arrived.String() != "010101" {
+			t.Errorf("arrived %s", &arrived)
+		}
+		time.Sleep(c.Every) // it is cut again
+		network.Fail(errors.New("it is stuck"))
+		time.Sleep(c.Every) // and is not healed
+		if _, _, err := h.End(t.Context()); err == nil {
+			t.Error("what could not be healed was")
+		}
+		network.Fail(nil)
+		acted, evidence, err := h.End(t.Context())
+		if got := fmt.Sprintf("%d %s", acted, encode(evidence)); err != nil || got != fmt.Sprintf(`3 {"%s":3}`, c.Links[0]) {
+			t.Errorf("got %s, %v", got, err)
+		}
+		time.Sleep(c.Every * 3 / 2)
+		if network.Down() != 0 {
+			t.Errorf("%d links are cut", network.Down())
+		}
+	})
 }
 
 type leaderFunc func() (string, error)

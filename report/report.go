@@ -8,6 +8,7 @@ package report
 import (
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -229,15 +230,14 @@ func (t *text) remarks(p checker.Result, indent string) {
 	}
 }
 
-// faultsNote says which faults acted. Its parts are the faults by name; see
+// faultsNote says which faults acted, and how. Its parts are the faults by name; see
 // [checker.Faults].
 func faultsNote(p checker.Result, unit func(string) string) string {
 	if len(p.Parts) == 0 {
 		return p.Note
 	}
 	var begun, acted int64
-	var names, units []string
-	evidence := map[string]int64{} // by unit
+	var each []string
 	for _, f := range p.Parts {
 		begun += f.Counts["begun"]
 		acted += f.Counts["acted"]
@@ -245,20 +245,13 @@ func faultsNote(p checker.Result, unit func(string) string) string {
 		if n := f.Counts["begun"]; n > 1 {
 			name = fmt.Sprintf("%s ×%d", name, n)
 		}
-		names = append(names, name)
 		u := "evidence"
 		if unit != nil && unit(f.Name) != "" {
 			u = unit(f.Name)
 		}
-		if !slices.Contains(units, u) {
-			units = append(units, u)
-		}
-		evidence[u] += f.Counts["evidence"]
+		each = append(each, fmt.Sprintf("%s (%d %s)", name, f.Counts["evidence"], u))
 	}
-	for i, u := range units {
-		units[i] = fmt.Sprintf("%d %s", evidence[u], u)
-	}
-	return fmt.Sprintf("%d of %d acted, %s: %s", acted, begun, strings.Join(units, ", "), strings.Join(names, ", "))
+	return fmt.Sprintf("%d of %d acted: %s", acted, begun, strings.Join(each, ", "))
 }
 
 // functions writes the table of what clients did, from the part named stats;
@@ -339,8 +332,20 @@ func (t *text) artifacts(r Run) {
 	if r.Where == nil {
 		return
 	}
+	names := ArtifactNames(r.Result)
+	of := map[string]func(io.Writer) error{}
+	evidence(r.Result, of)
+	slices.SortStableFunc(names, func(a, b string) int { // of what is wrong comes first
+		switch inA, inB := of[a] != nil, of[b] != nil; {
+		case inA == inB:
+			return 0
+		case inA:
+			return -1
+		}
+		return 1
+	})
 	var paths []string
-	for _, name := range ArtifactNames(r.Result) {
+	for _, name := range names {
 		if p := r.Where(name); p != "" {
 			paths = append(paths, p)
 		}
@@ -378,6 +383,17 @@ func collect(r checker.Result, into map[string]func(io.Writer) error) {
 	}
 	for _, p := range r.Parts {
 		collect(p, into)
+	}
+}
+
+// evidence collects the artifacts of what is invalid.
+func evidence(r checker.Result, into map[string]func(io.Writer) error) {
+	if r.Verdict != checker.Invalid {
+		return
+	}
+	maps.Copy(into, r.Artifacts)
+	for _, p := range r.Parts {
+		evidence(p, into)
 	}
 }
 

@@ -2,6 +2,8 @@ package report
 
 import (
 	"encoding/json"
+	"encoding/xml"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -164,13 +166,77 @@ func TestAFaultIsToldInFewWords(t *testing.T) {
 		{"partition", `{"shape":"leader","aim":"leader","node":"n4","groups":[["n4"],["n1","n2"]],"links":["n1→n4"]}`, "partition leader n4 (n4 | n1 n2)"},
 		{"partition:ring", `{"shape":"ring","groups":[]}`, "partition:ring"},
 		{"kill", ``, "kill"},
-		{"clock", `{"node":"n1","skew_ms":250,"deep":{"x":"y"}}`, "clock n1 250"},
+		{"clock", `{"node":"n1","skew_ms":250,"deep":{"x":"y"}}`, "clock n1"},
+		{"kill", `{"target":"minority","order":["n3","n1"],"count":2,"nodes":["n3","n1"]}`, "kill minority (n3 n1)"},
+		{"kill:leader", `{"target":"leader","count":1,"nodes":["n2"]}`, "kill:leader (n2)"},
+		{"kill:n2", `{"target":"n2","count":1,"nodes":["n2"]}`, "kill:n2"},
+		{"restart:down:all", `{"variant":"down","target":"all","nodes":null}`, "restart:down:all"},
 		{"odd", `["n1"]`, "odd"},
 	} {
 		got := Fault(histories.Fault{Name: c.name, Detail: json.RawMessage(c.detail)})
 		if got != c.want {
 			t.Errorf("%s %s is told as %q, want %q", c.name, c.detail, got, c.want)
 		}
+	}
+}
+
+func TestACurveIsWellFormedAndTellsWhatWasNew(t *testing.T) {
+	for _, points := range [][]Point{
+		nil,
+		{{0, 1, "quorum"}},
+		{{time.Second, 1, "leader <up>"}, {90 * time.Second, 2, `"no" quorum & paused`}, {2 * time.Minute, 37, "all"}},
+	} {
+		var b strings.Builder
+		if err := Curve(&b, "States <seen>", points); err != nil {
+			t.Fatal(err)
+		}
+		d := xml.NewDecoder(strings.NewReader(b.String()))
+		var told []string
+		for {
+			token, err := d.Token()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				t.Fatalf("%v in\n%s", err, b.String())
+			}
+			if text, ok := token.(xml.CharData); ok {
+				told = append(told, string(text))
+			}
+		}
+		all := strings.Join(told, "\n")
+		if !strings.Contains(all, "States <seen>") {
+			t.Errorf("the title is not in\n%s", all)
+		}
+		for _, p := range points {
+			if !strings.Contains(all, p.About) {
+				t.Errorf("%q is not in\n%s", p.About, all)
+			}
+		}
+	}
+}
+
+func TestStepsOfAnAxisAreRoundAndFew(t *testing.T) {
+	for most, want := range map[int]int{0: 1, 1: 1, 6: 1, 7: 2, 20: 5, 37: 10, 100: 20, 121: 20, 12345: 2000} {
+		if got := round(most); got != want {
+			t.Errorf("up to %d: steps of %d, want %d", most, got, want)
+		}
+	}
+}
+
+func TestPicturesOfWhatIsWrongComeFirst(t *testing.T) {
+	draw := func(io.Writer) error { return nil }
+	result := checker.Result{Verdict: checker.Invalid, Parts: []checker.Result{
+		{Name: "coverage", Verdict: checker.Valid, Artifacts: map[string]func(io.Writer) error{"coverage.svg": draw}},
+		{Name: "linearizable", Verdict: checker.Invalid, Artifacts: map[string]func(io.Writer) error{"x.html": draw, "w.html": draw}},
+	}}
+	var b strings.Builder
+	where := func(name string) string { return name }
+	if err := Text(&b, Run{Title: "t", Result: result, Where: where}, Style{}); err != nil {
+		t.Fatal(err)
+	}
+	if want := "pictures: w.html\n          x.html\n          coverage.svg\n"; !strings.Contains(b.String(), want) {
+		t.Errorf("got\n%swant in it\n%s", b.String(), want)
 	}
 }
 

@@ -194,13 +194,16 @@ func payload(value json.RawMessage) (key, v string) {
 }
 
 // Fault says what a fault does, in the words of its detail: those that stand alone,
-// and groups of them, as the nemesis orders them. Long lists, such as of links, are
-// for machines.
+// the nodes that it hits, and groups of them, as the nemesis orders them. Numbers
+// without their names say nothing, and long lists, such as of links, are for machines.
 func Fault(f histories.Fault) string {
 	words := []string{f.Name}
 	d := json.NewDecoder(bytes.NewReader(f.Detail))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
 		return f.Name
+	}
+	known := func(word string) bool {
+		return slices.Contains(words, word) || slices.Contains(strings.Split(f.Name, ":"), word)
 	}
 	for d.More() {
 		name, err := d.Token()
@@ -208,8 +211,13 @@ func Fault(f histories.Fault) string {
 		if err != nil || d.Decode(&raw) != nil {
 			break
 		}
-		if s, ok := scalar(raw); ok && !slices.Contains(words, s) && !strings.HasSuffix(f.Name, ":"+s) {
-			words = append(words, s)
+		var word string
+		if json.Unmarshal(raw, &word) == nil && !known(word) {
+			words = append(words, word)
+		}
+		var nodes []string
+		if name == "nodes" && json.Unmarshal(raw, &nodes) == nil && len(nodes) > 0 && !(len(nodes) == 1 && known(nodes[0])) {
+			words = append(words, "("+strings.Join(nodes, " ")+")")
 		}
 		var groups [][]string
 		if name == "groups" && json.Unmarshal(raw, &groups) == nil && len(groups) > 0 {

@@ -80,7 +80,7 @@ func usage(format string, args ...any) error { return &usageError{fmt.Sprintf(fo
 // unknown command is no error to it, it prints pages of help after a mistake, and
 // it exits by itself.
 func (p *program) app() *cli.App {
-	bare, run := newOptions(), newOptions()
+	bare, run, shrink := newOptions(), newOptions(), newShrinkOptions()
 	app := &cli.App{
 		Name:                  "hacheck",
 		Usage:                 "does a distributed system keep its promises when things break?",
@@ -113,6 +113,18 @@ func (p *program) app() *cli.App {
 					"is that of the worst. Nothing is written unless --artifacts asks for it.",
 				Flags:  checkFlags(),
 				Action: p.check,
+			},
+			{
+				Name:      "shrink",
+				Usage:     "find the fewest faults that show what a run has shown",
+				UsageText: "hacheck shrink [options] DIR",
+				Description: "Runs the schedule of the invalid run in DIR again and again, with fewer faults,\n" +
+					"shorter ones and less work, for as long as it shows the same anomaly, and prints\n" +
+					"the last that did as --schedule takes it; DIR/smallest.yaml has it, too, from the\n" +
+					"first on. Ctrl-C ends it with the best so far. Exit status 2 if not even the\n" +
+					"whole schedule shows the anomaly again.",
+				Flags:  shrink.flags(),
+				Action: func(c *cli.Context) error { return p.shrink(c, shrink) },
 			},
 			{
 				Name:      "list",
@@ -200,7 +212,7 @@ func misplacedFlags(c *cli.Context) error {
 }
 
 func unknownCommand(name string) error {
-	names := []string{"run", "check", "list", "doctor", "help"}
+	names := []string{"run", "check", "shrink", "list", "doctor", "help"}
 	switch {
 	case exists(name):
 		return usage("unknown command %q; to judge that file: hacheck check %s", name, quote(name))

@@ -15,6 +15,7 @@ import (
 	"github.com/hacheck/hacheck/checker"
 	"github.com/hacheck/hacheck/histories"
 	"github.com/hacheck/hacheck/internal/store"
+	"github.com/hacheck/hacheck/nemesis"
 	"github.com/hacheck/hacheck/report"
 )
 
@@ -241,6 +242,9 @@ func (r *judged) judge(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if part, ok := covered(r.history); ok {
+		r.result.Parts = append(r.result.Parts, part)
+	}
 	if missing := r.missing(); len(missing) > 0 {
 		r.lacks("nemesis", fmt.Sprintf(
 			"asked for, but never begun: %s; it takes a longer --time-limit, or a shorter --interval", enumerate(missing)))
@@ -259,15 +263,26 @@ func (r *judged) lacks(name, note string) {
 	}
 }
 
-// missing returns the faults that were asked for and never begun.
+// missing returns the faults that were asked for and never begun. Of all it is enough
+// that there were some.
 func (r *judged) missing() []string {
 	spans, err := r.history.Faults()
 	if err != nil {
 		return nil // the checkers have said so
 	}
-	return slices.DeleteFunc(slices.Clone(r.info.Nemesis), func(name string) bool {
-		return slices.ContainsFunc(spans, func(f histories.FaultSpan) bool { return f.Name == name })
-	})
+	var missing []string
+	asked := slices.Clone(r.info.Nemesis)
+	for _, s := range r.info.Schedule {
+		asked = append(asked, s.Fault)
+	}
+	for _, name := range asked {
+		begun := slices.ContainsFunc(spans, func(f histories.FaultSpan) bool { return f.Name == name }) ||
+			name == nemesis.All && len(spans) > 0
+		if !begun && !slices.Contains(missing, name) {
+			missing = append(missing, name)
+		}
+	}
+	return missing
 }
 
 // place writes the artifacts into dir, if there is one; or else says where the run

@@ -3,12 +3,14 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/hacheck/hacheck/internal/store"
+	"github.com/hacheck/hacheck/nemesis"
 )
 
 // A listing is what there is to choose from, as list --json prints it. Scripts
@@ -24,7 +26,17 @@ type listed struct {
 	About     string   `json:"about"`
 	Functions []string `json:"functions,omitempty"` // of a workload
 	Bugs      []listed `json:"bugs,omitempty"`      // of a system
-	Targets   []listed `json:"targets,omitempty"`   // of a nemesis: asked for as name:target
+	// Limits are the faults that a system does not claim to bear, with the reason.
+	Limits   []listed `json:"limits,omitempty"`
+	Variants []listed `json:"variants,omitempty"` // of a nemesis: asked for as name:variant
+	Targets  []listed `json:"targets,omitempty"`  // of a nemesis: asked for as name:target, or name:variant:target
+	// Needs are what the lab must be able to do for a nemesis, or for a variant; see
+	// doctor.
+	Needs []string `json:"needs,omitempty"`
+	// OnRequest says why a variant or a target is done only if it is named.
+	OnRequest string `json:"on_request,omitempty"`
+	// FoundBy are the options of runs that find a bug.
+	FoundBy []string `json:"found_by,omitempty"`
 }
 
 func list() listing {
@@ -32,7 +44,16 @@ func list() listing {
 	for _, s := range systems {
 		entry := listed{Name: s.name, About: s.about}
 		for _, b := range s.bugs {
-			entry.Bugs = append(entry.Bugs, listed{Name: b.name, About: b.about})
+			bug := listed{Name: b.name, About: b.about}
+			for _, f := range finds {
+				if f.system == s.name && f.bug == b.name {
+					bug.FoundBy = append(bug.FoundBy, strings.Join(f.options(), " "))
+				}
+			}
+			entry.Bugs = append(entry.Bugs, bug)
+		}
+		for _, fault := range slices.Sorted(maps.Keys(s.limits)) {
+			entry.Limits = append(entry.Limits, listed{Name: fault, About: s.limits[fault]})
 		}
 		l.Systems = append(l.Systems, entry)
 	}
@@ -40,13 +61,28 @@ func list() listing {
 		l.Workloads = append(l.Workloads, listed{Name: w.name, About: w.about, Functions: w.functions})
 	}
 	for _, f := range faults {
-		entry := listed{Name: f.Name, About: f.About}
+		entry := listed{Name: f.Name, About: f.About, Needs: needs(f.Needs)}
+		for _, v := range f.Variants {
+			entry.Variants = append(entry.Variants, listed{Name: v.Name, About: v.About, Needs: needs(v.Needs), OnRequest: v.OnRequest})
+		}
 		for _, t := range f.Targets {
-			entry.Targets = append(entry.Targets, listed{Name: t.Name, About: t.About})
+			target := listed{Name: t.Name, About: t.About}
+			if t.OnRequest {
+				target.OnRequest = "it is never drawn"
+			}
+			entry.Targets = append(entry.Targets, target)
 		}
 		l.Nemeses = append(l.Nemeses, entry)
 	}
+	l.Nemeses = append(l.Nemeses, listed{Name: nemesis.All, About: "every one of these that this machine and the system can do"})
 	return l
+}
+
+func needs(of []nemesis.Need) (words []string) {
+	for _, n := range of {
+		words = append(words, string(n))
+	}
+	return words
 }
 
 func (p *program) list(c *cli.Context) error {
@@ -57,45 +93,112 @@ func (p *program) list(c *cli.Context) error {
 	if c.Bool("json") {
 		return store.EncodeJSON(p.stdout, l)
 	}
+	sections := l.sections()
+	column := 0
+	for _, s := range sections {
+		for _, e := range s.entries {
+			if e.about != "" { // else it is a headline
+				column = max(column, 2*e.depth+len(e.name)+2)
+			}
+		}
+	}
 	var b strings.Builder
-	column := l.column()
-	section(&b, column, "Systems (--system)", l.Systems, bugPrefix, func(e listed) []listed { return e.Bugs })
-	section(&b, column, "Workloads (--workload)", l.Workloads, "", func(listed) []listed { return nil })
-	section(&b, column, "Nemeses (--nemesis)", l.Nemeses, targetPrefix, func(e listed) []listed { return e.Targets })
+	for i, s := range sections {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		fmt.Fprintf(&b, "%s:\n", s.title)
+		for _, e := range s.entries {
+			indent := strings.Repeat("  ", e.depth)
+			line := fmt.Sprintf("  %s%-*s%s", indent, column-len(indent), e.name, e.about)
+			b.WriteString(strings.TrimRight(line, " ") + "\n")
+		}
+	}
 	_, err := io.WriteString(p.stdout, b.String())
 	return err
 }
 
-// column is where the descriptions begin.
-func (l listing) column() int {
-	widest := 0
-	for _, e := range slices.Concat(l.Systems, l.Workloads, l.Nemeses) {
-		widest = max(widest, len(e.Name))
-		for _, sub := range e.Bugs {
-			widest = max(widest, len("  "+bugPrefix+sub.Name))
-		}
-		for _, sub := range e.Targets {
-			widest = max(widest, len("  "+targetPrefix+sub.Name))
-		}
-	}
-	return widest + 2
+// A listSection is a part of the text of a listing.
+type listSection struct {
+	title   string
+	entries []listEntry
 }
 
-const (
-	bugPrefix    = "--bug "
-	targetPrefix = ":"
-)
+type listEntry struct {
+	depth       int
+	name, about string
+}
 
-// section writes entries with what belongs to them below, each with a prefix.
-func section(b *strings.Builder, column int, title string, entries []listed, prefix string, below func(listed) []listed) {
-	if b.Len() > 0 {
-		b.WriteByte('\n')
-	}
-	fmt.Fprintf(b, "%s:\n", title)
-	for _, e := range entries {
-		fmt.Fprintf(b, "  %-*s%s\n", column, e.Name, e.About)
-		for _, sub := range below(e) {
-			fmt.Fprintf(b, "    %-*s%s\n", column-2, prefix+sub.Name, sub.About)
+func (s *listSection) add(depth int, name, about string) {
+	s.entries = append(s.entries, listEntry{depth, name, about})
+}
+
+// sections is the listing as people read it. Targets stand by themselves, since many
+// nemeses have the same.
+func (l listing) sections() []listSection {
+	systems := listSection{title: "Systems (--system)"}
+	for _, s := range l.Systems {
+		systems.add(0, s.Name, s.About)
+		for _, b := range s.Bugs {
+			systems.add(1, "--bug "+b.Name, b.About)
+		}
+		for _, limit := range s.Limits {
+			systems.add(1, "not "+limit.Name, limit.About)
 		}
 	}
+	workloads := listSection{title: "Workloads (--workload)"}
+	for _, w := range l.Workloads {
+		workloads.add(0, w.Name, w.About)
+	}
+	nemeses := listSection{title: "Nemeses (--nemesis NAME[:VARIANT][:TARGET])"}
+	for _, n := range l.Nemeses {
+		nemeses.add(0, n.Name, n.About+needing(n.Needs))
+		for _, v := range n.Variants {
+			nemeses.add(1, ":"+v.Name, v.About+needing(v.Needs)+ifNamed(v.OnRequest))
+		}
+	}
+	all := []listSection{systems, workloads, nemeses}
+	if targets := l.targets(); len(targets.entries) > 0 {
+		all = append(all, targets)
+	}
+	return all
+}
+
+// targets lists those that faults have in common once.
+func (l listing) targets() listSection {
+	s := listSection{title: "Targets of nemeses; a node's name, such as n1, is one, too"}
+	told := map[string]bool{}
+	for _, n := range l.Nemeses {
+		if len(n.Targets) == 0 || told[n.Name] {
+			continue
+		}
+		var of []string
+		for _, other := range l.Nemeses {
+			if slices.EqualFunc(other.Targets, n.Targets, func(a, b listed) bool { return a.Name == b.Name && a.About == b.About }) {
+				of = append(of, other.Name)
+				told[other.Name] = true
+			}
+		}
+		s.add(0, enumerate(of), "")
+		for _, t := range n.Targets {
+			s.add(1, ":"+t.Name, t.About+ifNamed(t.OnRequest))
+		}
+	}
+	return s
+}
+
+// needing says what of a lab is needed that not every machine has.
+func needing(needs []string) string {
+	if len(needs) == 0 {
+		return ""
+	}
+	return " (needs " + enumerate(needs) + ")"
+}
+
+// ifNamed says that something is done only if it is named, and why.
+func ifNamed(why string) string {
+	if why == "" {
+		return ""
+	}
+	return "; only if named: " + why
 }

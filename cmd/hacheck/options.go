@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"math"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,27 +14,37 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/hacheck/hacheck/cluster"
+	"github.com/hacheck/hacheck/nemesis"
 )
 
 // options are what a run is asked for.
 type options struct {
 	workload, system, bug string
-	nemesis               []string
+	nemesis               []nemesis.Spec
+	schedule              string // the file of timetable, or ""
+	replay                string // the directory of the run that is repeated, or ""
+	timetable             []nemesis.Entry
+	policy                nemesis.Policy
+	unguarded             bool
 	nodes                 int
 	concurrency           int
 	keys                  int // 0: as many as suit the clients
 	rate                  float64
+	most                  float64 // what goes where rate is 0, if that is known
 	timeLimit, interval   time.Duration
 	heal                  string
 	seed                  uint64
 	seeded                bool // seed was given
 	store                 string
 	quiet, json, pcap     bool
+
+	// recorded are the options of the run that is repeated, or nil.
+	recorded *options
 }
 
 func newOptions() *options {
 	return &options{
-		system: systems[0].name, nodes: 5, concurrency: 10,
+		system: systems[0].name, policy: nemesis.Uniform, nodes: 5, concurrency: 10,
 		timeLimit: 20 * time.Second, interval: 3 * time.Second, heal: heals[0], store: "store",
 	}
 }
@@ -66,17 +79,24 @@ func (o *options) flags() []cli.Flag {
 	seed := flag(howMuch, "seed", "choose at random, but as a run with this `N` did", number64(&o.seed, &o.seeded))
 	seed.DefaultText = "random"
 	rate := flag(howMuch, "rate", "operations per second: `N`, 0 for as many as go", rate(&o.rate))
-	keys := flag(howMuch, "keys", "`N` keys in use at once", number(&o.keys, 1, maxKeys))
+	keys := flag(howMuch, "keys", "`N` keys in use at once", number(&o.keys, maxKeys))
 	keys.DefaultText = fmt.Sprintf("%d, or one for every two clients", minKeys)
 	return []cli.Flag{
 		workload,
 		flag(whatIsTested, "system", "the system under test: `NAME`", choice(&o.system, "system", systemNames())),
-		flag(whatIsTested, "bug", "build the system with a deliberate bug: `NAME`", text(&o.bug, "the name of a bug (hacheck list)")),
-		flag(whatIsTested, "nodes", "`N` servers", number(&o.nodes, 1, cluster.MaxNodes)),
-		flag(whatBreaks, "nemesis", "faults, separated by commas: `NAME[:SHAPE],...`", nemesisList(&o.nemesis)),
+		flag(whatIsTested, "bug", "build the system with a deliberate bug: `NAME`", bug(&o.bug)),
+		flag(whatIsTested, "nodes", "`N` servers", number(&o.nodes, cluster.MaxNodes)),
+		flag(whatBreaks, "nemesis", "`FAULTS`, separated by commas: NAME[:VARIANT][:TARGET], or all (hacheck list)", nemesisList(&o.nemesis)),
 		flag(whatBreaks, "interval", "a fault about every `TIME`", duration(&o.interval, minInterval, maxTime)),
+		flag(whatBreaks, "nemesis-policy", "choose faults by `POLICY`: uniform, or adaptive, by what has shown new states", policy(&o.policy)),
+		flag(whatBreaks, "schedule", "faults as written in the YAML `FILE`, beside those of --nemesis", schedule(&o.schedule, &o.timetable)),
+		flag(whatBreaks, "replay", "repeat the run in `DIR`: its faults, seed and options, but for those given", text(&o.replay, "the directory of a run")),
+		&cli.BoolFlag{
+			Category: whatBreaks, Name: "no-quorum-guard", Destination: &o.unguarded, DisableDefaultText: true,
+			Usage: "let faults together take more nodes than a system can do without",
+		},
 		flag(whatBreaks, "heal", "`HOW` TCP finds out that a link is back: kick or natural", choice(&o.heal, "way to heal", heals)),
-		flag(howMuch, "concurrency", "`N` clients at once", number(&o.concurrency, 1, maxConcurrency)),
+		flag(howMuch, "concurrency", "`N` clients at once", number(&o.concurrency, maxConcurrency)),
 		rate,
 		keys,
 		flag(howMuch, "time-limit", "length of the main phase: `TIME`", duration(&o.timeLimit, time.Millisecond, maxTime)),
@@ -105,7 +125,8 @@ func jsonFlag(usage string) cli.Flag {
 }
 
 // arguments returns the command that runs the same again, without the program's
-// name. What is as it is by default goes unsaid, but for the seed.
+// name. What is as it is by default, or in the run that is repeated, goes unsaid, but
+// for the seed.
 func (o *options) arguments() []string {
 	d := newOptions()
 	args := []string{"run", "--workload", o.workload}
@@ -114,13 +135,24 @@ func (o *options) arguments() []string {
 			args = append(args, "--"+name, fmt.Sprint(value))
 		}
 	}
-	add(len(o.nemesis) > 0, "nemesis", strings.Join(o.nemesis, ","))
+	if o.recorded != nil {
+		d = o.recorded
+		args = []string{"run"}
+	}
+	add(o.replay != "", "replay", o.replay)
+	add(len(o.nemesis) > 0, "nemesis", joined(o.nemesis))
+	add(o.policy != d.policy, "nemesis-policy", o.policy)
+	add(o.schedule != "", "schedule", o.schedule)
+	if o.unguarded && !d.unguarded {
+		args = append(args, "--no-quorum-guard")
+	}
 	add(o.system != d.system, "system", o.system)
-	add(o.bug != "", "bug", o.bug)
+	add(o.bug != d.bug && o.bug != "", "bug", o.bug)
+	add(o.bug != d.bug && o.bug == "", "bug", noBug)
 	add(o.nodes != d.nodes, "nodes", o.nodes)
 	add(o.concurrency != d.concurrency, "concurrency", o.concurrency)
 	add(o.rate != d.rate, "rate", o.rate)
-	add(o.keys != 0, "keys", o.keys)
+	add(o.keys != d.keys, "keys", o.keys)
 	add(o.timeLimit != d.timeLimit, "time-limit", o.timeLimit)
 	add(o.interval != d.interval, "interval", o.interval)
 	add(o.heal != d.heal, "heal", o.heal)
@@ -138,13 +170,13 @@ type value struct {
 func (v *value) String() string         { return v.now() }
 func (v *value) Set(given string) error { return v.set(given) }
 
-func number(n *int, least, most int) *value {
+func number(n *int, most int) *value {
 	return &value{
 		now: func() string { return strconv.Itoa(*n) },
 		set: func(given string) error {
 			parsed, err := strconv.Atoi(given)
-			if err != nil || parsed < least || parsed > most {
-				return fmt.Errorf("want a whole number from %d to %d", least, most)
+			if err != nil || parsed < 1 || parsed > most {
+				return fmt.Errorf("want a whole number from 1 to %d", most)
 			}
 			*n = parsed
 			return nil
@@ -224,24 +256,85 @@ func choice(s *string, what string, names []string) *value {
 	}
 }
 
-// nemesisList is names of faults, with shapes, separated by commas. Given twice,
-// the lists add up.
-func nemesisList(names *[]string) *value {
+// noBug is how to ask for none.
+const noBug = "none"
+
+// bug is the name of a bug. Which there are is a matter of the system.
+func bug(s *string) *value {
+	named := text(s, "the name of a bug (hacheck list)")
+	return &value{now: named.now, set: func(given string) error {
+		if given == noBug {
+			*s = ""
+			return nil
+		}
+		return named.set(given)
+	}}
+}
+
+// policy is how faults are chosen.
+func policy(p *nemesis.Policy) *value {
 	return &value{
-		now: func() string { return strings.Join(*names, ",") },
+		now: func() string { return string(*p) },
+		set: func(given string) (err error) {
+			parsed, err := nemesis.ParsePolicy(given)
+			if err != nil {
+				return fmt.Errorf("no such policy; %s", suggest(given, nemesis.Policies(), ""))
+			}
+			*p = parsed
+			return nil
+		},
+	}
+}
+
+// schedule is the name of a file with a timetable, which is read at once.
+func schedule(file *string, entries *[]nemesis.Entry) *value {
+	return &value{
+		now: func() string { return *file },
 		set: func(given string) error {
-			for name := range strings.SplitSeq(given, ",") {
-				name = strings.TrimSpace(name)
-				if err := checkNemesis(name); err != nil {
-					return err
+			if *file != "" {
+				return fmt.Errorf("there is one already: %s", quote(*file))
+			}
+			f, err := os.Open(given)
+			if errors.Is(err, fs.ErrNotExist) {
+				return errors.New("there is no such file")
+			}
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			if stat, err := f.Stat(); err == nil && stat.IsDir() {
+				return errors.New("it is a directory")
+			}
+			if *entries, err = nemesis.ReadTimetable(faults, f, given); err != nil {
+				return errors.New(strings.ReplaceAll(err.Error(), "\n", "; "))
+			}
+			*file = given
+			return nil
+		},
+	}
+}
+
+// nemesisList is names of faults, separated by commas. Given twice, the lists add
+// up.
+func nemesisList(specs *[]nemesis.Spec) *value {
+	return &value{
+		now: func() string { return joined(*specs) },
+		set: func(given string) error {
+			if given == "none" {
+				return nil
+			}
+			asked, err := nemesis.Parse(faults, given)
+			if unknown, ok := errors.AsType[*nemesis.UnknownError](err); ok {
+				return fmt.Errorf("no such %s: %q; %s", unknown.What, unknown.Name, suggest(unknown.Name, append(unknown.Known, "none"), "hacheck list"))
+			}
+			if err != nil {
+				return err
+			}
+			for _, s := range asked {
+				if slices.Contains(*specs, s) {
+					return fmt.Errorf("%v stands twice", s)
 				}
-				if name == "none" {
-					continue
-				}
-				if slices.Contains(*names, name) {
-					return fmt.Errorf("%s stands twice", name)
-				}
-				*names = append(*names, name)
+				*specs = append(*specs, s)
 			}
 			return nil
 		},

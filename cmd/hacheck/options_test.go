@@ -2,11 +2,15 @@ package main
 
 import (
 	"io"
+	"path/filepath"
 	"reflect"
 	"testing"
 	"time"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/hacheck/hacheck/internal/store"
+	"github.com/hacheck/hacheck/nemesis"
 )
 
 // parse reads options as the command line does.
@@ -24,10 +28,21 @@ func parse(t *testing.T, args []string) *options {
 }
 
 func TestTheCommandThatIsPrintedRunsTheSameAgain(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "a schedule.yaml")
+	timetable := []nemesis.Entry{{At: 2 * time.Second, Spec: nemesis.Spec{Fault: "kill", Target: "leader"}, For: time.Second}}
+	if err := store.WriteFile(file, func(w io.Writer) error { return nemesis.WriteTimetable(w, timetable) }); err != nil {
+		t.Fatal(err)
+	}
 	for name, change := range map[string]func(*options){
-		"defaults":    func(*options) {},
-		"bug":         func(o *options) { o.bug = "stale-read" },
-		"nemesis":     func(o *options) { o.nemesis = []string{"partition:ring", "partition:halves"} },
+		"defaults": func(*options) {},
+		"bug":      func(o *options) { o.bug = "stale-read" },
+		"nemesis": func(o *options) {
+			o.nemesis = []nemesis.Spec{{Fault: "partition", Variant: "ring"}, {Fault: "restart", Variant: "down", Target: "leader"}}
+		},
+		"all":         func(o *options) { o.nemesis = []nemesis.Spec{{Fault: nemesis.All}} },
+		"policy":      func(o *options) { o.policy = nemesis.Adaptive },
+		"guard":       func(o *options) { o.unguarded = true },
+		"schedule":    func(o *options) { o.schedule, o.timetable = file, timetable },
 		"nodes":       func(o *options) { o.nodes = 3 },
 		"concurrency": func(o *options) { o.concurrency = 7 },
 		"keys":        func(o *options) { o.keys = 1 },
@@ -67,7 +82,8 @@ func TestKeysGrowWithTheClientsUnlessAskedFor(t *testing.T) {
 
 func TestListsOfFaultsAddUp(t *testing.T) {
 	o := parse(t, []string{"--nemesis", "partition:ring, partition:halves", "--nemesis", "partition", "--nemesis", "none"})
-	if want := []string{"partition:ring", "partition:halves", "partition"}; !reflect.DeepEqual(o.nemesis, want) {
+	want := []nemesis.Spec{{Fault: "partition", Variant: "ring"}, {Fault: "partition", Variant: "halves"}, {Fault: "partition"}}
+	if !reflect.DeepEqual(o.nemesis, want) {
 		t.Errorf("got %v, want %v", o.nemesis, want)
 	}
 }

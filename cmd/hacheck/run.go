@@ -34,6 +34,11 @@ func (p *program) run(c *cli.Context, o *options) error {
 	if err := p.leftover(c, 0); err != nil {
 		return err
 	}
+	if o.replay != "" {
+		if err := o.repeat(c); err != nil {
+			return err
+		}
+	}
 	if err := o.check(); err != nil {
 		return err
 	}
@@ -65,10 +70,10 @@ func (o *options) check() error {
 		bugs = append(bugs, b.name)
 	}
 	if o.bug != "" && !slices.Contains(bugs, o.bug) {
-		return usage("run: --bug %q: %s has no such bug; %s", o.bug, s.name, suggest(o.bug, bugs, ""))
+		return usage("run: --bug %q: %s has no such bug; %s", o.bug, s.name, suggest(o.bug, bugs, "hacheck list"))
 	}
-	if _, err := nemesis.New(faults, o.nemesis, o.imagined(), o.interval); err != nil {
-		return usage("run: --nemesis %s: %v", strings.Join(o.nemesis, ","), err)
+	if _, err := nemesis.New(faults, o.imagined(), o.breaking()); err != nil {
+		return usage("run: %s: %v", o.asked(), err)
 	}
 	if err := store.Writable(o.store); err != nil {
 		return usage("run: --store %s: no run can be kept there: %v", quote(o.store), err)
@@ -76,46 +81,37 @@ func (o *options) check() error {
 	return nil
 }
 
-// imagined is a lab as asked for, in which nothing can be done.
-func (o *options) imagined() nemesis.Env {
-	env := nemesis.Env{Network: struct{ cluster.Network }{}, Leader: anybody{}}
-	for i := range o.nodes {
-		env.Nodes = append(env.Nodes, fmt.Sprintf("n%d", i+1))
-	}
-	return env
+// breaking says what is to break, and when.
+func (o *options) breaking() nemesis.Options {
+	return nemesis.Options{Specs: o.nemesis, Interval: o.interval, Timetable: o.timetable, Policy: o.policy}
 }
 
-// anybody is the leader of an imagined lab.
-type anybody struct{}
+// breaks says whether anything is to break.
+func (o *options) breaks() bool { return len(o.nemesis)+len(o.timetable) > 0 }
 
-func (anybody) Leader(context.Context) (string, error) { return "", errors.New("there is no lab") }
-
-// checkNemesis says what is wrong with the name of a fault, which may have a
-// target.
-func checkNemesis(name string) error {
-	names := nemesisNames()
-	if slices.Contains(names, name) {
-		return nil
+// asked is how somebody asked for what breaks.
+func (o *options) asked() string {
+	var asked []string
+	if len(o.nemesis) > 0 {
+		asked = append(asked, "--nemesis "+joined(o.nemesis))
 	}
-	family, target, _ := strings.Cut(name, ":")
-	at := slices.IndexFunc(faults, func(f nemesis.Fault) bool { return f.Name == family })
-	if at < 0 {
-		return fmt.Errorf("no such nemesis: %q; %s", family, suggest(family, families(), ""))
+	if o.schedule != "" {
+		asked = append(asked, "--schedule "+quote(o.schedule))
 	}
-	var targets []string
-	for _, t := range faults[at].Targets {
-		targets = append(targets, family+":"+t.Name)
+	if o.replay != "" {
+		asked = append(asked, "--replay "+quote(o.replay))
 	}
-	return fmt.Errorf("no such target of %s: %q; %s", family, target, suggest(name, targets, "hacheck list"))
+	return strings.Join(asked, " ")
 }
 
-// families returns the names of faults without targets.
-func families() []string {
-	var names []string
-	for _, f := range faults {
-		names = append(names, f.Name)
+// joined is how specs are asked for.
+func joined(specs []nemesis.Spec) string { return strings.Join(texts(specs), ",") }
+
+func texts(specs []nemesis.Spec) (texts []string) {
+	for _, s := range specs {
+		texts = append(texts, s.String())
 	}
-	return append(names, "none")
+	return texts
 }
 
 // A trial is a run as it goes on.
@@ -124,6 +120,7 @@ type trial struct {
 	program   *program
 	run       *store.Run
 	info      store.Info
+	able      abilities
 	progress  *report.Progress
 	log       *slog.Logger
 	interrupt *interruption
@@ -136,7 +133,11 @@ func (p *program) runInside(o *options) error {
 		o.seed = uint64(rand.Uint32()) // short enough to be typed
 	}
 	signal.Ignore(syscall.SIGPIPE) // nobody reading what it says costs that, and not the run
-	t := &trial{program: p, options: o}
+	able, err := o.abilities(cluster.Check)
+	if err != nil {
+		return err
+	}
+	t := &trial{program: p, options: o, able: able}
 	t.progress = report.NewProgress(p.stderr, terminal(p.stderr))
 	t.interrupt = newInterruption(t.progress)
 	defer t.interrupt.listen()()
@@ -210,10 +211,12 @@ func troubled(err error) (nodes []string) {
 func (t *trial) begin() (end func(), err error) {
 	began := time.Now()
 	t.info = store.Info{
-		System: t.system, Bug: t.bug, Workload: t.workload, Nemesis: slices.Clone(t.nemesis),
+		System: t.system, Bug: t.bug, Workload: t.workload, Nemesis: texts(t.nemesis),
+		Schedule: scheduled(t.timetable), Replays: t.replay,
 		Options: store.Options{
 			Nodes: t.nodes, Concurrency: t.concurrency, TimeLimit: store.Duration(t.timeLimit),
 			Interval: store.Duration(t.interval), Rate: t.rate, Keys: t.keysInUse(), Seed: t.seed, Heal: t.heal,
+			Policy: string(t.policy), Unguarded: t.unguarded,
 		},
 		Repeat:   t.arguments(),
 		Versions: store.Versions{Hacheck: version(), Go: runtime.Version(), OS: platform(), Kernel: kernel()},
@@ -241,17 +244,25 @@ func (t *trial) begin() (end func(), err error) {
 
 // name is that of the run's directory.
 func (t *trial) name() string {
-	faults := strings.Join(t.nemesis, ",")
-	if faults == "" {
-		faults = "none"
+	var faults []string
+	if len(t.nemesis) > 0 {
+		faults = append(faults, joined(t.nemesis))
 	}
-	return t.system + "-" + t.workload + "-" + faults
+	switch {
+	case t.replay != "":
+		faults = append(faults, "replay")
+	case t.schedule != "":
+		faults = append(faults, "schedule")
+	case len(t.nemesis) == 0:
+		faults = append(faults, "none")
+	}
+	return t.system + "-" + t.workload + "-" + strings.Join(faults, ",")
 }
 
 // perform brings the lab up, runs, and takes it down again. What an error leaves
 // is no run.
 func (t *trial) perform(ctx context.Context) (outcome runner.Outcome, err error) {
-	t.show(report.Snapshot{Phase: fmt.Sprintf("starting %s of %s", nodes(t.nodes), t.system)})
+	t.show(report.Snapshot{Phase: fmt.Sprintf("starting %s of %s", count(t.nodes, "node"), t.system)})
 	history, err := t.run.CreateFile(store.HistoryFile)
 	if err != nil {
 		return outcome, err
@@ -268,6 +279,7 @@ func (t *trial) perform(ctx context.Context) (outcome runner.Outcome, err error)
 	}
 	lab, err := cluster.NewLocal(cluster.Options{
 		Nodes: t.nodes, Dir: t.run.Nodes(), Pcap: packets, Natural: t.heal == "natural", Log: t.log,
+		Disks: t.able.Disks, XFS: t.able.XFS, Clocks: t.able.Clocks, Resources: t.able.Resources,
 	})
 	if err != nil {
 		return outcome, err
@@ -289,7 +301,7 @@ func (t *trial) perform(ctx context.Context) (outcome runner.Outcome, err error)
 		return outcome, err
 	}
 	defer system.Close()
-	breaking, err := t.breaking(lab, system)
+	breaking, err := t.nemesisOf(lab, system)
 	if err != nil {
 		return outcome, err
 	}
@@ -300,17 +312,27 @@ func (t *trial) perform(ctx context.Context) (outcome runner.Outcome, err error)
 	})
 }
 
-// breaking returns the nemesis that was asked for.
-func (t *trial) breaking(lab cluster.Lab, system cluster.System) (nemesis.Package, error) {
-	if len(t.nemesis) == 0 {
+// nemesisOf returns the nemesis that was asked for, and tells what it will not do, and
+// what the system does not claim to bear.
+func (t *trial) nemesisOf(lab cluster.Lab, system cluster.System) (nemesis.Package, error) {
+	if !t.breaks() {
 		return nemesis.Package{}, nil
 	}
-	env := nemesis.Env{Network: lab.Network()}
-	for _, n := range lab.Nodes() {
-		env.Nodes = append(env.Nodes, n.Name)
+	env := nemesis.NewEnv(lab, system)
+	env.Unguarded = t.unguarded
+	p, err := nemesis.New(t.able.faults, env, t.breaking())
+	if err != nil {
+		return p, err
 	}
-	env.Leader, _ = system.(cluster.Leader)
-	return nemesis.New(faults, t.nemesis, env, t.interval)
+	t.info.LeftOut = slices.Concat(t.able.leftOut, p.LeftOut)
+	for _, left := range t.info.LeftOut {
+		t.note("not among all: %s", left)
+	}
+	t.info.Limits = limits(t.system, env.Limits, slices.Concat(t.nemesis, specsOf(t.timetable)))
+	for _, limit := range t.info.Limits {
+		t.note("%s", limit)
+	}
+	return p, t.run.WriteInfo(t.info)
 }
 
 // report shows the runner's progress.

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/hacheck/hacheck/checker"
 	"github.com/hacheck/hacheck/internal/store"
 	"github.com/hacheck/hacheck/report"
 )
@@ -27,15 +28,20 @@ func (p *program) show(r *judged, asJSON bool) error {
 	}
 	shown := report.Run{
 		Title: r.title(), History: r.history, Result: r.result,
-		Where: r.where, Unit: evidenceUnit, Trouble: slices.Concat(r.info.Trouble, r.trouble),
+		Where: r.where, Unit: evidenceUnit, Trouble: slices.Concat(r.remarks(), r.info.Trouble, r.trouble),
 	}
 	if r.run != nil {
 		me := p.invocation()
 		shown.Next = []report.Next{
 			{Purpose: "check again:", Command: me + " check " + quote(r.run.Dir)},
 			{Purpose: "run again:", Command: me + " " + quoteAll(r.info.Repeat)},
-			{Purpose: "files:", Command: r.files()},
 		}
+		if r.result.Verdict == checker.Invalid {
+			shown.Next = append(shown.Next,
+				report.Next{Purpose: "same faults:", Command: me + " run --replay " + quote(r.run.Dir)},
+				report.Next{Purpose: "fewer faults:", Command: me + " shrink " + quote(r.run.Dir)})
+		}
+		shown.Next = append(shown.Next, report.Next{Purpose: "files:", Command: r.files()})
 	}
 	if names := report.ArtifactNames(r.result); r.run == nil && len(names) > 0 && r.where(names[0]) == "" {
 		shown.Next = []report.Next{{
@@ -58,15 +64,31 @@ func (r *judged) title() string {
 	if len(i.Nemesis) > 0 {
 		words = append(words, "and nemesis "+strings.Join(i.Nemesis, ","))
 	}
+	if n := len(i.Schedule); n > 0 {
+		words = append(words, "and a schedule of "+count(n, "fault"))
+	}
 	return fmt.Sprintf("%s; %s, %.1f s, seed %d", strings.Join(words, " "),
-		nodes(i.Options.Nodes), r.history.Duration().Seconds(), i.Options.Seed)
+		count(i.Options.Nodes, "node"), r.history.Duration().Seconds(), i.Options.Seed)
 }
 
-func nodes(n int) string {
-	if n == 1 {
-		return "1 node"
+// remarks say what is to be known of the faults of a run beside what they did.
+func (r *judged) remarks() (remarks []string) {
+	for _, left := range r.info.LeftOut {
+		remarks = append(remarks, "not among all: "+left)
 	}
-	return fmt.Sprintf("%d nodes", n)
+	remarks = append(remarks, r.info.Limits...)
+	if r.info.Options.Unguarded {
+		remarks = append(remarks, "the quorum guard was off: faults may have taken more nodes than any system can bear to lose")
+	}
+	return remarks
+}
+
+// count returns n with its noun.
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 // files says where the run's files are and what is among them.

@@ -21,6 +21,9 @@ import (
 type system struct {
 	name, about string
 	bugs        []named
+	// limits are the faults that it does not claim to bear, as in "disk:rollback", each
+	// with the reason.
+	limits map[string]string
 	// install makes one in a lab. It starts nothing yet.
 	install func(l cluster.Lab, o *options) (installed, error)
 	// node is what hacheck does when a lab has started it to be a node; see
@@ -43,6 +46,7 @@ var systems = []system{
 		name:    raftkv.Name,
 		about:   "a key-value store on hashicorp/raft, with a gRPC API",
 		bugs:    raftkvBugs(),
+		limits:  raftkv.Limits(),
 		install: installRaftkv,
 		node:    raftkvNode,
 	},
@@ -71,7 +75,16 @@ var allWorkloads = []workload{
 
 // faults are what a nemesis can do.
 var faults = []nemesis.Fault{
+	nemesis.Kill(),
+	nemesis.Pause(),
+	nemesis.Restart(),
 	nemesis.Partition(),
+	nemesis.Packet(),
+	nemesis.Clock(),
+	nemesis.Disk(),
+	nemesis.Resource(),
+	nemesis.Member(),
+	nemesis.Leader(),
 }
 
 // evidenceUnit says what the evidence of a fault counts.
@@ -79,6 +92,22 @@ func evidenceUnit(fault string) string {
 	switch family, _, _ := strings.Cut(fault, ":"); family {
 	case "partition":
 		return "packets dropped"
+	case "kill", "restart":
+		return "processes ended"
+	case "pause":
+		return "processes stopped"
+	case "packet":
+		return "packets touched"
+	case "disk":
+		return "losses and failures of disks"
+	case "clock":
+		return "clocks read wrong"
+	case "resource":
+		return "limits hit"
+	case "member":
+		return "nodes replaced"
+	case "leader":
+		return "elections"
 	}
 	return ""
 }

@@ -39,7 +39,8 @@ type interpreter struct {
 	context   generator.Context
 	workers   []*worker // of the clients; then the nemesis's, if there is one
 	completed chan *worker
-	look      time.Duration // when some worker may have to be given up, at the earliest
+	seen      chan histories.Op // events, as recorded by the observer
+	look      time.Duration     // when some worker may have to be given up, at the earliest
 
 	warned sync.Map // what has been warned of
 }
@@ -48,6 +49,7 @@ type interpreter struct {
 func (in *interpreter) start(clients int, r *rand.Rand) {
 	in.context = generator.Context{Workers: clients, Rand: r}
 	in.completed = make(chan *worker, clients+1) // never full: each worker has one op
+	in.seen = make(chan histories.Op)
 	for i := range clients {
 		in.workers = append(in.workers, in.newWorker(i))
 		in.context.Free = append(in.context.Free, histories.Process(i))
@@ -108,6 +110,8 @@ func (in *interpreter) run(ctx context.Context, g generator.Generator, stop <-ch
 		case <-cancelled:
 			cancelled, ending = nil, true
 			in.hurry()
+		case op := <-in.seen:
+			in.tell(op, g)
 		default:
 		}
 		in.context.Now = in.now()
@@ -137,6 +141,8 @@ func (in *interpreter) run(ctx context.Context, g generator.Generator, stop <-ch
 			if err := in.complete(w, g); err != nil {
 				return err
 			}
+		case op := <-in.seen:
+			in.tell(op, g)
 		case <-alarm.C:
 		case <-stop:
 			stop, ending = nil, true
@@ -179,6 +185,12 @@ func (in *interpreter) hand(ctx context.Context, op histories.Op, g generator.Ge
 	in.look = min(in.look, w.due)
 	w.stage.Store(handed)
 	w.todo <- task{op, &deadline{parent: ctx, at: in.begun.Add(c.Now + timeout)}}
+}
+
+// tell tells the generator of an event.
+func (in *interpreter) tell(op histories.Op, g generator.Generator) {
+	in.context.Now = in.now()
+	g.Update(in.context, op)
 }
 
 // complete takes note of what w has done.

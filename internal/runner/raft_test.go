@@ -34,8 +34,8 @@ func performedOnRaft(t *testing.T, seed uint64, bug string) checker.Result {
 			}
 		}()
 		env := nemesis.Env{Nodes: []string{"n1", "n2", "n3", "n4", "n5"}, Network: c, Leader: c}
-		faults := []string{"partition", "partition:client"}
-		p, err := nemesis.New([]nemesis.Fault{nemesis.Partition()}, faults, env, 2*time.Second)
+		faults := []nemesis.Spec{{Fault: "partition"}, {Fault: "partition", Variant: "client"}}
+		p, err := nemesis.New([]nemesis.Fault{nemesis.Partition()}, env, nemesis.Options{Specs: faults, Interval: 2 * time.Second})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -63,12 +63,14 @@ const (
 
 // What else takes a bounded time.
 const (
-	readyLimit   = 20 * time.Second // until the system answers at first
-	nemesisLimit = 30 * time.Second // one op of the nemesis; so also recovery
-	grace        = 5 * time.Second  // until an op is given up whose deadline is past
-	finalLimit   = time.Minute      // the workload's final operations
-	healLimit    = 10 * time.Second // healing what the nemesis's ops did not
-	stopLimit    = 3 * time.Second  // until a node is killed that does not stop
+	readyLimit   = 20 * time.Second       // until the system answers at first
+	nemesisLimit = 30 * time.Second       // one op of the nemesis; so also recovery
+	grace        = 5 * time.Second        // until an op is given up whose deadline is past
+	finalLimit   = time.Minute            // the workload's final operations
+	observeLimit = 100 * time.Millisecond // one look of the observer at the system
+	observeEvery = 25 * time.Millisecond  // from one to the next
+	healLimit    = 10 * time.Second       // healing what the nemesis's ops did not
+	stopLimit    = 3 * time.Second        // until a node is killed that does not stop
 )
 
 // An Outcome is what is to be told of a run beside its history.
@@ -137,7 +139,9 @@ func (r *run) run(ctx context.Context) (Outcome, error) {
 	reported := r.report()
 
 	performing, cancel := context.WithCancel(ctx)
+	observed := r.observe(performing)
 	err := r.perform(performing)
+	r.trouble(observed())
 	r.outcome.Elapsed = r.in.now()
 	cancel() // what is outstanding, if the journal failed
 

@@ -28,7 +28,9 @@ import (
 func planned(t *testing.T, m *memory, seed uint64, history *bytes.Buffer) runner.Plan {
 	t.Helper()
 	env := nemesis.Env{Nodes: m.nodes, Network: &m.network, Leader: m}
-	p, err := nemesis.New([]nemesis.Fault{nemesis.Partition()}, []string{"partition"}, env, 3*time.Second)
+	p, err := nemesis.New([]nemesis.Fault{nemesis.Partition()}, env, nemesis.Options{
+		Specs: []nemesis.Spec{{Fault: "partition"}}, Interval: 3 * time.Second,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -330,8 +332,10 @@ func (b *breakage) End(context.Context) (uint64, any, error) {
 // broken returns a nemesis that breaks every 300 ms, for 200 ms.
 func broken(t *testing.T, b *breakage) nemesis.Package {
 	t.Helper()
-	f := nemesis.Fault{Name: "break", New: func(nemesis.Env, string) (nemesis.Breaker, error) { return b, nil }}
-	p, err := nemesis.New([]nemesis.Fault{f}, []string{"break"}, nemesis.Env{}, 200*time.Millisecond)
+	f := nemesis.Fault{Name: "break", New: func(nemesis.Env, nemesis.Spec) (nemesis.Breaker, error) { return b, nil }}
+	p, err := nemesis.New([]nemesis.Fault{f}, nemesis.Env{}, nemesis.Options{
+		Specs: []nemesis.Spec{{Fault: "break"}}, Interval: 200 * time.Millisecond,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,13 +15,22 @@ type Info struct {
 	Bug      string   `json:"bug,omitempty"`
 	Workload string   `json:"workload"`
 	Nemesis  []string `json:"nemesis"`
-	Options  Options  `json:"options"`
+	// Schedule is that of faults beside those of Nemesis: from a file, or recorded by the
+	// run whose directory is Replays.
+	Schedule []Scheduled `json:"schedule,omitempty"`
+	Replays  string      `json:"replays,omitempty"`
+	Options  Options     `json:"options"`
 	// Repeat is the command that runs the same again, without the program's name.
 	Repeat []string `json:"repeat"`
 
 	Versions Versions `json:"versions"`
 	// Lab says what the machine gave the lab, by mechanism.
 	Lab map[string]string `json:"lab,omitempty"`
+	// LeftOut are the faults that nemesis all did not do, each with the reason.
+	LeftOut []string `json:"left_out,omitempty"`
+	// Limits are the faults of this run that the system does not claim to bear, each
+	// with the reason: what they bring to light is no bug of it.
+	Limits []string `json:"limits,omitempty"`
 
 	Began time.Time `json:"began"`
 	// Ended is when the run came to its end; nil if it did not, and its history is
@@ -43,6 +52,18 @@ type Options struct {
 	Keys        int      `json:"keys"`
 	Seed        uint64   `json:"seed"`
 	Heal        string   `json:"heal,omitempty"`
+	Policy      string   `json:"nemesis_policy,omitempty"`
+	// Unguarded says that the quorum guard was off.
+	Unguarded bool `json:"no_quorum_guard,omitempty"`
+}
+
+// A Scheduled is a fault of a written schedule, in the words of its file.
+type Scheduled struct {
+	At     string          `json:"at,omitempty"`
+	On     string          `json:"on,omitempty"` // or during something
+	Fault  string          `json:"fault"`
+	For    string          `json:"for,omitempty"`
+	Detail json.RawMessage `json:"detail,omitempty"`
 }
 
 // Versions says what the run was made with.
@@ -55,6 +76,9 @@ type Versions struct {
 
 // A Duration reads "20s" in JSON.
 type Duration time.Duration
+
+// Std returns d as package time has it.
+func (d Duration) Std() time.Duration { return time.Duration(d) }
 
 func (d Duration) String() string { return time.Duration(d).String() }
 

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -179,8 +180,12 @@ func TestInfoComesBackAsItWasWritten(t *testing.T) {
 		System: "raftkv", Bug: "stale-read", Workload: "register", Nemesis: []string{"partition:ring"},
 		Options: Options{
 			Nodes: 5, Concurrency: 10, TimeLimit: Duration(20 * time.Second), Interval: Duration(1500 * time.Millisecond),
-			Rate: 12.5, Keys: 5, Seed: 1<<64 - 1, Heal: "kick",
+			Rate: 12.5, Keys: 5, Seed: 1<<64 - 1, Heal: "kick", Policy: "adaptive", Unguarded: true,
 		},
+		Schedule: []Scheduled{
+			{At: "5s", Fault: "kill:leader", For: "2s"}, {On: "during member-change", Fault: "clock", Detail: json.RawMessage("null")},
+		},
+		Replays: "store/x", LeftOut: []string{"disk: no /dev/fuse"}, Limits: []string{"raftkv does not claim to bear disk:rollback"},
 		Repeat:   []string{"run", "--seed", "18446744073709551615"},
 		Versions: Versions{Hacheck: "v1.2.3", Go: "go1.26", OS: "linux/amd64", Kernel: "6.1"},
 		Began:    noon, Ended: &ended, Verdict: "invalid", Trouble: []string{"n1 & n2 <stuck>"},

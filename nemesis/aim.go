@@ -1,0 +1,102 @@
+package nemesis
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+)
+
+// A Target says which nodes a fault is aimed at. They are chosen when it begins.
+type Target struct {
+	Name, About string
+	// OnRequest says that it is never drawn: who wants it has to name it.
+	OnRequest bool
+}
+
+// The names of targets.
+const (
+	One      = "one"
+	Minority = "minority"
+	Majority = "majority"
+	AllNodes = "all"
+	Leading  = "leader"
+	Any      = "any"
+)
+
+// The targets of faults that nodes survive, and of those that may be survived by a
+// minority alone.
+var (
+	anyNodes = []Target{
+		{Name: One, About: "one node"},
+		{Name: Minority, About: "less than half of the nodes, drawn"},
+		{Name: Majority, About: "the smallest majority of the nodes, drawn"},
+		{Name: AllNodes, About: "all nodes"},
+		{Name: Leading, About: "the one that leads when the fault begins"},
+	}
+	fewNodes = []Target{
+		{Name: One, About: "one node of a minority that is the same for the whole run"},
+		{Name: Minority, About: "some nodes of that minority"},
+		{Name: Leading, About: "the one that leads when the fault begins, if it may be of that minority"},
+		{Name: Any, About: "any number of any nodes: more than a system has to survive", OnRequest: true},
+	}
+)
+
+// An Aim is whom a fault hits: the part of its detail that says so. It is drawn
+// before the fault begins, but who leads then, and who is held by another fault,
+// turns out when it does: [Env.claim] fills in Nodes.
+type Aim struct {
+	Target string `json:"target"`
+	// Order is the order in which nodes are considered, and Count how many are wanted.
+	Order []string `json:"order,omitempty"`
+	Count int      `json:"count,omitempty"`
+	// Nodes are those that were hit.
+	Nodes []string `json:"nodes,omitempty"`
+}
+
+// drawAim draws whom an instance hits, of a fault that was asked for as s. The
+// leader is drawn more often than others, as most of what goes wrong goes wrong
+// there.
+func (e Env) drawAim(r *rand.Rand, f Fault, s Spec) Aim {
+	a := Aim{Target: s.Target, Order: shuffled(r, e.Nodes)}
+	if a.Target == "" {
+		var names []string
+		for _, t := range f.Targets {
+			switch {
+			case t.OnRequest:
+			case t.Name != Leading:
+				names = append(names, t.Name)
+			case e.Leader != nil:
+				names = append(names, Leading, Leading)
+			}
+		}
+		a.Target = pick(r, names)
+	}
+	n := len(e.Nodes)
+	fewest := (n - 1) / 2 // the largest minority
+	switch a.Target {
+	case Minority:
+		a.Count = 1 + r.IntN(max(1, fewest))
+	case Majority:
+		a.Count = n/2 + 1
+	case AllNodes:
+		a.Count = n
+	case Any:
+		a.Count = 1 + r.IntN(n)
+	default:
+		a.Count = 1
+	}
+	return a
+}
+
+// checkAim says why a fault that was asked for as s cannot be aimed, if so.
+func (e Env) checkAim(s Spec) error {
+	switch {
+	case len(e.Nodes) == 0:
+		return fmt.Errorf("there are no nodes")
+	case s.Target == Leading && e.Leader == nil:
+		return fmt.Errorf("the system does not tell who leads")
+	case isNode(s.Target) && !slices.Contains(e.Nodes, s.Target):
+		return fmt.Errorf("there is no node %s; the last one is %s", s.Target, e.Nodes[len(e.Nodes)-1])
+	}
+	return nil
+}

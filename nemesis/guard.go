@@ -1,0 +1,198 @@
+package nemesis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+)
+
+// A harm is what a fault does to the nodes that it hits.
+type harm int
+
+const (
+	// slows: they go on, if badly. Any number of faults may do that to any nodes.
+	slows harm = iota
+	// parts: they see less than a majority, for a while.
+	parts
+	// stops: their processes do not run, for a while. One fault at a time may do
+	// that to a node, for it will start there what is to run.
+	stops
+	// damages: as stops, and what they have on disk is not what it was. Nobody
+	// survives that on a majority of the nodes, be it one after the other.
+	damages
+	// leaves: as stops, and they are no members. To change that takes a majority of
+	// the others.
+	leaves
+)
+
+// errGuarded is why a fault is not begun that the guard does not let begin.
+var errGuarded = errors.New("held back by the quorum guard")
+
+// A guard keeps the books of whom faults have in hold, so that they do not start
+// what another holds down, and, unless it is off, so that together they do not
+// take more from a system than it can bear:
+//
+//   - A majority may be stopped or parted by a fault that was aimed at one, since
+//     that heals. Others add to what is disturbed only up to a minority, or hit
+//     who is disturbed already; else nothing would ever be done in between.
+//   - Damage is done to the same minority for the whole run.
+//   - A node leaves only if all that is disturbed, and it, are a minority.
+type guard struct {
+	nodes []string
+	off   bool
+
+	mu      sync.Mutex
+	holds   []*hold
+	damaged []string // in this run
+}
+
+// A hold is what a fault has on nodes.
+type hold struct {
+	nodes []string
+	harm  harm
+}
+
+// claim chooses the nodes that a aims at, enters them into the books, and names them
+// in a.Nodes. What it returns takes them out again; calling that twice is
+// harmless. An error wraps errGuarded if it is others' faults that forbid it.
+func (e Env) claim(ctx context.Context, a *Aim, h harm) (release func(), err error) {
+	order := a.Order
+	if a.Target == Leading {
+		leader, err := e.leader(ctx)
+		if err != nil {
+			return nil, err
+		}
+		order = []string{leader}
+	} else if isNode(a.Target) {
+		order = []string{a.Target}
+	}
+	return e.guard.claim(a, order, h)
+}
+
+func (g *guard) claim(a *Aim, order []string, h harm) (release func(), err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	large := a.Count > g.few() && (h == parts || h == stops) && !g.off && (a.Target == Majority || a.Target == AllNodes)
+	if large && g.large() {
+		return nil, fmt.Errorf("%w: another fault has a majority of the nodes", errGuarded)
+	}
+	a.Nodes = nil
+	for _, node := range order {
+		if len(a.Nodes) == a.Count {
+			break
+		}
+		if h >= stops && g.stopped(node) {
+			continue
+		}
+		if !g.off && !large && a.Target != Any && !g.bears(append(slices.Clone(a.Nodes), node), h) {
+			continue
+		}
+		a.Nodes = append(a.Nodes, node)
+	}
+	switch {
+	case len(a.Nodes) > 0:
+	case h >= damages && g.few() == 0 && !g.off:
+		return nil, fmt.Errorf("the quorum guard lets it hit a minority only, and of %d nodes there is none", len(g.nodes))
+	case h == damages && len(g.damaged) > 0:
+		return nil, fmt.Errorf("%w: of those that it may damage, %v, it can hit none now", errGuarded, g.damaged)
+	default:
+		return nil, fmt.Errorf("%w: other faults have as many nodes as this system can do without", errGuarded)
+	}
+	if h == damages {
+		g.damaged = union(g.damaged, a.Nodes)
+	}
+	return g.enter(&hold{slices.Clone(a.Nodes), h}), nil
+}
+
+// part enters nodes that see less than a majority. As long as nothing is stopped,
+// partitions may add up as they like: all of it heals at once.
+func (g *guard) part(nodes []string) (release func(), err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	down := slices.ContainsFunc(g.holds, func(h *hold) bool { return h.harm >= stops })
+	disturbed := g.disturbed()
+	if all := union(disturbed, nodes); !g.off && down && len(all) > len(disturbed) && len(all) > g.few() {
+		return nil, fmt.Errorf("%w: %v are stopped or cut off", errGuarded, disturbed)
+	}
+	return g.enter(&hold{nodes, parts}), nil
+}
+
+func (g *guard) enter(h *hold) (release func()) {
+	g.holds = append(g.holds, h)
+	return func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.holds = slices.DeleteFunc(g.holds, func(other *hold) bool { return other == h })
+	}
+}
+
+// bears says whether a system can do without nodes beside those that are disturbed.
+func (g *guard) bears(nodes []string, h harm) bool {
+	few := g.few()
+	if h == slows {
+		return true
+	}
+	if h == damages && len(union(g.damaged, nodes)) > few {
+		return false
+	}
+	disturbed := g.disturbed()
+	all := union(disturbed, nodes)
+	switch {
+	case h == leaves:
+		return len(all) <= few
+	case len(all) == len(disturbed):
+		return true
+	}
+	return len(all) <= max(few, 1) // where there is no minority, one at a time
+}
+
+// few is the number of the largest minority.
+func (g *guard) few() int { return (len(g.nodes) - 1) / 2 }
+
+// disturbed returns the nodes that do not take part, and some that are about to
+// again.
+func (g *guard) disturbed() []string {
+	var nodes []string
+	for _, h := range g.holds {
+		if h.harm >= parts {
+			nodes = union(nodes, h.nodes)
+		}
+	}
+	return nodes
+}
+
+// large says whether one fault alone has a majority.
+func (g *guard) large() bool {
+	return slices.ContainsFunc(g.holds, func(h *hold) bool { return h.harm >= parts && len(h.nodes) > len(g.nodes)/2 })
+}
+
+// stopped says whether a fault has a node's processes in hold.
+func (g *guard) stopped(node string) bool {
+	return slices.ContainsFunc(g.holds, func(h *hold) bool { return h.harm >= stops && slices.Contains(h.nodes, node) })
+}
+
+// unlessStopped calls f while no fault has the node's processes in hold, or not at
+// all.
+func (g *guard) unlessStopped(node string, f func() error) error {
+	g.mu.Lock()
+	if g.stopped(node) {
+		g.mu.Unlock()
+		return nil
+	}
+	release := g.enter(&hold{[]string{node}, stops})
+	g.mu.Unlock()
+	defer release()
+	return f()
+}
+
+func union(a, b []string) []string {
+	all := slices.Clone(a)
+	for _, s := range b {
+		if !slices.Contains(all, s) {
+			all = append(all, s)
+		}
+	}
+	return all
+}
