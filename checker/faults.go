@@ -1,6 +1,7 @@
 package checker
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -10,10 +11,12 @@ import (
 
 // Faults returns a checker of the run's faults: a system that survives faults
 // which did nothing has survived nothing. It is Unknown if none of those of one
-// name shows evidence that it acted. Where others of its name do, one that shows
+// name shows evidence that it acted, or if they were asked for together, as "all",
+// none of all those. Where others of its name do, one that shows
 // none is a remark: a partition of nodes that had nothing to say drops no packet.
 // So is one that could not begin, as there may have been no leader to aim at, and
 // one that could not be healed: whether the system bore that is for others to say.
+// One that the nemesis held back, since others were in force, is only counted.
 //
 // Its parts are the faults by name. It is never Invalid, for no fault, and no
 // lack of any, says that the system is wrong.
@@ -26,6 +29,8 @@ func faults(_ context.Context, h *histories.History) (Result, error) {
 	}
 	result := Result{Name: "faults", Verdict: Valid, Note: "no faults"}
 	at := map[string]int{} // positions in result.Parts, by name
+	asked := map[string]string{}
+	acted := map[string]bool{} // by what was asked for
 	for _, s := range spans {
 		i, ok := at[s.Name]
 		if !ok {
@@ -34,10 +39,16 @@ func faults(_ context.Context, h *histories.History) (Result, error) {
 			result.Parts = append(result.Parts, Result{Name: s.Name, Counts: map[string]int64{}})
 		}
 		part := &result.Parts[i]
+		asked[s.Name] = cmp.Or(s.Asked, s.Name)
+		if s.HeldBack && s.Acted == 0 && s.HealFailed == "" {
+			part.Counts["held back"]++
+			continue
+		}
 		part.Counts["begun"]++
 		if s.Acted > 0 {
 			part.Counts["acted"]++
 			part.Counts["evidence"] += int64(s.Acted)
+			acted[asked[s.Name]] = true
 		}
 		part.Anomalies = append(part.Anomalies, remarks(s)...)
 		if s.Failed != "" {
@@ -48,7 +59,10 @@ func faults(_ context.Context, h *histories.History) (Result, error) {
 	for i := range result.Parts {
 		part := &result.Parts[i]
 		part.Note = fmt.Sprintf("%d of %d acted (evidence: %d)", part.Counts["acted"], part.Counts["begun"], part.Counts["evidence"])
-		if part.Counts["acted"] > 0 {
+		if n := part.Counts["held back"]; n > 0 {
+			part.Note += fmt.Sprintf(", %d held back", n)
+		}
+		if acted[asked[part.Name]] {
 			part.Verdict = Valid
 		}
 		result.Verdict = result.Verdict.And(part.Verdict)

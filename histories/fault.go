@@ -23,8 +23,13 @@ type Fault struct {
 	ID int `json:"id"`
 	// Name is what the user asked for, e.g. "partition:ring".
 	Name string `json:"fault"`
+	// Asked is what the user asked for, if that is not the name but more, as "all".
+	Asked string `json:"asked,omitempty"`
 	// Detail says what is done, in the nemesis's own shape.
 	Detail json.RawMessage `json:"detail,omitempty"`
+	// HeldBack says, when it could not begin, that it was not let: other faults had
+	// what it needed, or as much of the system as that can do without.
+	HeldBack bool `json:"held_back,omitempty"`
 	// Acted counts what the fault did to the system, in its own unit (packets
 	// dropped, processes gone). Known when it is healed; 0 means that nothing
 	// shows that it ever acted.
@@ -71,6 +76,10 @@ func (h *History) Faults() ([]FaultSpan, error) {
 				span.Failed = neverCompleted
 			case h.At(completion).Error != "":
 				span.Failed = h.At(completion).Error
+				var told Fault
+				if err := json.Unmarshal(h.At(completion).Value, &told); err == nil {
+					span.HeldBack = told.HeldBack
+				}
 			default:
 				span.Begin, span.From = completion, h.At(completion).Time
 				var begun Fault // it may say more exactly what was done, such as who led

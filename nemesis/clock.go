@@ -95,7 +95,7 @@ type clockBooks struct {
 }
 
 // errClockHeld is why a clock fault is not begun that has nobody to hit.
-var errClockHeld = errors.New("another fault has set the clocks")
+var errClockHeld = fmt.Errorf("%w: another fault has set the clocks", errGuarded)
 
 // free returns those of nodes that no fault has.
 func (b *clockBooks) free(nodes []string) []string {

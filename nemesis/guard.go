@@ -28,7 +28,7 @@ const (
 )
 
 // errGuarded is why a fault is not begun that the guard does not let begin.
-var errGuarded = errors.New("held back by the quorum guard")
+var errGuarded = errors.New("held back")
 
 // A guard keeps the books of whom faults have in hold, so that they do not start
 // what another holds down, and, unless it is off, so that together they do not

@@ -60,11 +60,12 @@ type Passage struct {
 }
 
 // How long a node may take to leave, and to join, before the fault is healed; and how
-// long until a majority has heard of it.
+// long until a majority has heard of it: where the leader has left, when there is
+// another.
 const (
 	leaveLimit = 5 * time.Second
 	joinLimit  = 10 * time.Second
-	hearLimit  = time.Second
+	hearLimit  = 3 * time.Second
 )
 
 // An exchange is the breaker of such faults.
@@ -138,12 +139,12 @@ func (h *heldExchange) run(ctx context.Context) {
 				return err
 			}
 		}
-		leaving, cancel := context.WithTimeout(ctx, leaveLimit)
+		leaving, cancel := context.WithTimeout(ctx, leaveLimit+hearLimit)
 		defer cancel()
 		if err := h.leave(leaving); err != nil || h.exchange.Variant == memberLeave {
 			return err
 		}
-		joining, cancel := context.WithTimeout(ctx, joinLimit)
+		joining, cancel := context.WithTimeout(ctx, joinLimit+hearLimit)
 		defer cancel()
 		return h.join(joining)
 	}()

@@ -100,11 +100,12 @@ type making struct {
 type asked struct {
 	spec    Spec
 	breaker Breaker
+	of      string // [All], if that was asked for
 }
 
 // draw draws an instance.
 func (a asked) draw(r *rand.Rand) *instance {
-	return &instance{family: a.spec.Fault, name: a.spec.String(), detail: encode(a.breaker.Draw(r))}
+	return &instance{family: a.spec.Fault, name: a.spec.String(), of: a.of, detail: encode(a.breaker.Draw(r))}
 }
 
 // specs makes the faults that are asked for by name, and those of which [All]
@@ -135,6 +136,7 @@ func (m *making) specs(specs []Spec) (named, all []asked, leftOut []string, err 
 			leftOut = append(leftOut, err.Error())
 			continue
 		}
+		a.of = All
 		all = append(all, a)
 	}
 	return named, all, leftOut, nil
@@ -150,7 +152,7 @@ func (m *making) asked(s Spec) (asked, error) {
 		}
 		m.performer.breakers[s.String()] = b
 	}
-	return asked{s, b}, nil
+	return asked{spec: s, breaker: b}, nil
 }
 
 func newBreaker(faults []Fault, env Env, s Spec) (Breaker, error) {
@@ -216,6 +218,7 @@ func (n *performer) Invoke(ctx context.Context, op histories.Op) (any, error) {
 	}
 	held, err := b.Begin(ctx, f.Detail)
 	if err != nil {
+		f.HeldBack = errors.Is(err, errGuarded)
 		return f, err
 	}
 	if !n.hold(f.ID, held) {

@@ -44,8 +44,8 @@ type pace interface {
 
 // An instance is what a pace wants to be begun.
 type instance struct {
-	family, name string // as in histories.Op and histories.Fault
-	detail       json.RawMessage
+	family, name, of string // as in histories.Op and histories.Fault, where of is Asked
+	detail           json.RawMessage
 }
 
 // quiet is how much shorter the time between two instances is than that of one. It
@@ -75,7 +75,7 @@ func (s *schedule) Next(c generator.Context) generator.Step {
 	if i == nil {
 		return step
 	}
-	f := histories.Fault{ID: *s.ids, Name: i.name, Detail: i.detail}
+	f := histories.Fault{ID: *s.ids, Name: i.name, Asked: i.of, Detail: i.detail}
 	*s.ids++
 	s.force, s.failed, s.tried = &f, false, false
 	return s.yield(c, i.family, f)

@@ -236,11 +236,15 @@ func faultsNote(p checker.Result, unit func(string) string) string {
 	if len(p.Parts) == 0 {
 		return p.Note
 	}
-	var begun, acted int64
+	var begun, acted, held int64
 	var each []string
 	for _, f := range p.Parts {
 		begun += f.Counts["begun"]
 		acted += f.Counts["acted"]
+		held += f.Counts["held back"]
+		if f.Counts["begun"] == 0 {
+			continue
+		}
 		name := f.Name
 		if n := f.Counts["begun"]; n > 1 {
 			name = fmt.Sprintf("%s ×%d", name, n)
@@ -251,7 +255,14 @@ func faultsNote(p checker.Result, unit func(string) string) string {
 		}
 		each = append(each, fmt.Sprintf("%s (%d %s)", name, f.Counts["evidence"], u))
 	}
-	return fmt.Sprintf("%d of %d acted: %s", acted, begun, strings.Join(each, ", "))
+	note := fmt.Sprintf("%d of %d acted", acted, begun)
+	if len(each) > 0 {
+		note += ": " + strings.Join(each, ", ")
+	}
+	if held > 0 {
+		note += fmt.Sprintf("; %d held back", held)
+	}
+	return note
 }
 
 // functions writes the table of what clients did, from the part named stats;
