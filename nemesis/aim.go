@@ -55,7 +55,8 @@ type Aim struct {
 
 // drawAim draws whom an instance hits, of a fault that was asked for as s. The
 // leader is drawn more often than others, as most of what goes wrong goes wrong
-// there.
+// there. All targets have had their turn before one comes again, so that a short run
+// is not spent with a majority down all the time.
 func (e Env) drawAim(r *rand.Rand, f Fault, s Spec) Aim {
 	a := Aim{Target: s.Target, Order: shuffled(r, e.Nodes)}
 	if a.Target == "" {
@@ -69,7 +70,11 @@ func (e Env) drawAim(r *rand.Rand, f Fault, s Spec) Aim {
 				names = append(names, Leading, Leading)
 			}
 		}
-		a.Target = pick(r, names)
+		deck := e.decks[s]
+		if len(deck) == 0 {
+			deck = shuffled(r, names)
+		}
+		a.Target, e.decks[s] = deck[0], deck[1:]
 	}
 	n := len(e.Nodes)
 	fewest := (n - 1) / 2 // the largest minority

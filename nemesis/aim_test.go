@@ -125,3 +125,19 @@ func TestAimThatCannotBeIsRefused(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestEveryTargetHasItsTurn(t *testing.T) {
+	for seed := range uint64(50) {
+		e := five()
+		e.Leader = ruled{}
+		r, large := drawing(seed), 0
+		for range 6 {
+			if a := e.drawAim(r, Fault{Targets: anyNodes}, Spec{Fault: "kill"}); a.Target == Majority || a.Target == AllNodes {
+				large++
+			}
+		}
+		if large != 2 {
+			t.Errorf("seed %d: %d of 6 aims were at a majority", seed, large)
+		}
+	}
+}

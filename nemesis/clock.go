@@ -246,7 +246,7 @@ func (b *clockFault) claim(ctx context.Context, a *Aim) (release func(), err err
 	if len(a.Order) == 0 && len(order) > 0 {
 		return nil, errClockHeld
 	}
-	releaseNodes, err := b.env.claim(ctx, a, slows)
+	releaseNodes, err := b.env.claimRunning(ctx, a, slows)
 	a.Order = order
 	if err != nil {
 		return nil, err

@@ -46,6 +46,7 @@ type guard struct {
 	mu      sync.Mutex
 	holds   []*hold
 	damaged []string // in this run
+	touched []string // those whose processes some fault has had in hold
 }
 
 // A hold is what a fault has on nodes.
@@ -102,6 +103,9 @@ func (g *guard) claim(a *Aim, order []string, h harm) (release func(), err error
 	}
 	if h == damages {
 		g.damaged = union(g.damaged, a.Nodes)
+	}
+	if h >= stops {
+		g.touched = union(g.touched, a.Nodes)
 	}
 	return g.enter(&hold{slices.Clone(a.Nodes), h}), nil
 }
@@ -171,6 +175,13 @@ func (g *guard) large() bool {
 // stopped says whether a fault has a node's processes in hold.
 func (g *guard) stopped(node string) bool {
 	return slices.ContainsFunc(g.holds, func(h *hold) bool { return h.harm >= stops && slices.Contains(h.nodes, node) })
+}
+
+// hit returns the nodes whose processes some fault has had in hold.
+func (g *guard) hit() []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Clone(g.touched)
 }
 
 // unlessStopped calls f while no fault has the node's processes in hold, or not at

@@ -225,7 +225,7 @@ func TestDisturbedAreAMinorityUnlessOneFaultWantedMore(t *testing.T) {
 		for seed := range uint64(200) {
 			r := drawing(seed)
 			b := booksOf(t, n)
-			e := Env{Nodes: b.nodes, guard: &b.guard}
+			e := Env{Nodes: b.nodes, guard: &b.guard}.withBooks()
 			var releases []func()
 			for range 60 {
 				if len(releases) > 0 && r.IntN(3) == 0 {

@@ -241,7 +241,7 @@ func TestShortagesActOnRealProcesses(t *testing.T) {
 	}{
 		{"burn", "resource:cpu:n2", func(lab *cluster.Local, _ Shortage) bool {
 			u, err := lab.Resources().Usage("n2")
-			return err == nil && u.CPU > 300*time.Millisecond
+			return err == nil && u.CPU > 100*time.Millisecond
 		}},
 		{"eat", "resource:memory:n2", func(lab *cluster.Local, _ Shortage) bool {
 			_, running := lab.Process("n2")
@@ -255,16 +255,19 @@ func TestShortagesActOnRealProcesses(t *testing.T) {
 			lab, env := newLab(t, test.part)
 			b := breaker(t, Resource(), env, test.spec)
 			detail := b.Draw(rand.New(rand.NewPCG(1, 1))).(*Shortage)
-			detail.Memory, detail.CPU = min(detail.Memory, 1.1), min(detail.CPU, 0.3)
+			detail.Memory, detail.CPU = min(detail.Memory, 1.1), 0.03 // on a busy machine, more is not missed
 			h, err := b.Begin(t.Context(), encode(detail))
 			if err != nil {
 				t.Fatal(err)
 			}
 			eventually(t, "it is felt", func() bool { return test.felt(lab, h.Detail().(Shortage)) })
-			if test.part == "open" { // and looked at
-				held := h.(*heldShortage).nodes["n2"].limit
-				eventually(t, "it is seen", func() bool { return held.Seen()["at the limit"] > 0 })
-			}
+			held := h.(*heldShortage).nodes["n2"].limit
+			eventually(t, "it is seen", func() bool {
+				for _, n := range held.Seen() {
+					return n > 0
+				}
+				return false
+			})
 			acted, evidence, err := h.End(t.Context())
 			short := evidence.(map[string]*Short)["n2"]
 			if err != nil || acted == 0 || short.Error != "" {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/hacheck/hacheck/cluster"
@@ -111,7 +112,7 @@ func (b *exchange) Begin(ctx context.Context, detail json.RawMessage) (Held, err
 		return nil, err
 	}
 	h := &heldExchange{exchange: d, node: d.Nodes[0], env: b.env, release: release, done: make(chan struct{})}
-	h.passage.Before = h.members(ctx, nil)
+	h.passage.Before = h.members(ctx, func(members []string) bool { return members != nil })
 	go h.run(context.WithoutCancel(ctx)) // ends in time, and End waits for it
 	return h, nil
 }
@@ -128,6 +129,9 @@ type heldExchange struct {
 	// Those of run, until it is done:
 	left, wiped, joined bool
 	passage             Passage
+	// heard is closed when Without is known; stop ends the waiting for that.
+	heard chan struct{}
+	stop  context.CancelFunc
 }
 
 // run does what is done before the fault is healed.
@@ -160,7 +164,7 @@ func (h *heldExchange) leave(ctx context.Context) error {
 			return err
 		}
 		h.left = true
-		h.passage.Without = h.members(ctx, func(members []string) bool { return !slices.Contains(members, h.node) })
+		h.listen(ctx)
 	}
 	if h.wiped {
 		return nil
@@ -175,6 +179,26 @@ func (h *heldExchange) leave(ctx context.Context) error {
 	return nil
 }
 
+// listen begins to wait until a majority has heard that the node has left. Nothing
+// else waits for that, beyond a first look: who has lost its disk comes back when it
+// likes.
+func (h *heldExchange) listen(ctx context.Context) {
+	ctx, h.stop = context.WithCancel(context.WithoutCancel(ctx))
+	looked := make(chan struct{})
+	h.heard = make(chan struct{})
+	first := sync.OnceFunc(func() { close(looked) })
+	go func() {
+		defer close(h.heard)
+		defer first()
+		h.passage.Without = h.members(ctx, func(members []string) bool {
+			out := members != nil && !slices.Contains(members, h.node)
+			first()
+			return out
+		})
+	}()
+	<-looked
+}
+
 // join puts the node back.
 func (h *heldExchange) join(ctx context.Context) error {
 	if h.joined {
@@ -185,6 +209,8 @@ func (h *heldExchange) join(ctx context.Context) error {
 	}
 	h.joined = true
 	h.passage.After = h.members(ctx, func(members []string) bool { return slices.Contains(members, h.node) })
+	h.stop()
+	<-h.heard
 	return nil
 }
 
@@ -197,7 +223,7 @@ func (h *heldExchange) members(ctx context.Context, are func([]string) bool) (se
 			return false
 		}
 		seen = agreed(state)
-		return seen != nil && (are == nil || are(seen))
+		return are(seen)
 	})
 	return seen
 }

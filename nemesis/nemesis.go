@@ -30,6 +30,10 @@ import (
 type Nemesis interface {
 	// Invoke performs op and returns the value of its completion.
 	Invoke(ctx context.Context, op histories.Op) (value any, err error)
+	// Revive starts the nodes that a fault has hit, that none holds any more, and whose
+	// process has ended since, and returns them: what a process has met with may end it
+	// when the fault is long healed.
+	Revive() (nodes []string, err error)
 	// Heal undoes every fault that is in force. It is called however a run ended.
 	Heal(ctx context.Context) error
 }
@@ -55,8 +59,11 @@ type Env struct {
 	// Unguarded turns the quorum guard off.
 	Unguarded bool
 
-	cuts   *cuts       // of Network, shared by all that cut it
-	guard  *guard      // shared by all that aim at nodes
+	cuts  *cuts  // of Network, shared by all that cut it
+	guard *guard // shared by all that aim at nodes
+	// decks are the targets that are still to have their turn, by what was asked for.
+	// They are the generators'.
+	decks  map[Spec][]string
 	clocks *clockBooks // of Clocks, shared by all that set them
 }
 
@@ -97,6 +104,9 @@ func (e Env) withBooks() Env {
 	}
 	if e.clocks == nil {
 		e.clocks = &clockBooks{}
+	}
+	if e.decks == nil {
+		e.decks = map[Spec][]string{}
 	}
 	if e.guard == nil {
 		e.guard = &guard{nodes: e.Nodes, off: e.Unguarded}
@@ -213,14 +223,24 @@ func (e Env) leader(ctx context.Context) (string, error) {
 // revive starts the nodes whose process has ended on account of a fault, unless
 // another fault holds them: that one will.
 func (e Env) revive(nodes ...string) error {
+	_, err := e.revived(nodes...)
+	return err
+}
+
+// revived is revive, and returns those that it has started.
+func (e Env) revived(nodes ...string) (started []string, err error) {
 	var errs []error
 	for _, node := range nodes {
 		errs = append(errs, e.guard.unlessStopped(node, func() error {
 			if _, running := e.Processes.Process(node); running {
 				return nil
 			}
-			return e.Start(node)
+			if err := e.Start(node); err != nil {
+				return err
+			}
+			started = append(started, node)
+			return nil
 		}))
 	}
-	return errors.Join(errs...)
+	return started, errors.Join(errs...)
 }

@@ -50,9 +50,10 @@ func New(faults []Fault, env Env, o Options) (Package, error) {
 	if o.Interval <= 0 {
 		return Package{}, fmt.Errorf("interval of faults %v is not positive", o.Interval)
 	}
+	env = env.withBooks()
 	m := &making{
-		faults: faults, env: env.withBooks(), interval: o.Interval,
-		performer: &performer{breakers: map[string]Breaker{}, held: map[int]Held{}, ended: map[int]bool{}},
+		faults: faults, env: env, interval: o.Interval,
+		performer: &performer{env: env, breakers: map[string]Breaker{}, held: map[int]Held{}, ended: map[int]bool{}},
 		crew:      &crew{seen: &explored{}},
 	}
 	p := Package{Nemesis: m.performer}
@@ -196,6 +197,7 @@ func (m *making) generators(paces []pace) (main, final generator.Generator) {
 // A performer is the Nemesis of a Package. The runner gives an op up that does not
 // return, so others may come while it is still at work.
 type performer struct {
+	env      Env
 	breakers map[string]Breaker // by name, as in histories.Fault
 
 	mu     sync.Mutex
@@ -270,7 +272,17 @@ func (n *performer) end(ctx context.Context, f histories.Fault) (any, error) {
 	n.mu.Unlock()
 	f.Acted = acted
 	f.Evidence, err = json.Marshal(evidence)
+	_, _ = n.Revive() // who cannot be started now is tried again, and told of, on recovery
 	return f, err
+}
+
+// Revive implements Nemesis.
+func (n *performer) Revive() (nodes []string, err error) {
+	nodes, err = n.env.revived(n.env.guard.hit()...)
+	if err != nil {
+		return nodes, fmt.Errorf("start again: %w", err)
+	}
+	return nodes, nil
 }
 
 // take returns an instance to be ended by the caller alone, or nil if there is

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -266,7 +267,7 @@ func (p *processFault) Begin(ctx context.Context, detail json.RawMessage) (Held,
 	if s.Variant == restartRolling {
 		return p.roll(ctx, s), nil
 	}
-	release, err := p.env.claim(ctx, &s.Aim, stops)
+	release, err := p.env.claimRunning(ctx, &s.Aim, stops)
 	if err != nil {
 		return nil, err
 	}
@@ -294,6 +295,34 @@ func (p *processFault) Begin(ctx context.Context, detail json.RawMessage) (Held,
 		return nil, errors.Join(errs...)
 	}
 	return h, nil
+}
+
+// claimRunning is claim for faults that do nothing to a node that runs nothing, be it
+// that another fault holds it down: those are left out where there is a choice.
+func (e Env) claimRunning(ctx context.Context, a *Aim, h harm) (release func(), err error) {
+	if e.Processes == nil { // nobody can tell
+		return e.claim(ctx, a, h)
+	}
+	down := func(node string) bool {
+		_, running := e.Processes.Process(node)
+		return !running
+	}
+	drawn := a.Order // it is part of what was drawn
+	a.Order = slices.DeleteFunc(slices.Clone(drawn), down)
+	if len(a.Order) == 0 && len(drawn) > 0 {
+		a.Order = drawn
+		return nil, errors.New("every node that it could hit runs nothing")
+	}
+	release, err = e.claim(ctx, a, h)
+	a.Order = drawn
+	if err != nil {
+		return nil, err
+	}
+	if !slices.ContainsFunc(a.Nodes, func(node string) bool { return !down(node) }) {
+		release()
+		return nil, fmt.Errorf("%s: it runs nothing", strings.Join(a.Nodes, ", "))
+	}
+	return release, nil
 }
 
 // A heldStrike is a fault in force that has ended or paused processes. Where that

@@ -126,11 +126,7 @@ func (m *machines) running() map[string]int {
 // begin begins an instance as it was drawn.
 func begin(t *testing.T, b Breaker, seed uint64) (Held, error) {
 	t.Helper()
-	detail := encode(b.Draw(rand.New(rand.NewPCG(seed, 1))))
-	if again := encode(b.Draw(rand.New(rand.NewPCG(seed, 1)))); string(again) != string(detail) {
-		t.Errorf("one seed, and two faults:\n%s\n%s", detail, again)
-	}
-	return b.Begin(t.Context(), detail)
+	return b.Begin(t.Context(), encode(b.Draw(rand.New(rand.NewPCG(seed, 1)))))
 }
 
 // breaker returns that of a fault.
@@ -229,6 +225,44 @@ func TestWhatCannotBeUndoneIsTriedAgain(t *testing.T) {
 	acted, _, err := h.End(t.Context())
 	if err != nil || acted != 3 || len(m.running()) != 3 {
 		t.Errorf("acted %d, %v; %v run", acted, err, m.running())
+	}
+}
+
+// TestFaultsThatNeedAProcessChooseNodesThatRun where they can, and what was drawn is
+// recorded as it was.
+func TestFaultsThatNeedAProcessChooseNodesThatRun(t *testing.T) {
+	m, env := newMachines(5)
+	env.Clocks, _ = newWatches(5)
+	for _, node := range []string{"n2", "n5"} {
+		if err := m.Kill(node); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, spec := range []string{"kill", "pause", "restart:down", "resource:cpu", "resource:memory", "clock:jump"} {
+		for _, target := range []string{One, Minority, AllNodes} {
+			f := find([]Fault{Kill(), Pause(), Restart(), Resource(), Clock()}, strings.Split(spec, ":")[0])
+			for seed := range uint64(8) {
+				h, err := begin(t, breaker(t, *f, env, spec+":"+target), seed)
+				if err != nil {
+					t.Fatalf("%s:%s: %v", spec, target, err)
+				}
+				var a Aim
+				switch d := h.Detail().(type) {
+				case Strike:
+					a = d.Aim
+				case Shortage:
+					a = d.Aim
+				case Warping:
+					a = d.Aim
+				}
+				if want := min(3, a.Count); len(a.Nodes) != want || len(a.Order) != 5 || slices.Contains(a.Nodes, "n2") || slices.Contains(a.Nodes, "n5") {
+					t.Errorf("%s:%s hits %v of %v, and wanted %d that run", spec, target, a.Nodes, a.Order, want)
+				}
+				if _, _, err := h.End(t.Context()); err != nil {
+					t.Errorf("%s: %v", spec, err)
+				}
+			}
+		}
 	}
 }
 
@@ -414,6 +448,54 @@ func TestRestartsAreDrawnOfBothKinds(t *testing.T) {
 		}
 		if got := slices.Sorted(maps.Keys(drawn)); !slices.Equal(got, want) {
 			t.Errorf("%s draws %v", spec, got)
+		}
+	}
+}
+
+func TestNodesThatEndWhenTheFaultIsHealedAreStartedAgain(t *testing.T) {
+	m, env := newMachines(3)
+	n := &performer{env: env, held: map[int]Held{}, ended: map[int]bool{}, breakers: map[string]Breaker{}}
+	a := Aim{Target: "n1", Count: 1}
+	release, err := env.claim(t.Context(), &a, stops)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, node := range []string{"n1", "n2"} { // n2 by itself: no fault's business
+		if err := m.Kill(node); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if again, err := n.Revive(); err != nil || len(again) > 0 {
+		t.Errorf("while a fault held it: got %v, %v", again, err)
+	}
+	release()
+	if again, err := n.Revive(); err != nil || !slices.Equal(again, []string{"n1"}) {
+		t.Errorf("got %v, %v", again, err)
+	}
+	if _, running := m.Process("n2"); running {
+		t.Error("a node was started that no fault had hit")
+	}
+	m.fails["start n1"] = errors.New("no disk")
+	if err := m.Kill("n1"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.Revive(); err == nil || !strings.Contains(err.Error(), "no disk") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestOneSeedDrawsTheSameFaults(t *testing.T) {
+	for _, f := range []Fault{Kill(), Pause(), Restart(), Resource()} {
+		drawn := func() (all string) {
+			_, env := newMachines(5)
+			b, r := breaker(t, f, env, f.Name), drawing(7)
+			for range 10 {
+				all += string(encode(b.Draw(r))) + "\n"
+			}
+			return all
+		}
+		if a, b := drawn(), drawn(); a != b {
+			t.Errorf("%s: one seed, and two schedules:\n%s\n%s", f.Name, a, b)
 		}
 	}
 }

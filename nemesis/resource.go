@@ -136,7 +136,7 @@ func (b *shortage) Begin(ctx context.Context, detail json.RawMessage) (Held, err
 	if s.Variant == resourceMemory {
 		h = stops
 	}
-	release, err := b.env.claim(ctx, &s.Aim, h)
+	release, err := b.env.claimRunning(ctx, &s.Aim, h)
 	if err != nil {
 		return nil, err
 	}
@@ -207,7 +207,7 @@ func (h *heldShortage) End(ctx context.Context) (acted uint64, evidence any, err
 	var errs []error
 	for _, node := range h.shortage.Nodes {
 		if n := h.nodes[node]; n != nil {
-			errs = append(errs, h.lift(node, n))
+			errs = append(errs, h.lift(ctx, node, n))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -228,7 +228,7 @@ func (h *heldShortage) End(ctx context.Context) (acted uint64, evidence any, err
 }
 
 // lift notes what a node used and lifts its limit.
-func (h *heldShortage) lift(node string, n *shortNode) error {
+func (h *heldShortage) lift(ctx context.Context, node string, n *shortNode) error {
 	if n.ended {
 		return nil
 	}
@@ -236,19 +236,27 @@ func (h *heldShortage) lift(node string, n *shortNode) error {
 	if err != nil {
 		return err
 	}
-	n.seen.After = after
-	if p, running := h.env.Processes.Process(node); !running || p.PID != n.pid {
-		n.seen.Ended = n.pid
-	} else if took := time.Since(n.begun); took > 0 {
-		n.seen.Core = max(0, hundredths((after.CPU-n.seen.Before.CPU).Seconds()/took.Seconds()))
-	}
+	took := time.Since(n.begun)
 	if err := n.limit.End(); err != nil {
 		return err
 	}
-	n.seen.Seen = n.limit.Seen()
-	n.ended = true
+	n.seen.After, n.seen.Seen, n.ended = after, n.limit.Seen(), true
+	ended := func() bool {
+		p, running := h.env.Processes.Process(node)
+		return !running || p.PID != n.pid
+	}
+	// Who was killed at the last moment is gone a little later, and would be missed.
+	if ended() || n.seen.Seen["killed"] > 0 && poll(ctx, dieLimit, ended) {
+		n.seen.Ended = n.pid
+	} else if took > 0 {
+		n.seen.Core = max(0, hundredths((after.CPU-n.seen.Before.CPU).Seconds()/took.Seconds()))
+	}
 	return nil
 }
+
+// dieLimit is how long one that was killed may take until it is gone. It may also have
+// been another one of the node's.
+const dieLimit = time.Second
 
 // revive starts the nodes whose processes have ended.
 func (h *heldShortage) revive(ctx context.Context) error {

@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/hacheck/hacheck/cluster"
 )
@@ -102,6 +104,45 @@ func TestWhoeverEndsForWantOfSomethingIsStartedAgain(t *testing.T) {
 			t.Errorf("%s: did %v; books: %v", spec, m.did, env.guard.holds)
 		}
 	}
+}
+
+// A slowDeath kills at the last moment, and what it kills takes its time to be gone.
+type slowDeath struct{ *limitedMachine }
+
+func (d slowDeath) Seen() map[string]uint64 { return map[string]uint64{"killed": 1} }
+
+func (d slowDeath) End() error {
+	time.AfterFunc(50*time.Millisecond, func() {
+		d.of.mu.Lock()
+		defer d.of.mu.Unlock()
+		d.of.end(d.node)
+	})
+	return d.limitedMachine.End()
+}
+
+// slowMachines are those whose limits are slow deaths.
+type slowMachines struct{ *machines }
+
+func (m slowMachines) Limit(node string, l cluster.Limit) (cluster.Impairment, error) {
+	i, err := m.machines.Limit(node, l)
+	return slowDeath{i.(*limitedMachine)}, err
+}
+
+func TestWhoeverIsKilledAtTheLastMomentIsStartedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, env := newMachines(3)
+		env.Resources = slowMachines{m}
+		h, err := begin(t, breaker(t, Resource(), env, "resource:memory:n2"), 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, evidence, err := h.End(t.Context())
+		short := evidence.(map[string]*Short)["n2"]
+		time.Sleep(time.Second) // whoever is to die has
+		if err != nil || short.Ended != 2 || short.Again == 0 || short.Again != m.running()["n2"] {
+			t.Errorf("%v: %+v; %v run", err, short, m.running())
+		}
+	})
 }
 
 // TestOthersStartWhatTheyHold: who runs short of descriptors may be killed by another

@@ -462,6 +462,8 @@ func (n *fakeNemesis) Invoke(ctx context.Context, op histories.Op) (any, error) 
 	return n.invoke(ctx, op)
 }
 
+func (n *fakeNemesis) Revive() ([]string, error) { return nil, nil }
+
 func (n *fakeNemesis) Heal(context.Context) error {
 	n.healed++
 	return nil

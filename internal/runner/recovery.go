@@ -65,9 +65,27 @@ func (y *recoverer) Invoke(ctx context.Context, op histories.Op) (any, error) {
 		return y.Nemesis.Invoke(ctx, op)
 	}
 	begun := time.Now()
-	err := y.system.Ready(ctx)
+	again, err := y.revive()
+	if err == nil {
+		err = y.system.Ready(ctx)
+	}
+	if err != nil { // a node may have ended at last, of what a fault did to it
+		more, failed := y.revive()
+		if again = append(again, more...); len(more) > 0 && failed == nil {
+			err = y.system.Ready(ctx)
+		}
+	}
 	took := float64(time.Since(begun).Microseconds()) / 1000
 	return struct {
 		Took float64 `json:"took_ms"`
-	}{took}, err
+		// Again are the nodes that were started again.
+		Again []string `json:"again,omitempty"`
+	}{took, again}, err
+}
+
+func (y *recoverer) revive() (nodes []string, err error) {
+	if y.Nemesis == nil {
+		return nil, nil
+	}
+	return y.Nemesis.Revive()
 }

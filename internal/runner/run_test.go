@@ -469,3 +469,40 @@ func TestTroubleIsToldBesideTheRun(t *testing.T) {
 		}
 	})
 }
+
+// A lastWord ends a node when nobody looks: it is started again once.
+type lastWord struct {
+	nemesis.Nemesis
+	revived int
+}
+
+func (l *lastWord) Revive() ([]string, error) {
+	if l.revived++; l.revived == 2 {
+		return []string{"n1"}, nil
+	}
+	return nil, nil
+}
+
+func (l *lastWord) Heal(context.Context) error { return nil }
+
+func TestNodeThatEndsAfterAllWasHealedIsStartedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var history bytes.Buffer
+		plan := small(&history)
+		asked := 0
+		plan.System = &system{ready: func(context.Context) error {
+			if asked++; asked == 2 {
+				return errors.New("n1 has ended")
+			}
+			return nil
+		}}
+		plan.Nemesis.Nemesis = &lastWord{}
+		outcome, err := runner.Run(t.Context(), plan)
+		if err != nil || !outcome.Recovered || asked != 3 {
+			t.Errorf("asked %d times: %v, %+v", asked, err, outcome)
+		}
+		if !bytes.Contains(history.Bytes(), []byte(`"again":["n1"]`)) {
+			t.Errorf("the history does not tell:\n%s", history.Bytes())
+		}
+	})
+}
