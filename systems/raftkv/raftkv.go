@@ -23,11 +23,13 @@ import (
 // Name is the system's name.
 const Name = "raftkv"
 
-// Bugs returns the deliberate bugs, of the servers and of the clients.
+// Bugs returns the deliberate bugs: of the servers, of who runs them, and of the
+// clients.
 func Bugs() []server.Bug {
-	return append(slices.Clone(server.Bugs), server.Bug{
-		Name: TimeoutAsFail, Summary: "the client reports a write whose outcome it does not know as failed",
-	})
+	return append(slices.Clone(server.Bugs),
+		server.Bug{Name: WipeRejoin, Summary: "a node that has lost its disk is started as the member that it was"},
+		server.Bug{Name: TimeoutAsFail, Summary: "the client reports a write whose outcome it does not know as failed"},
+	)
 }
 
 // Ports on which every node listens, on its own address.
@@ -54,12 +56,16 @@ type System struct {
 	mu      sync.Mutex
 	started map[string]bool
 	// all is for asking every node how it is.
-	all *client.Client
+	all    *client.Client
+	roster *Roster
 }
 
 var (
-	_ cluster.System = (*System)(nil)
-	_ cluster.Leader = (*System)(nil)
+	_ cluster.System   = (*System)(nil)
+	_ cluster.Elector  = (*System)(nil)
+	_ cluster.Members  = (*System)(nil)
+	_ cluster.Observed = (*System)(nil)
+	_ cluster.Limited  = (*System)(nil)
 )
 
 // New returns the system on the nodes of a lab. It starts nothing yet.
@@ -72,8 +78,16 @@ func New(lab cluster.Lab, o Options) (*System, error) {
 		return nil, errors.New("raftkv needs a node")
 	}
 	var err error
-	s.all, err = client.New(clientNodes(s.nodes))
-	return s, err
+	if s.all, err = client.New(clientNodes(s.nodes)); err != nil {
+		return nil, err
+	}
+	s.roster = NewRoster(s.all, o.Bug, s.raftAddress, func(node string) error {
+		if _, running := lab.Process(node); running {
+			return nil
+		}
+		return s.Start(node)
+	})
+	return s, nil
 }
 
 // Name returns [Name].
@@ -82,7 +96,9 @@ func (s *System) Name() string { return Name }
 // Close ends the system's own connections. It stops no node.
 func (s *System) Close() error { return s.all.Close() }
 
-// Start starts a node.
+// Start starts a node that is a member, or is about to be one. When all were ready
+// once the cluster has begun: a node whose disk is empty then has lost it, and ends
+// again.
 func (s *System) Start(node string) error {
 	c, err := s.config(node)
 	if err != nil {
@@ -117,7 +133,20 @@ func (s *System) config(node string) (server.Config, error) {
 	if c.RaftAddr == "" {
 		return c, fmt.Errorf("start: the lab has no node %q", node)
 	}
+	if err := s.roster.Tell(node, &c); err != nil {
+		return c, fmt.Errorf("start: %w", err)
+	}
 	return c, nil
+}
+
+// raftAddress is where other nodes reach one.
+func (s *System) raftAddress(node string) string {
+	for _, n := range s.nodes {
+		if n.Name == node {
+			return address(n, raftPort)
+		}
+	}
+	return ""
 }
 
 func address(n cluster.Node, port uint16) string { return netip.AddrPortFrom(n.Addr, port).String() }
@@ -130,14 +159,14 @@ func clientNodes(nodes []cluster.Node) []client.Node {
 	return out
 }
 
-// Ready returns when every node that was started answers a linearizable read, so
-// that there is a leader and each node reaches it. That one has exited since is an
-// error: it will not answer any more.
+// Ready returns when every node that was started, and is a member, answers a
+// linearizable read, so that there is a leader and each node reaches it. That one has
+// exited since is an error: it will not answer any more.
 func (s *System) Ready(ctx context.Context) error {
 	s.mu.Lock()
 	var nodes []cluster.Node
 	for _, n := range s.nodes {
-		if s.started[n.Name] {
+		if s.started[n.Name] && s.roster.In(n.Name) {
 			nodes = append(nodes, n)
 		}
 	}
@@ -149,7 +178,11 @@ func (s *System) Ready(ctx context.Context) error {
 	for _, n := range nodes {
 		all.Go(func() error { return s.nodeReady(ctx, n) })
 	}
-	return all.Wait()
+	if err := all.Wait(); err != nil {
+		return err
+	}
+	s.roster.Founded()
+	return nil
 }
 
 // nodeReady waits for one node.

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -90,6 +92,21 @@ func (l *fakeLab) Start(node string, c cluster.Command) error {
 		}
 	}()
 	return nil
+}
+
+func (l *fakeLab) Process(node string) (cluster.Process, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p := l.running[node]
+	if p == nil {
+		return cluster.Process{}, false
+	}
+	select {
+	case <-p.exited:
+		return cluster.Process{}, false
+	default:
+		return cluster.Process{PID: 1}, true
+	}
 }
 
 func (l *fakeLab) Exited(node string) <-chan struct{} {
@@ -252,7 +269,7 @@ func TestNodeIsToldItsOwnBugsOnly(t *testing.T) {
 		if c.Bug != want {
 			t.Errorf("bug %q: the node is told %q", bug, c.Bug)
 		}
-		if c.ID != "n2" || c.Dir != s.nodes[1].Dir || c.ClientAddr != c.Peers[1].ClientAddr || c.RaftAddr != c.Peers[1].RaftAddr || len(c.Peers) != 3 {
+		if c.ID != "n2" || c.Member != "n2" || c.Empty != server.EmptyFounds || c.Dir != s.nodes[1].Dir || c.ClientAddr != c.Peers[1].ClientAddr || c.RaftAddr != c.Peers[1].RaftAddr || len(c.Peers) != 3 {
 			t.Errorf("the node is told %+v", c)
 		}
 	}
@@ -386,4 +403,116 @@ func TestCallerWhoseTimeIsUpLearnsNothingOfTheNodes(t *testing.T) {
 			t.Errorf("when time is up: got %v", err)
 		}
 	})
+}
+
+func TestNodeLeavesAndComesBackAsAnother(t *testing.T) {
+	l := newFakeLab(t, 3)
+	s := startAll(t, l, Options{Concurrency: 2})
+	must(t, s.Ready(within(t, 30*time.Second)))
+	put := func(value string) {
+		t.Helper()
+		_, err := s.all.Put(within(t, 20*time.Second), "k", []byte(value))
+		must(t, err)
+	}
+	put("before")
+	must(t, s.Leave(within(t, 20*time.Second), "n2"))
+	must(t, s.Leave(within(t, 20*time.Second), "n2")) // it has
+	if err := s.Start("n2"); err == nil {
+		t.Error("a node that has left was started")
+	}
+	must(t, s.Ready(within(t, 30*time.Second))) // without it
+	l.kill("n2")
+	put("meanwhile")
+	if got := seenVoters(t, s); got != "n1 n3" {
+		t.Errorf("members are %s", got)
+	}
+
+	// With its old disk it is not taken back.
+	if err := s.Join(within(t, 2*time.Second), "n2"); err == nil {
+		t.Error("it joined with the disk of another member")
+	}
+	<-l.Exited("n2")
+	must(t, os.RemoveAll(l.nodes[1].Dir))
+	must(t, s.Join(within(t, 20*time.Second), "n2"))
+	must(t, s.Join(within(t, 20*time.Second), "n2")) // it has
+	if got := seenVoters(t, s); got != "n1 n2 n3" {
+		t.Errorf("members are %s", got)
+	}
+	must(t, s.Ready(within(t, 30*time.Second)))
+	put("after")
+	l.kill("n2")
+	must(t, s.Start("n2"))
+	must(t, s.Ready(within(t, 30*time.Second)))
+
+	// What it has now is needed: who loses it does not come back.
+	l.kill("n2")
+	must(t, os.RemoveAll(l.nodes[1].Dir))
+	must(t, s.Start("n2"))
+	<-l.Exited("n2")
+	put("in the end")
+}
+
+// seenVoters returns the members with a vote, by the leader's account.
+func seenVoters(t *testing.T, s *System) string {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		state, err := s.Observe(t.Context())
+		must(t, err)
+		for _, n := range state {
+			if n.Role == cluster.RoleLeader && !n.Changing {
+				return strings.Join(slices.Sorted(slices.Values(n.Voters)), " ")
+			}
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("nobody leads: %+v", state)
+		}
+	}
+}
+
+func TestLeadershipGoesWhereItIsTold(t *testing.T) {
+	l := newFakeLab(t, 3)
+	s := startAll(t, l, Options{})
+	must(t, s.Ready(within(t, 30*time.Second)))
+	leads := func() (string, uint64) {
+		t.Helper()
+		for deadline := time.Now().Add(20 * time.Second); ; {
+			state, err := s.Observe(t.Context())
+			must(t, err)
+			for name, n := range state {
+				if n.Role == cluster.RoleLeader {
+					return name, n.Term
+				}
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("nobody leads: %+v", state)
+			}
+		}
+	}
+	old, term := leads()
+	var next string
+	for _, n := range l.nodes {
+		if n.Name != old {
+			next = n.Name
+		}
+	}
+	must(t, s.Transfer(within(t, 20*time.Second), next))
+	for name, now := leads(); name != next; name, now = leads() {
+		if name != old && now > term+1 {
+			t.Fatalf("%s leads term %d, not %s", name, now, next)
+		}
+	}
+	if err := s.Elect(within(t, 5*time.Second), next); err == nil {
+		t.Error("the leader stood for election")
+	}
+	_, term = leads()
+	must(t, s.Elect(within(t, 5*time.Second), old))
+	for _, now := leads(); now <= term; _, now = leads() {
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }

@@ -10,10 +10,10 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
-	"github.com/hashicorp/raft"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/hacheck/hacheck/cluster"
@@ -25,7 +25,7 @@ import (
 )
 
 // A Cluster is a running cluster with its network: it is a [cluster.System] whose
-// nodes are up already.
+// nodes are up already. What is broken at a node's disk it can show only by wiping it.
 type Cluster struct {
 	// Concurrency is how many workers there will be; see [raftkv.Options]. Set it
 	// before clients are opened.
@@ -35,6 +35,9 @@ type Cluster struct {
 	bug   string
 	names []string
 	nodes map[string]*node
+	// all is for asking every node, and roster for who is a member.
+	all    *client.Client
+	roster *raftkv.Roster
 	// life ends when the cluster is closed; calls are what may still run then.
 	life  context.Context
 	end   context.CancelFunc
@@ -42,30 +45,23 @@ type Cluster struct {
 }
 
 var (
-	_ cluster.Network = (*Cluster)(nil)
-	_ cluster.System  = (*Cluster)(nil)
-	_ cluster.Leader  = (*Cluster)(nil)
+	_ cluster.Network  = (*Cluster)(nil)
+	_ cluster.System   = (*Cluster)(nil)
+	_ cluster.Elector  = (*Cluster)(nil)
+	_ cluster.Members  = (*Cluster)(nil)
+	_ cluster.Observed = (*Cluster)(nil)
 )
 
 // A node is a server and what outlives it.
 type node struct {
 	config    server.Config
-	store     store
+	store     *store
 	snapshots *snapshots
+	// skew is what the node's clock on the wall is ahead.
+	skew atomic.Int64
 
 	mu      sync.Mutex
 	running *server.Node // nil: it is stopped
-}
-
-// A store is Raft's own in memory, which is damaged by deleting from an empty log:
-// its last index becomes the highest number there is.
-type store struct{ *raft.InmemStore }
-
-func (s store) DeleteRange(low, high uint64) error {
-	if last, err := s.LastIndex(); err != nil || last == 0 {
-		return err
-	}
-	return s.InmemStore.DeleteRange(low, high)
 }
 
 // New starts n nodes, "n1" and so on. The bug is a server's or a client's, or
@@ -95,15 +91,27 @@ func New(n int, bug string, seed uint64) (*Cluster, error) {
 				ID: name, Peers: peers, Bug: serverBug,
 				SnapshotThreshold: 200, TrailingLogs: 50,
 			},
-			store:     store{raft.NewInmemStore()},
+			store:     newStore(bug == server.TornVote),
 			snapshots: &snapshots{},
 		}
 	}
+	var err error
+	if c.all, err = c.client(c.names); err != nil {
+		return nil, err
+	}
+	same := func(name string) string { return name }
+	c.roster = raftkv.NewRoster(c.all, bug, same, func(name string) error {
+		if c.server(name) != nil {
+			return nil
+		}
+		return c.Start(name)
+	})
 	for _, name := range c.names {
 		if err := c.Start(name); err != nil {
 			return nil, errors.Join(err, c.Close())
 		}
 	}
+	c.roster.Founded()
 	return c, nil
 }
 
@@ -121,12 +129,17 @@ func (c *Cluster) Start(name string) error {
 	if n.running != nil {
 		return fmt.Errorf("start %s: it runs", name)
 	}
+	config := n.config
+	if err := c.roster.Tell(name, &config); err != nil {
+		return fmt.Errorf("start: %w", err)
+	}
 	transport := c.attach(name)
 	var err error
-	n.running, err = server.NewNode(n.config, server.Deps{
+	n.running, err = server.NewNode(config, server.Deps{
 		Logs: n.store, Stable: n.store, Snapshots: n.snapshots, Transport: transport,
-		Peer: func(id string) (api.Conn, error) { return c.conn(name, id) },
-		Log:  hclog.NewNullLogger(),
+		Peer:      func(id string) (api.Conn, error) { return c.conn(name, id) },
+		Log:       hclog.NewNullLogger(),
+		WallClock: func() time.Time { return time.Now().Add(time.Duration(n.skew.Load())) },
 	})
 	if err != nil {
 		return errors.Join(fmt.Errorf("start %s: %w", name, err), transport.Close())
@@ -150,6 +163,24 @@ func (c *Cluster) Stop(name string) error {
 	return running.Close()
 }
 
+// Wipe empties the disk of a node that was stopped.
+func (c *Cluster) Wipe(name string) error {
+	n := c.nodes[name]
+	if n == nil {
+		return fmt.Errorf("wipe: there is no node %q", name)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.running != nil {
+		return fmt.Errorf("wipe %s: it runs", name)
+	}
+	n.store, n.snapshots = newStore(c.bug == server.TornVote), &snapshots{}
+	return nil
+}
+
+// SkewClock sets the clock on a node's wall ahead, or back.
+func (c *Cluster) SkewClock(name string, by time.Duration) { c.nodes[name].skew.Store(int64(by)) }
+
 // Close stops everything and returns when no goroutine of the cluster is left.
 func (c *Cluster) Close() error {
 	var err error
@@ -165,7 +196,7 @@ func (c *Cluster) Close() error {
 func (c *Cluster) Ready(ctx context.Context) error {
 	all, ctx := errgroup.WithContext(ctx)
 	for _, name := range c.names {
-		if c.server(name) == nil {
+		if c.server(name) == nil || !c.roster.In(name) {
 			continue
 		}
 		all.Go(func() error {
@@ -187,18 +218,48 @@ func (c *Cluster) Ready(ctx context.Context) error {
 // does not go through the network, as that of a lab's nodes would not if the one
 // who asks were not on it.
 func (c *Cluster) Leader(ctx context.Context) (string, error) {
+	all, err := c.statuses(ctx)
+	if err != nil {
+		return "", err
+	}
+	return raftkv.Leading(all)
+}
+
+// Observe returns how each node that runs sees the cluster. That does not go through
+// the network, either.
+func (c *Cluster) Observe(ctx context.Context) (cluster.State, error) {
+	all, err := c.statuses(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return raftkv.State(all), nil
+}
+
+func (c *Cluster) statuses(ctx context.Context) ([]*api.StatusResponse, error) {
 	var all []*api.StatusResponse
 	for _, name := range c.names {
 		if s := c.server(name); s != nil {
 			status, err := s.Status(ctx, &api.StatusRequest{})
 			if err != nil {
-				return "", err
+				return nil, err
 			}
 			all = append(all, status)
 		}
 	}
-	return raftkv.Leading(all)
+	return all, nil
 }
+
+// Transfer makes the leader hand over to a node, or to anybody.
+func (c *Cluster) Transfer(ctx context.Context, to string) error { return c.all.Transfer(ctx, to) }
+
+// Elect makes a node stand for election.
+func (c *Cluster) Elect(ctx context.Context, name string) error { return c.all.Elect(ctx, name) }
+
+// Leave makes a node a member no more.
+func (c *Cluster) Leave(ctx context.Context, name string) error { return c.roster.Leave(ctx, name) }
+
+// Join makes a node that has left, and was wiped, a member.
+func (c *Cluster) Join(ctx context.Context, name string) error { return c.roster.Join(ctx, name) }
 
 // OpenRegister returns a client for a worker, as the lab's would.
 func (c *Cluster) OpenRegister(_ context.Context, worker int) (register.KV, error) {

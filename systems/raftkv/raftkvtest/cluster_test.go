@@ -137,9 +137,43 @@ func cuts(c *Cluster, random *rand.Rand) []cluster.Link {
 	return links
 }
 
-// simulate runs clients on a cluster whose network breaks again and again, and
-// returns the history.
-func simulate(t *testing.T, bug string, seed uint64, length time.Duration) *histories.History {
+// disturb does to the cluster what else can be done, while its network may be cut: its
+// leader is told to go, nodes restart, or are replaced. It returns what cannot be
+// left so.
+func disturb(t *testing.T, c *Cluster, random *rand.Rand) (undo func()) {
+	node := c.names[random.IntN(len(c.names))]
+	soon := within(t, time.Second)
+	switch random.IntN(6) {
+	case 0:
+		_ = c.Transfer(soon, "") // who cannot need not
+	case 1:
+		_ = c.Transfer(soon, node)
+	case 2:
+		_ = c.Elect(soon, node)
+		_ = c.Elect(soon, c.names[random.IntN(len(c.names))])
+	case 3:
+		must(t, c.Stop(node))
+		return func() { must(t, c.Start(node)) }
+	case 4:
+		if err := c.Leave(soon, node); err != nil {
+			return func() { // it may be that it has left
+				must(t, c.Leave(within(t, time.Minute), node))
+				must(t, c.Stop(node))
+				must(t, c.Wipe(node))
+				must(t, c.Join(within(t, time.Minute), node))
+			}
+		}
+		must(t, c.Stop(node))
+		must(t, c.Wipe(node))
+		_ = c.Join(soon, node)
+		return func() { must(t, c.Join(within(t, time.Minute), node)) }
+	}
+	return func() {}
+}
+
+// simulate runs clients on a cluster whose network breaks again and again, and which
+// is disturbed otherwise if that is asked for, and returns the history.
+func simulate(t *testing.T, bug string, seed uint64, length time.Duration, disturbed bool) *histories.History {
 	var h *histories.History
 	synctest.Test(t, func(t *testing.T) {
 		c, err := New(5, bug, seed)
@@ -168,11 +202,17 @@ func simulate(t *testing.T, bug string, seed uint64, length time.Duration) *hist
 			links := cuts(c, random)
 			before := c.Dropped(links...)
 			must(t, c.Cut(links...))
+			undo := func() {}
+			if disturbed {
+				time.Sleep(time.Duration(random.Int64N(int64(time.Second))))
+				undo = disturb(t, c, random)
+			}
 			time.Sleep(time.Second + time.Duration(random.Int64N(int64(2*time.Second))))
 			must(t, c.Heal(links...))
 			for i, n := range c.Dropped(links...) {
 				dropped += n - before[i]
 			}
+			undo()
 			time.Sleep(time.Second + time.Duration(random.Int64N(int64(time.Second))))
 		}
 		players.Wait()
@@ -220,8 +260,8 @@ func count(h *histories.History) map[histories.Type]int {
 }
 
 func TestCorrectClusterIsLinearizable(t *testing.T) {
-	for seed := range uint64(4) {
-		h := simulate(t, "", seed, 10*time.Second)
+	for seed := range uint64(8) {
+		h := simulate(t, "", seed, 10*time.Second, seed >= 2)
 		n := count(h)
 		t.Logf("seed %d: %d ok, %d fail, %d info", seed, n[histories.OK], n[histories.Fail], n[histories.Info])
 		if n[histories.OK] < 500 {
@@ -243,7 +283,7 @@ func TestEachBugIsFound(t *testing.T) {
 				t.Errorf("%s: not found with %d seeds", bug, seeds)
 				break
 			}
-			if judge(t, simulate(t, bug, seed, 10*time.Second)).Verdict == checker.Invalid {
+			if judge(t, simulate(t, bug, seed, 10*time.Second, false)).Verdict == checker.Invalid {
 				t.Logf("%s: found with seed %d", bug, seed)
 				break
 			}

@@ -341,7 +341,7 @@ func TestUnknownBugIsRefused(t *testing.T) {
 }
 
 func TestStoreBearsDeletingFromAnEmptyLog(t *testing.T) {
-	s := store{raft.NewInmemStore()}
+	s := newStore(false)
 	must(t, s.DeleteRange(0, 5))
 	if last, err := s.LastIndex(); last != 0 || err != nil {
 		t.Errorf("its last entry is %d, %v", last, err)

@@ -28,6 +28,7 @@ var (
 func (n *network) attach(name string) *transport {
 	_, inmem := raft.NewInmemTransportWithTimeout(raft.ServerAddress(name), timeout)
 	t := &transport{inmem, n, name}
+	t.Connect(raft.ServerAddress(name), inmem) // a node may write to itself
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for other, o := range n.transports {

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
+
+	"github.com/hashicorp/raft"
 )
 
 // A Config is what a node is told when it starts. Its zero durations and numbers
@@ -13,6 +16,14 @@ import (
 type Config struct {
 	// ID is the node's name; it stands among Peers.
 	ID string `json:"id"`
+	// Member is what it is called among the members: its name, which is meant if this
+	// is empty, or, if it has lost its disk since it was a member first, its name with
+	// "#" and something behind that was never there before. What is on its disk must
+	// be of the same member.
+	Member string `json:"member,omitempty"`
+	// Empty is what it may do if it has no state. Only who starts it knows whether it
+	// has never had any, or has lost it. Empty itself: it must have.
+	Empty string `json:"empty,omitempty"`
 	// RaftAddr and ClientAddr are where it listens for other nodes and for
 	// clients, as host:port. Nodes forward to each other's ClientAddr.
 	RaftAddr   string `json:"raft_addr"`
@@ -41,6 +52,14 @@ type Config struct {
 	SnapshotThreshold uint64   `json:"snapshot_threshold,omitempty"`
 	TrailingLogs      uint64   `json:"trailing_logs,omitempty"`
 }
+
+// What a node may do that has no state.
+const (
+	// EmptyFounds: it begins the cluster, with all of Peers.
+	EmptyFounds = "founds"
+	// EmptyJoins: it waits until it is made a member.
+	EmptyJoins = "joins"
+)
 
 // A Peer is a node as the others know it.
 type Peer struct {
@@ -75,6 +94,7 @@ func (d *Duration) UnmarshalJSON(b []byte) error {
 // too: at a thousand writes a second there are several, and a node that was cut
 // off for two seconds needs one.
 func (c Config) withDefaults() Config {
+	defaultTo(&c.Member, c.ID)
 	defaultTo(&c.Heartbeat, Duration(500*time.Millisecond))
 	defaultTo(&c.Election, c.Heartbeat)
 	defaultTo(&c.Lease, c.Heartbeat/2)
@@ -106,6 +126,15 @@ func (c Config) validate() error {
 		}
 		seen[p.ID] = true
 	}
+	if strings.Contains(c.ID, "#") || nodeOf(raft.ServerID(c.Member)) != c.ID {
+		return fmt.Errorf("node %q is no member %q", c.ID, c.Member)
+	}
+	if c.Empty == EmptyFounds && c.Member != c.ID {
+		return fmt.Errorf("member %q is no founder: it has been one before", c.Member)
+	}
+	if !slices.Contains([]string{"", EmptyFounds, EmptyJoins}, c.Empty) {
+		return fmt.Errorf("a node without state does nothing that is called %q", c.Empty)
+	}
 	if !seen[c.ID] {
 		return fmt.Errorf("node %q is not among its peers", c.ID)
 	}
@@ -113,4 +142,13 @@ func (c Config) validate() error {
 		return fmt.Errorf("unknown bug %q", c.Bug)
 	}
 	return nil
+}
+
+// founders are the members of a cluster that begins.
+func (c Config) founders() raft.Configuration {
+	var all raft.Configuration
+	for _, p := range c.Peers {
+		all.Servers = append(all.Servers, raft.Server{ID: raft.ServerID(p.ID), Address: raft.ServerAddress(p.RaftAddr)})
+	}
+	return all
 }

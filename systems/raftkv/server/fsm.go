@@ -3,12 +3,15 @@ package server
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"container/list"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hashicorp/raft"
 	"google.golang.org/protobuf/encoding/protodelim"
@@ -29,6 +32,10 @@ type machine struct {
 	maxSessions int
 	// log is where the entries come from; nil: nowhere. A snapshot may replace it.
 	log raft.LogStore
+	// dropKeys is a bug.
+	dropKeys bool
+	// taking and restoring count the snapshots that are being written and read.
+	taking, restoring atomic.Int32
 
 	mu   sync.RWMutex
 	keys map[string]entry
@@ -164,7 +171,11 @@ func (m *machine) perform(c *stored.Change, here position) *stored.Outcome {
 func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	s := &snapshot{index: m.index, term: m.term, keys: maps.Clone(m.keys)}
+	m.taking.Add(1)
+	s := &snapshot{index: m.index, term: m.term, keys: maps.Clone(m.keys), release: func() { m.taking.Add(-1) }}
+	if m.dropKeys {
+		s.dropLastBatch()
+	}
 	for e := m.byUse.Front(); e != nil; e = e.Next() {
 		s.sessions = append(s.sessions, e.Value.(session))
 	}
@@ -184,6 +195,8 @@ func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
 // starts has no state, and for leading with a snapshot of the user's choice, which
 // may be old, there is no call.
 func (m *machine) Restore(r io.ReadCloser) error {
+	m.restoring.Add(1)
+	defer m.restoring.Add(-1)
 	restored := newMachine(m.maxSessions)
 	if err := restored.read(bufio.NewReader(r)); err != nil {
 		return fmt.Errorf("restore snapshot: %w", err)
@@ -211,6 +224,18 @@ type snapshot struct {
 	index, term uint64
 	keys        map[string]entry
 	sessions    []session // in the order of their last use
+	release     func()
+}
+
+// dropLastBatch is for [SnapshotDropsKeys].
+func (s *snapshot) dropLastBatch() {
+	const batch = 16
+	names := slices.SortedFunc(maps.Keys(s.keys), func(a, b string) int {
+		return cmp.Compare(s.keys[a].revision, s.keys[b].revision)
+	})
+	for _, name := range names[len(names)/batch*batch:] {
+		delete(s.keys, name)
+	}
 }
 
 // Persist writes the snapshot.
@@ -226,8 +251,8 @@ func (s *snapshot) Persist(sink raft.SnapshotSink) error {
 	return sink.Close()
 }
 
-// Release does nothing: the snapshot holds nothing but memory.
-func (s *snapshot) Release() {}
+// Release says that the snapshot was written, or given up.
+func (s *snapshot) Release() { s.release() }
 
 func (s *snapshot) write(w io.Writer) error {
 	put := func(r *stored.Record) error {

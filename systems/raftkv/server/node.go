@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -22,22 +23,31 @@ type Deps struct {
 	Stable    raft.StableStore
 	Snapshots raft.SnapshotStore
 	// Transport carries Raft's own messages. The node closes it.
-	Transport raft.Transport
+	Transport Transport
 	// Peer returns the connection to another node, for forwarding. It stays the
 	// caller's, who keeps it open.
 	Peer func(id string) (api.Conn, error)
 	Log  hclog.Logger
+	// WallClock tells the time of day, which jumps, for those who rely on it: a bug
+	// does. If it is nil it is the machine's.
+	WallClock func() time.Time
 }
 
 // A Node is one server of the cluster. Its methods are those of [api.RaftKVServer].
 type Node struct {
 	api.UnimplementedRaftKVServer
 
-	config  Config
-	machine *machine
-	raft    *raft.Raft
-	peer    func(id string) (api.Conn, error)
-	reads   barrier
+	config    Config
+	id        raft.ServerID // among the members
+	machine   *machine
+	snapshots *watched
+	transport Transport
+	raft      *raft.Raft
+	peer      func(id string) (api.Conn, error)
+	logs      raft.LogStore
+	reads     barrier
+	lease     lease
+	changes   chan struct{} // held by a change of members
 	// life ends when the node closes, and with it running: what the node does by
 	// itself.
 	life    context.Context
@@ -55,17 +65,59 @@ type Node struct {
 
 var _ api.RaftKVServer = (*Node)(nil)
 
-// NewNode starts a node. If it has no state it begins the cluster together with
-// its peers: they all begin with the same configuration, so it does not matter who
-// is first.
+// NewNode starts a node. If it has no state, it is to begin the cluster together with
+// its peers, who all begin with the same configuration, so it does not matter who is
+// first; or it waits until it is made a member: see [Config.Empty].
 func NewNode(c Config, d Deps) (*Node, error) {
 	c = c.withDefaults()
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	rc := raft.DefaultConfig()
-	rc.LocalID = raft.ServerID(c.ID)
-	rc.Logger = d.Log
+	snapshots := &watched{SnapshotStore: d.Snapshots}
+	n := &Node{
+		config: c, id: raft.ServerID(c.Member), machine: newMachine(maxSessions), snapshots: snapshots,
+		transport: inOrder{d.Transport}, peer: d.Peer, logs: d.Logs,
+		changes: make(chan struct{}, 1), elected: make(chan struct{}),
+	}
+	if n.lease.now = d.WallClock; d.WallClock == nil {
+		n.lease.now = wallClock
+	}
+	n.machine.log, n.machine.dropKeys = d.Logs, c.Bug == SnapshotDropsKeys
+	rc := n.raftConfig(d.Log)
+	known, err := raft.HasExistingState(d.Logs, d.Stable, snapshots)
+	if err != nil {
+		return nil, fmt.Errorf("look for state: %w", err)
+	}
+	switch {
+	case known && c.Bug == SplitBrainBootstrap:
+		err = n.beginAlone(rc, d)
+	case known || c.Empty == EmptyJoins:
+	case c.Empty == EmptyFounds:
+		err = raft.BootstrapCluster(rc, d.Logs, d.Stable, snapshots, n.transport, c.founders())
+	default:
+		err = errors.New("the disk is empty: what the node has promised is lost, so it can only join as a new member")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("begin: %w", err)
+	}
+	if err := finishReplacing(d.Logs, snapshots); err != nil {
+		return nil, err
+	}
+	n.life, n.end = context.WithCancel(context.Background())
+	n.reads.pass = n.pass
+	if n.raft, err = raft.NewRaft(rc, n.machine, d.Logs, d.Stable, snapshots, n.transport); err != nil {
+		n.end()
+		return nil, fmt.Errorf("start raft: %w", err)
+	}
+	n.watch()
+	return n, nil
+}
+
+// raftConfig is how Raft is to behave.
+func (n *Node) raftConfig(log hclog.Logger) *raft.Config {
+	c, rc := n.config, raft.DefaultConfig()
+	rc.LocalID = n.id
+	rc.Logger = log
 	rc.HeartbeatTimeout = time.Duration(c.Heartbeat)
 	rc.ElectionTimeout = time.Duration(c.Election)
 	rc.LeaderLeaseTimeout = time.Duration(c.Lease)
@@ -73,33 +125,8 @@ func NewNode(c Config, d Deps) (*Node, error) {
 	rc.SnapshotThreshold = c.SnapshotThreshold
 	rc.TrailingLogs = c.TrailingLogs
 	rc.NoLegacyTelemetry = true
-
-	known, err := raft.HasExistingState(d.Logs, d.Stable, d.Snapshots)
-	if err != nil {
-		return nil, fmt.Errorf("look for state: %w", err)
-	}
-	if !known {
-		var all raft.Configuration
-		for _, p := range c.Peers {
-			all.Servers = append(all.Servers, raft.Server{ID: raft.ServerID(p.ID), Address: raft.ServerAddress(p.RaftAddr)})
-		}
-		if err := raft.BootstrapCluster(rc, d.Logs, d.Stable, d.Snapshots, d.Transport, all); err != nil {
-			return nil, fmt.Errorf("begin cluster: %w", err)
-		}
-	}
-	if err := finishReplacing(d.Logs, d.Snapshots); err != nil {
-		return nil, err
-	}
-	n := &Node{config: c, machine: newMachine(maxSessions), peer: d.Peer, elected: make(chan struct{})}
-	n.machine.log = d.Logs
-	n.life, n.end = context.WithCancel(context.Background())
-	n.reads.pass = n.pass
-	if n.raft, err = raft.NewRaft(rc, n.machine, d.Logs, d.Stable, d.Snapshots, d.Transport); err != nil {
-		n.end()
-		return nil, fmt.Errorf("start raft: %w", err)
-	}
-	n.watch()
-	return n, nil
+	rc.ShutdownOnRemove = false // it can still say how it is
+	return rc
 }
 
 // watch tells those who wait for a leader when there may be one.
@@ -145,14 +172,9 @@ func (n *Node) Close() error {
 // it. Only a leader can. If early is not nil it is the answer as soon as the leader
 // has taken the entry: a bug.
 func (n *Node) propose(ctx context.Context, data []byte, early any) (any, error) {
-	n.mu.Lock()
-	if n.closing {
-		n.mu.Unlock()
-		return nil, api.Definite(api.Reason_REASON_SHUTDOWN, "the node is stopping")
+	if err := n.hold(); err != nil {
+		return nil, err
 	}
-	n.pending.Add(1)
-	n.mu.Unlock()
-
 	type result struct {
 		said any
 		err  error
@@ -181,6 +203,17 @@ func (n *Node) propose(ctx context.Context, data []byte, early any) (any, error)
 	}
 }
 
+// hold makes the node wait with its closing until pending is done once more.
+func (n *Node) hold() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closing {
+		return api.Definite(api.Reason_REASON_SHUTDOWN, "the node is stopping")
+	}
+	n.pending.Add(1)
+	return nil
+}
+
 // timeLeft is how long an entry may wait to be taken.
 func timeLeft(ctx context.Context) time.Duration {
 	const most = 5 * time.Second
@@ -207,7 +240,7 @@ func (n *Node) leader() (string, <-chan struct{}) {
 	news := n.elected // before looking, so that none is missed
 	n.mu.Unlock()
 	_, id := n.raft.LeaderWithID()
-	return string(id), news
+	return nodeOf(id), news
 }
 
 // atLeader performs an operation at the leader: here, or by a call to it. In
@@ -336,9 +369,17 @@ func (n *Node) Get(ctx context.Context, in *api.GetRequest) (*api.GetResponse, e
 		index, term := n.machine.applied()
 		return n.read(in.GetKey(), position{index, term}), nil
 	}
+	if n.config.Bug == LeaseRead && n.lease.holds() {
+		index, term := n.machine.applied()
+		return n.read(in.GetKey(), position{index, term}), nil
+	}
 	return atLeader(ctx, n, in.GetRoute(),
 		func(ctx context.Context) (*api.GetResponse, error) {
+			begun := n.lease.now()
 			at, err := n.reads.wait(ctx, n.life)
+			if err == nil {
+				n.lease.extend(begun, time.Duration(n.config.Heartbeat))
+			}
 			if err != nil {
 				// What became of the entry that it waited for is nothing to a read:
 				// it gave no answer, so it did not take place.
@@ -451,18 +492,41 @@ func (n *Node) Status(context.Context, *api.StatusRequest) (*api.StatusResponse,
 	applied, _ := n.machine.applied()
 	leader, _ := n.leader()
 	// The term is read first: if the node is deposed in between it does not claim
-	// to lead the term of another.
-	term := n.raft.CurrentTerm()
+	// to lead the term of another. And what is agreed on before the members, so that
+	// those are not taken to be that come in between.
+	term, commit := n.raft.CurrentTerm(), n.raft.CommitIndex()
 	state := n.raft.State()
-	return &api.StatusResponse{
-		Id:      n.config.ID,
-		State:   strings.ToLower(state.String()),
-		Term:    term,
-		Leader:  leader,
-		Applied: applied,
-		Commit:  n.raft.CommitIndex(),
-		LastLog: n.raft.LastIndex(),
-	}, nil
+	all, err := n.membership()
+	if err != nil {
+		return nil, classify(err)
+	}
+	out := &api.StatusResponse{
+		Id:       n.config.ID,
+		State:    strings.ToLower(state.String()),
+		Term:     term,
+		Leader:   leader,
+		Applied:  applied,
+		Commit:   commit,
+		LastLog:  n.raft.LastIndex(),
+		Member:   string(n.id),
+		Changing: n.changing(commit),
+	}
+	if state == raft.Follower && !n.votes(all) {
+		out.State = "learner"
+	}
+	for _, s := range all {
+		if s.Suffrage == raft.Voter {
+			out.Voters = append(out.Voters, nodeOf(s.ID))
+		} else {
+			out.Learners = append(out.Learners, nodeOf(s.ID))
+		}
+	}
+	writing, reading := n.snapshots.now()
+	taking, restoring := n.machine.taking.Load(), n.machine.restoring.Load()
+	out.TakingSnapshot = taking > 0
+	out.InstallingSnapshot = writing > taking || restoring > 0
+	out.SendingSnapshot = reading > restoring
+	return out, nil
 }
 
 // change makes a change, within the session of w if there is one.

@@ -3,6 +3,9 @@ package server
 import (
 	"errors"
 	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
 
 	"github.com/hashicorp/raft"
 )
@@ -53,19 +56,83 @@ func replaceLog(logs raft.LogStore, index, term uint64) error {
 }
 
 // finishReplacing does what a node did not come to do that ended between saving a
-// snapshot and emptying the log. It must be done before Raft looks at the log. The
-// snapshot is the one that Raft will start from: the newest that is not damaged.
+// snapshot and emptying the log, and makes sure that the log goes on from where the
+// snapshot ends. It must be done before Raft looks at the log. The snapshot is the one
+// that Raft will start from.
 func finishReplacing(logs raft.LogStore, snapshots raft.SnapshotStore) error {
 	all, err := snapshots.List()
 	if err != nil {
-		return fmt.Errorf("list snapshots: %w", err)
+		return err
 	}
-	for _, s := range all {
-		_, r, err := snapshots.Open(s.ID)
-		if err != nil {
-			continue // Raft will say so
+	from := uint64(0)
+	if len(all) > 0 {
+		from = all[0].Index
+		if err := replaceLog(logs, from, all[0].Term); err != nil {
+			return err
 		}
-		return errors.Join(replaceLog(logs, s.Index, s.Term), r.Close())
+	}
+	first, err := logs.FirstIndex()
+	if err != nil {
+		return fmt.Errorf("look at the log: %w", err)
+	}
+	if first > from+1 {
+		return fmt.Errorf("the disk is damaged: the log begins with entry %d, and no snapshot holds those before it from %d", first, from+1)
 	}
 	return nil
+}
+
+// Watched snapshots know of those that are being written and read.
+type watched struct {
+	raft.SnapshotStore
+	writing, reading atomic.Int32
+}
+
+// now returns how many are.
+func (w *watched) now() (writing, reading int32) { return w.writing.Load(), w.reading.Load() }
+
+// Create begins a snapshot.
+func (w *watched) Create(
+	version raft.SnapshotVersion, index, term uint64, c raft.Configuration, at uint64, t raft.Transport,
+) (raft.SnapshotSink, error) {
+	s, err := w.SnapshotStore.Create(version, index, term, c, at, t)
+	if err != nil {
+		return nil, err
+	}
+	w.writing.Add(1)
+	return &watchedSink{s, sync.OnceFunc(func() { w.writing.Add(-1) })}, nil
+}
+
+type watchedSink struct {
+	raft.SnapshotSink
+	over func()
+}
+
+func (s *watchedSink) Close() error {
+	defer s.over()
+	return s.SnapshotSink.Close()
+}
+
+func (s *watchedSink) Cancel() error {
+	defer s.over()
+	return s.SnapshotSink.Cancel()
+}
+
+// Open returns a snapshot.
+func (w *watched) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
+	meta, r, err := w.SnapshotStore.Open(id)
+	if err != nil {
+		return nil, nil, err
+	}
+	w.reading.Add(1)
+	return meta, &watchedReader{r, sync.OnceFunc(func() { w.reading.Add(-1) })}, nil
+}
+
+type watchedReader struct {
+	io.ReadCloser
+	over func()
+}
+
+func (r *watchedReader) Close() error {
+	defer r.over()
+	return r.ReadCloser.Close()
 }

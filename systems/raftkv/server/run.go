@@ -7,6 +7,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,10 +24,6 @@ import (
 
 	"github.com/hacheck/hacheck/systems/raftkv/server/api"
 )
-
-// snapshotsKept are those on disk: one to start from, and the one before it should
-// that be damaged.
-const snapshotsKept = 2
 
 // raftTimeout bounds what Raft waits for an answer, or for a connection. It is
 // short so that a node comes back soon when the network does.
@@ -45,28 +42,44 @@ func Run(ctx context.Context, c Config) error {
 func run(ctx context.Context, c Config, log hclog.Logger) (err error) {
 	closeAlso := func(close func() error) { err = errors.Join(err, close()) }
 
-	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
-		return err
-	}
-	store, err := OpenStore(filepath.Join(c.Dir, "raft.db"))
-	if err != nil {
-		return err
-	}
-	defer closeAlso(store.Close)
-	// Raft reads entries back to send them to followers; these it has at hand.
-	logs, err := raft.NewLogCache(512, store)
-	if err != nil {
-		return err
-	}
-	snapshots, err := raft.NewFileSnapshotStoreWithLogger(c.Dir, snapshotsKept, log.Named("snapshots"))
-	if err != nil {
-		return fmt.Errorf("open snapshots: %w", err)
-	}
+	// First of all, so that a second node on the same disk comes no further.
 	listener, err := net.Listen("tcp", c.ClientAddr)
 	if err != nil {
 		return fmt.Errorf("listen for clients: %w", err)
 	}
 	defer listener.Close() // for when nobody came to serve it
+	if err := makeDir(c.Dir); err != nil {
+		return err
+	}
+	snapshots, err := OpenSnapshots(filepath.Join(c.Dir, "snapshots"))
+	if err != nil {
+		return err
+	}
+	store, err := OpenStore(filepath.Join(c.Dir, "raft.db"), StoreOptions{TornVote: c.Bug == TornVote})
+	if err != nil {
+		return err
+	}
+	defer closeAlso(store.Close)
+	if all, err := snapshots.List(); err != nil || store.fresh && len(all) > 0 {
+		return cmp.Or(err, errors.New("the disk is damaged: there are snapshots, and no log"))
+	}
+	if err := store.Claim(cmp.Or(c.Member, c.ID)); err != nil {
+		return err
+	}
+	var onDisk raft.LogStore = store
+	if c.Bug == NoFsync {
+		lazy, err := openLazyLog(filepath.Join(c.Dir, "raft.late"), store)
+		if err != nil {
+			return err
+		}
+		defer closeAlso(lazy.Close)
+		onDisk = lazy
+	}
+	// Raft reads entries back to send them to followers; these it has at hand.
+	logs, err := raft.NewLogCache(512, onDisk)
+	if err != nil {
+		return err
+	}
 	transport, err := raft.NewTCPTransportWithLogger(c.RaftAddr, nil, 3, raftTimeout, log.Named("transport"))
 	if err != nil {
 		return fmt.Errorf("listen for nodes: %w", err)
@@ -91,6 +104,10 @@ func run(ctx context.Context, c Config, log hclog.Logger) (err error) {
 
 	select {
 	case <-ctx.Done():
+	case <-store.Failed():
+		// Nothing is waited for: what is on its way will not be written.
+		server.Stop()
+		return fmt.Errorf("write to the disk: %w", store.Err())
 	case err = <-served:
 		err = fmt.Errorf("serve clients: %w", err)
 	}

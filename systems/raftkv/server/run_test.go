@@ -53,7 +53,7 @@ func freeAddr(t testing.TB) string {
 }
 
 func (l *loopback) start(id string) {
-	c := Config{ID: id, Dir: filepath.Join(l.dir, id), Peers: l.peers}
+	c := Config{ID: id, Empty: EmptyFounds, Dir: filepath.Join(l.dir, id), Peers: l.peers}
 	for _, p := range l.peers {
 		if p.ID == id {
 			c.RaftAddr, c.ClientAddr = p.RaftAddr, p.ClientAddr
@@ -180,11 +180,11 @@ func TestNodeComesBackFromItsSnapshot(t *testing.T) {
 		if last, err = c.Put(within(t, 10*time.Second), fmt.Sprint("k", i%10), fmt.Append(nil, i)); err != nil {
 			t.Fatal(err)
 		}
-		found, err := filepath.Glob(filepath.Join(l.dir, "n1", "snapshots", "*", "state.bin"))
+		found, err := filepath.Glob(filepath.Join(l.dir, "n1", "snapshots", "*.snapshot"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(found) > 0 && !strings.Contains(found[0], ".tmp") && i%10 == 9 {
+		if len(found) > 0 && i%10 == 9 {
 			break
 		}
 		if time.Now().After(deadline) {
@@ -224,8 +224,11 @@ func TestMistakenConfigIsRefused(t *testing.T) {
 		"twice":           {ID: "n1", Peers: append(one, one...)},
 		"no such bug":     {ID: "n1", Peers: one, Bug: "stale-reed"},
 		"no address":      {ID: "n1", Peers: []Peer{{"n1", "", ""}}},
+		"no such member":  {ID: "n1", Member: "n2#1", Peers: one},
+		"no such thing":   {ID: "n1", Empty: "prays", Peers: one},
+		"no founder":      {ID: "n1", Member: "n1#2", Empty: EmptyFounds, Peers: one},
 	} {
-		if err := c.validate(); err == nil {
+		if err := c.withDefaults().validate(); err == nil {
 			t.Errorf("%s: it was taken", name)
 		}
 	}

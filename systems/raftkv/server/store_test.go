@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -18,7 +19,7 @@ import (
 
 func openStore(t testing.TB, path string) *Store {
 	t.Helper()
-	s, err := OpenStore(path)
+	s, err := OpenStore(path, StoreOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +185,7 @@ func TestStableValuesComeBack(t *testing.T) {
 	}
 }
 
-func TestDamagedAndForeignFilesAreRefused(t *testing.T) {
+func TestForeignFilesAreRefused(t *testing.T) {
 	dir := t.TempDir()
 	garbage := filepath.Join(dir, "garbage")
 	must(t, os.WriteFile(garbage, []byte(strings.Repeat("x", 100_000)), 0o600))
@@ -197,13 +198,16 @@ func TestDamagedAndForeignFilesAreRefused(t *testing.T) {
 
 	future := filepath.Join(dir, "future")
 	s := openStore(t, future)
-	must(t, s.db.Update(func(tx *bbolt.Tx) error {
-		return tx.Bucket(metaBucket).Put(formatKey, []byte("raftkv store 2"))
-	}))
+	h := s.head
+	h.Format = "raftkv store 3"
+	must(t, s.update(h, nil))
 	must(t, s.Close())
 
-	for path, want := range map[string]string{garbage: "invalid database", foreign: "theirs", future: "raftkv store 2"} {
-		s, err := OpenStore(path)
+	empty := filepath.Join(dir, "empty") // no new one: whose was it?
+	must(t, os.WriteFile(empty, nil, 0o600))
+
+	for path, want := range map[string]string{garbage: "no store", foreign: "theirs", future: "raftkv store 3", empty: "damaged"} {
+		s, err := OpenStore(path, StoreOptions{})
 		if err == nil {
 			s.Close()
 			t.Errorf("%s was opened", path)
@@ -211,19 +215,169 @@ func TestDamagedAndForeignFilesAreRefused(t *testing.T) {
 			t.Errorf("%s: got %v, want %q in it", path, err, want)
 		}
 	}
+}
 
-	s = openStore(t, filepath.Join(dir, "entry"))
-	must(t, s.StoreLogs(entries(1, 1, 1)))
-	must(t, s.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(logBucket).Put(logKey(1), []byte{1, 2}) }))
+// contents returns all that a store holds, but for what must not matter.
+func contents(t *testing.T, s *Store) string {
+	t.Helper()
+	out := fmt.Sprintf("%+v", s.head)
+	for i := s.head.First; i <= s.head.Last && i > 0; i++ {
+		var l raft.Log
+		must(t, s.GetLog(i, &l))
+		out += fmt.Sprintf("\n%+v", l)
+	}
+	return out
+}
+
+// aFullStore returns the file of one with a log, a vote and free pages in it, and
+// what it holds.
+func aFullStore(t *testing.T) (file []byte, holds string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "raft.db")
+	s := openStore(t, path)
+	must(t, s.Claim("n1"))
+	for i := uint64(1); i <= 300; i += 10 {
+		must(t, s.StoreLogs(entries(i, i+9, i)))
+		must(t, s.SetUint64(currentTerm, i))
+	}
+	must(t, s.SetUint64(lastVoteTerm, 291))
+	must(t, s.Set(lastVoteCand, []byte("n2")))
+	must(t, s.DeleteRange(1, 50))
+	must(t, s.DeleteRange(281, 300))
+	holds = contents(t, s)
+	must(t, s.Close())
+	file, err := os.ReadFile(path)
+	must(t, err)
+	return file, holds
+}
+
+// TestDamageIsRefusedOrDoesNoHarm: whatever a disk has made of a file, it is either
+// refused or holds what it did. Never is it a store of something else.
+func TestDamageIsRefusedOrDoesNoHarm(t *testing.T) {
+	whole, want := aFullStore(t)
+	path := filepath.Join(t.TempDir(), "raft.db")
+	random := rand.New(rand.NewPCG(3, 4))
+	refused, harmless := 0, 0
+	try := func(what string, b []byte) {
+		t.Helper()
+		must(t, os.WriteFile(path, b, 0o600))
+		s, err := OpenStore(path, StoreOptions{})
+		if err != nil {
+			refused++
+			return
+		}
+		defer s.Close()
+		harmless++
+		if got := contents(t, s); got != want {
+			t.Errorf("%s: it holds\n%.300s\ninstead of\n%.300s", what, got, want)
+		}
+	}
+	try("nothing", whole)
+	if refused > 0 {
+		t.Fatal("the whole file was refused")
+	}
+	used := len(bytes.TrimRight(whole, "\x00"))
+	for range 200 {
+		b := bytes.Clone(whole)
+		bit := random.IntN(8 * used)
+		b[bit/8] ^= 1 << (bit % 8)
+		try(fmt.Sprint("bit ", bit, " is flipped"), b)
+	}
+	// The heads of pages are what bbolt trusts most.
+	for page := 0; page < used; page += pageSize {
+		for bit := range 8 * 16 {
+			if random.IntN(8) == 0 {
+				b := bytes.Clone(whole)
+				b[page+bit/8] ^= 1 << (bit % 8)
+				try(fmt.Sprintf("bit %d of page %d is flipped", bit, page/pageSize), b)
+			}
+		}
+	}
+	flips := refused
+	for range 40 {
+		length := random.IntN(used)
+		try(fmt.Sprint("cut to ", length), whole[:length])
+	}
+	t.Logf("%d refused, %d of them cut short; %d did no harm", refused, refused-flips, harmless)
+	if flips < 20 || refused-flips < 20 {
+		t.Errorf("only %d flips and %d cuts were refused: does it look?", flips, refused-flips)
+	}
+}
+
+func TestDamagedEntryIsNotRead(t *testing.T) {
+	s := openStore(t, filepath.Join(t.TempDir(), "raft.db"))
+	must(t, s.StoreLogs(entries(1, 3, 1)))
+	must(t, s.db.Update(func(tx *bbolt.Tx) error { // an entry in another's place
+		log := tx.Bucket(logBucket)
+		return log.Put(logKey(1), bytes.Clone(log.Get(logKey(2))))
+	}))
 	if err := s.GetLog(1, &raft.Log{}); err == nil || !strings.Contains(err.Error(), "damaged") {
 		t.Errorf("a damaged entry: got %v", err)
 	}
 }
 
+func TestDiskOfAnotherMemberIsRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "raft.db")
+	s := openStore(t, path)
+	must(t, s.Claim("n1"))
+	must(t, s.Close())
+	s = openStore(t, path)
+	must(t, s.Claim("n1"))
+	if err := s.Claim("n1#2"); err == nil || !strings.Contains(err.Error(), `"n1"`) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestNothingIsWrittenAfterAFailure: bbolt's view of the file is not that of the
+// disk then.
+func TestNothingIsWrittenAfterAFailure(t *testing.T) {
+	s := openStore(t, filepath.Join(t.TempDir(), "raft.db"))
+	must(t, s.StoreLogs(entries(1, 3, 1)))
+	must(t, s.Set(lastVoteCand, []byte("old")))
+	before := contents(t, s)
+	s.mu.Lock()
+	err := s.update(head{}, func(*bbolt.Bucket) error { return errors.New("input/output error") })
+	s.mu.Unlock()
+	if err == nil || s.Err() == nil {
+		t.Fatalf("got %v, and it says %v", err, s.Err())
+	}
+	select {
+	case <-s.Failed():
+	default:
+		t.Error("it does not say that it failed")
+	}
+	for what, err := range map[string]error{
+		"log": s.StoreLogs(entries(4, 4, 1)), "deletion": s.DeleteRange(1, 1), "value": s.Set(lastVoteCand, []byte("new")),
+	} {
+		if err == nil || !strings.Contains(err.Error(), "input/output") {
+			t.Errorf("a %s after the failure: %v", what, err)
+		}
+	}
+	if got := contents(t, s); got != before {
+		t.Errorf("it has become %s", got)
+	}
+}
+
+// TestTermsDoNotGoBack: Raft's own mistakes are no reason to vote twice.
+func TestTermsDoNotGoBack(t *testing.T) {
+	s := openStore(t, filepath.Join(t.TempDir(), "raft.db"))
+	must(t, s.SetUint64(currentTerm, 5))
+	if err := s.SetUint64(currentTerm, 4); err == nil {
+		t.Error("the term went back")
+	}
+	must(t, s.SetUint64(lastVoteTerm, 5))
+	must(t, s.Set(lastVoteCand, []byte("new")))
+	must(t, s.SetUint64(lastVoteTerm, 4))
+	if err := s.Set(lastVoteCand, []byte("old")); err == nil {
+		t.Error("it voted in a term before that of its last vote")
+	}
+	must(t, s.SetUint64(currentTerm, 5)) // and is well
+}
+
 func TestSecondNodeOnTheSameFileIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "raft.db")
 	openStore(t, path)
-	if _, err := OpenStore(path); err == nil || !strings.Contains(err.Error(), "another process") {
+	if _, err := OpenStore(path, StoreOptions{}); err == nil || !strings.Contains(err.Error(), "another process") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -283,6 +437,12 @@ func TestNoVoteForAnOldLogAfterAFault(t *testing.T) {
 	s := openStore(t, filepath.Join(t.TempDir(), "raft.db"))
 	if votesForOldLog(t, s, s) {
 		t.Error("a candidate with an old log got the vote")
+	}
+	torn, err := OpenStore(filepath.Join(t.TempDir(), "raft.db"), StoreOptions{TornVote: true})
+	must(t, err)
+	defer torn.Close()
+	if !votesForOldLog(t, torn, torn) {
+		t.Error("the bug does not show")
 	}
 }
 

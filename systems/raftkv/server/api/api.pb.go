@@ -21,6 +21,59 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// A MemberChange is what becomes of a member.
+type MemberChange int32
+
+const (
+	MemberChange_MEMBER_CHANGE_UNSPECIFIED MemberChange = 0
+	MemberChange_MEMBER_CHANGE_LEARN       MemberChange = 1 // it is to follow, without a vote
+	MemberChange_MEMBER_CHANGE_PROMOTE     MemberChange = 2 // it gets a vote, as soon as it has what is committed now
+	MemberChange_MEMBER_CHANGE_REMOVE      MemberChange = 3
+)
+
+// Enum value maps for MemberChange.
+var (
+	MemberChange_name = map[int32]string{
+		0: "MEMBER_CHANGE_UNSPECIFIED",
+		1: "MEMBER_CHANGE_LEARN",
+		2: "MEMBER_CHANGE_PROMOTE",
+		3: "MEMBER_CHANGE_REMOVE",
+	}
+	MemberChange_value = map[string]int32{
+		"MEMBER_CHANGE_UNSPECIFIED": 0,
+		"MEMBER_CHANGE_LEARN":       1,
+		"MEMBER_CHANGE_PROMOTE":     2,
+		"MEMBER_CHANGE_REMOVE":      3,
+	}
+)
+
+func (x MemberChange) Enum() *MemberChange {
+	p := new(MemberChange)
+	*p = x
+	return p
+}
+
+func (x MemberChange) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (MemberChange) Descriptor() protoreflect.EnumDescriptor {
+	return file_api_proto_enumTypes[0].Descriptor()
+}
+
+func (MemberChange) Type() protoreflect.EnumType {
+	return &file_api_proto_enumTypes[0]
+}
+
+func (x MemberChange) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use MemberChange.Descriptor instead.
+func (MemberChange) EnumDescriptor() ([]byte, []int) {
+	return file_api_proto_rawDescGZIP(), []int{0}
+}
+
 // A Reason is why an operation ended in an error. Whether that is definite is
 // said beside it.
 type Reason int32
@@ -39,6 +92,7 @@ const (
 	Reason_REASON_DEADLINE        Reason = 10 // time ran out
 	Reason_REASON_FORWARDING_LOST Reason = 11 // it was passed to the leader, and no answer came
 	Reason_REASON_STORAGE         Reason = 12 // the leader could not write its log
+	Reason_REASON_NOT_DONE        Reason = 13 // what was asked for did not come about
 )
 
 // Enum value maps for Reason.
@@ -57,6 +111,7 @@ var (
 		10: "REASON_DEADLINE",
 		11: "REASON_FORWARDING_LOST",
 		12: "REASON_STORAGE",
+		13: "REASON_NOT_DONE",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":     0,
@@ -72,6 +127,7 @@ var (
 		"REASON_DEADLINE":        10,
 		"REASON_FORWARDING_LOST": 11,
 		"REASON_STORAGE":         12,
+		"REASON_NOT_DONE":        13,
 	}
 )
 
@@ -86,11 +142,11 @@ func (x Reason) String() string {
 }
 
 func (Reason) Descriptor() protoreflect.EnumDescriptor {
-	return file_api_proto_enumTypes[0].Descriptor()
+	return file_api_proto_enumTypes[1].Descriptor()
 }
 
 func (Reason) Type() protoreflect.EnumType {
-	return &file_api_proto_enumTypes[0]
+	return &file_api_proto_enumTypes[1]
 }
 
 func (x Reason) Number() protoreflect.EnumNumber {
@@ -99,7 +155,7 @@ func (x Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Reason.Descriptor instead.
 func (Reason) EnumDescriptor() ([]byte, []int) {
-	return file_api_proto_rawDescGZIP(), []int{0}
+	return file_api_proto_rawDescGZIP(), []int{1}
 }
 
 // A Route says what a node that does not lead is to do.
@@ -975,16 +1031,26 @@ func (*StatusRequest) Descriptor() ([]byte, []int) {
 }
 
 type StatusResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	State         string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"` // "leader", "follower", "candidate", "shutdown"
-	Term          uint64                 `protobuf:"varint,3,opt,name=term,proto3" json:"term,omitempty"`
-	Leader        string                 `protobuf:"bytes,4,opt,name=leader,proto3" json:"leader,omitempty"`                   // as far as the node knows; empty if it does not
-	Applied       uint64                 `protobuf:"varint,5,opt,name=applied,proto3" json:"applied,omitempty"`                // the index up to which its state has come
-	Commit        uint64                 `protobuf:"varint,6,opt,name=commit,proto3" json:"commit,omitempty"`                  // the index up to which it knows entries to be committed
-	LastLog       uint64                 `protobuf:"varint,7,opt,name=last_log,json=lastLog,proto3" json:"last_log,omitempty"` // the index of its log's last entry
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Id      string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	State   string                 `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"` // "leader", "follower", "candidate", "learner", "shutdown"
+	Term    uint64                 `protobuf:"varint,3,opt,name=term,proto3" json:"term,omitempty"`
+	Leader  string                 `protobuf:"bytes,4,opt,name=leader,proto3" json:"leader,omitempty"`                   // as far as the node knows; empty if it does not
+	Applied uint64                 `protobuf:"varint,5,opt,name=applied,proto3" json:"applied,omitempty"`                // the index up to which its state has come
+	Commit  uint64                 `protobuf:"varint,6,opt,name=commit,proto3" json:"commit,omitempty"`                  // the index up to which it knows entries to be committed
+	LastLog uint64                 `protobuf:"varint,7,opt,name=last_log,json=lastLog,proto3" json:"last_log,omitempty"` // the index of its log's last entry
+	Member  string                 `protobuf:"bytes,8,opt,name=member,proto3" json:"member,omitempty"`                   // what it is called among the members
+	// The members by the node's own account: the last ones that stand in its log,
+	// which changing says are not known to be agreed on.
+	Voters   []string `protobuf:"bytes,9,rep,name=voters,proto3" json:"voters,omitempty"` // names of nodes
+	Learners []string `protobuf:"bytes,10,rep,name=learners,proto3" json:"learners,omitempty"`
+	Changing bool     `protobuf:"varint,11,opt,name=changing,proto3" json:"changing,omitempty"`
+	// What it does with snapshots right now.
+	TakingSnapshot     bool `protobuf:"varint,12,opt,name=taking_snapshot,json=takingSnapshot,proto3" json:"taking_snapshot,omitempty"`
+	SendingSnapshot    bool `protobuf:"varint,13,opt,name=sending_snapshot,json=sendingSnapshot,proto3" json:"sending_snapshot,omitempty"`
+	InstallingSnapshot bool `protobuf:"varint,14,opt,name=installing_snapshot,json=installingSnapshot,proto3" json:"installing_snapshot,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *StatusResponse) Reset() {
@@ -1066,6 +1132,321 @@ func (x *StatusResponse) GetLastLog() uint64 {
 	return 0
 }
 
+func (x *StatusResponse) GetMember() string {
+	if x != nil {
+		return x.Member
+	}
+	return ""
+}
+
+func (x *StatusResponse) GetVoters() []string {
+	if x != nil {
+		return x.Voters
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetLearners() []string {
+	if x != nil {
+		return x.Learners
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetChanging() bool {
+	if x != nil {
+		return x.Changing
+	}
+	return false
+}
+
+func (x *StatusResponse) GetTakingSnapshot() bool {
+	if x != nil {
+		return x.TakingSnapshot
+	}
+	return false
+}
+
+func (x *StatusResponse) GetSendingSnapshot() bool {
+	if x != nil {
+		return x.SendingSnapshot
+	}
+	return false
+}
+
+func (x *StatusResponse) GetInstallingSnapshot() bool {
+	if x != nil {
+		return x.InstallingSnapshot
+	}
+	return false
+}
+
+type ChangeMemberRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Route  *Route                 `protobuf:"bytes,1,opt,name=route,proto3" json:"route,omitempty"`
+	Change MemberChange           `protobuf:"varint,2,opt,name=change,proto3,enum=hacheck.raftkv.v1.MemberChange" json:"change,omitempty"`
+	// member is the name of a node, or, of one that was a member before and lost its
+	// disk, another that begins with it: see the server's Config.
+	Member        string `protobuf:"bytes,3,opt,name=member,proto3" json:"member,omitempty"`
+	Address       string `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"` // at which other nodes reach it; of one that is to learn
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeMemberRequest) Reset() {
+	*x = ChangeMemberRequest{}
+	mi := &file_api_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeMemberRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeMemberRequest) ProtoMessage() {}
+
+func (x *ChangeMemberRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeMemberRequest.ProtoReflect.Descriptor instead.
+func (*ChangeMemberRequest) Descriptor() ([]byte, []int) {
+	return file_api_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ChangeMemberRequest) GetRoute() *Route {
+	if x != nil {
+		return x.Route
+	}
+	return nil
+}
+
+func (x *ChangeMemberRequest) GetChange() MemberChange {
+	if x != nil {
+		return x.Change
+	}
+	return MemberChange_MEMBER_CHANGE_UNSPECIFIED
+}
+
+func (x *ChangeMemberRequest) GetMember() string {
+	if x != nil {
+		return x.Member
+	}
+	return ""
+}
+
+func (x *ChangeMemberRequest) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+type ChangeMemberResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeMemberResponse) Reset() {
+	*x = ChangeMemberResponse{}
+	mi := &file_api_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeMemberResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeMemberResponse) ProtoMessage() {}
+
+func (x *ChangeMemberResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeMemberResponse.ProtoReflect.Descriptor instead.
+func (*ChangeMemberResponse) Descriptor() ([]byte, []int) {
+	return file_api_proto_rawDescGZIP(), []int{17}
+}
+
+type TransferLeadershipRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Route         *Route                 `protobuf:"bytes,1,opt,name=route,proto3" json:"route,omitempty"`
+	To            string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"` // the node to lead; empty: whoever is the furthest
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransferLeadershipRequest) Reset() {
+	*x = TransferLeadershipRequest{}
+	mi := &file_api_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransferLeadershipRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransferLeadershipRequest) ProtoMessage() {}
+
+func (x *TransferLeadershipRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransferLeadershipRequest.ProtoReflect.Descriptor instead.
+func (*TransferLeadershipRequest) Descriptor() ([]byte, []int) {
+	return file_api_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *TransferLeadershipRequest) GetRoute() *Route {
+	if x != nil {
+		return x.Route
+	}
+	return nil
+}
+
+func (x *TransferLeadershipRequest) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+type TransferLeadershipResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransferLeadershipResponse) Reset() {
+	*x = TransferLeadershipResponse{}
+	mi := &file_api_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransferLeadershipResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransferLeadershipResponse) ProtoMessage() {}
+
+func (x *TransferLeadershipResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransferLeadershipResponse.ProtoReflect.Descriptor instead.
+func (*TransferLeadershipResponse) Descriptor() ([]byte, []int) {
+	return file_api_proto_rawDescGZIP(), []int{19}
+}
+
+type StandForElectionRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StandForElectionRequest) Reset() {
+	*x = StandForElectionRequest{}
+	mi := &file_api_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StandForElectionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StandForElectionRequest) ProtoMessage() {}
+
+func (x *StandForElectionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StandForElectionRequest.ProtoReflect.Descriptor instead.
+func (*StandForElectionRequest) Descriptor() ([]byte, []int) {
+	return file_api_proto_rawDescGZIP(), []int{20}
+}
+
+type StandForElectionResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StandForElectionResponse) Reset() {
+	*x = StandForElectionResponse{}
+	mi := &file_api_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StandForElectionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StandForElectionResponse) ProtoMessage() {}
+
+func (x *StandForElectionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StandForElectionResponse.ProtoReflect.Descriptor instead.
+func (*StandForElectionResponse) Descriptor() ([]byte, []int) {
+	return file_api_proto_rawDescGZIP(), []int{21}
+}
+
 // A Failure says what is known of an operation that ended in an error.
 type Failure struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1080,7 +1461,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_api_proto_msgTypes[16]
+	mi := &file_api_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1092,7 +1473,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_api_proto_msgTypes[16]
+	mi := &file_api_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1105,7 +1486,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_api_proto_rawDescGZIP(), []int{16}
+	return file_api_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Failure) GetDefinite() bool {
@@ -1193,7 +1574,7 @@ const file_api_proto_rawDesc = "" +
 	"\x13OpenSessionResponse\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12.\n" +
 	"\x05stamp\x18\x02 \x01(\v2\x18.hacheck.raftkv.v1.StampR\x05stamp\"\x0f\n" +
-	"\rStatusRequest\"\xaf\x01\n" +
+	"\rStatusRequest\"\x9c\x03\n" +
 	"\x0eStatusResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x12\n" +
@@ -1201,11 +1582,36 @@ const file_api_proto_rawDesc = "" +
 	"\x06leader\x18\x04 \x01(\tR\x06leader\x12\x18\n" +
 	"\aapplied\x18\x05 \x01(\x04R\aapplied\x12\x16\n" +
 	"\x06commit\x18\x06 \x01(\x04R\x06commit\x12\x19\n" +
-	"\blast_log\x18\a \x01(\x04R\alastLog\"p\n" +
+	"\blast_log\x18\a \x01(\x04R\alastLog\x12\x16\n" +
+	"\x06member\x18\b \x01(\tR\x06member\x12\x16\n" +
+	"\x06voters\x18\t \x03(\tR\x06voters\x12\x1a\n" +
+	"\blearners\x18\n" +
+	" \x03(\tR\blearners\x12\x1a\n" +
+	"\bchanging\x18\v \x01(\bR\bchanging\x12'\n" +
+	"\x0ftaking_snapshot\x18\f \x01(\bR\x0etakingSnapshot\x12)\n" +
+	"\x10sending_snapshot\x18\r \x01(\bR\x0fsendingSnapshot\x12/\n" +
+	"\x13installing_snapshot\x18\x0e \x01(\bR\x12installingSnapshot\"\xb0\x01\n" +
+	"\x13ChangeMemberRequest\x12.\n" +
+	"\x05route\x18\x01 \x01(\v2\x18.hacheck.raftkv.v1.RouteR\x05route\x127\n" +
+	"\x06change\x18\x02 \x01(\x0e2\x1f.hacheck.raftkv.v1.MemberChangeR\x06change\x12\x16\n" +
+	"\x06member\x18\x03 \x01(\tR\x06member\x12\x18\n" +
+	"\aaddress\x18\x04 \x01(\tR\aaddress\"\x16\n" +
+	"\x14ChangeMemberResponse\"[\n" +
+	"\x19TransferLeadershipRequest\x12.\n" +
+	"\x05route\x18\x01 \x01(\v2\x18.hacheck.raftkv.v1.RouteR\x05route\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\"\x1c\n" +
+	"\x1aTransferLeadershipResponse\"\x19\n" +
+	"\x17StandForElectionRequest\"\x1a\n" +
+	"\x18StandForElectionResponse\"p\n" +
 	"\aFailure\x12\x1a\n" +
 	"\bdefinite\x18\x01 \x01(\bR\bdefinite\x121\n" +
 	"\x06reason\x18\x02 \x01(\x0e2\x19.hacheck.raftkv.v1.ReasonR\x06reason\x12\x16\n" +
-	"\x06leader\x18\x03 \x01(\tR\x06leader*\xb0\x02\n" +
+	"\x06leader\x18\x03 \x01(\tR\x06leader*{\n" +
+	"\fMemberChange\x12\x1d\n" +
+	"\x19MEMBER_CHANGE_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13MEMBER_CHANGE_LEARN\x10\x01\x12\x19\n" +
+	"\x15MEMBER_CHANGE_PROMOTE\x10\x02\x12\x18\n" +
+	"\x14MEMBER_CHANGE_REMOVE\x10\x03*\xc5\x02\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11REASON_NOT_LEADER\x10\x01\x12\x14\n" +
@@ -1220,14 +1626,18 @@ const file_api_proto_rawDesc = "" +
 	"\x0fREASON_DEADLINE\x10\n" +
 	"\x12\x1a\n" +
 	"\x16REASON_FORWARDING_LOST\x10\v\x12\x12\n" +
-	"\x0eREASON_STORAGE\x10\f2\xd6\x03\n" +
+	"\x0eREASON_STORAGE\x10\f\x12\x13\n" +
+	"\x0fREASON_NOT_DONE\x10\r2\x97\x06\n" +
 	"\x06RaftKV\x12D\n" +
 	"\x03Get\x12\x1d.hacheck.raftkv.v1.GetRequest\x1a\x1e.hacheck.raftkv.v1.GetResponse\x12D\n" +
 	"\x03Put\x12\x1d.hacheck.raftkv.v1.PutRequest\x1a\x1e.hacheck.raftkv.v1.PutResponse\x12M\n" +
 	"\x06Delete\x12 .hacheck.raftkv.v1.DeleteRequest\x1a!.hacheck.raftkv.v1.DeleteResponse\x12D\n" +
 	"\x03CAS\x12\x1d.hacheck.raftkv.v1.CASRequest\x1a\x1e.hacheck.raftkv.v1.CASResponse\x12\\\n" +
 	"\vOpenSession\x12%.hacheck.raftkv.v1.OpenSessionRequest\x1a&.hacheck.raftkv.v1.OpenSessionResponse\x12M\n" +
-	"\x06Status\x12 .hacheck.raftkv.v1.StatusRequest\x1a!.hacheck.raftkv.v1.StatusResponseB6Z4github.com/hacheck/hacheck/systems/raftkv/server/apib\x06proto3"
+	"\x06Status\x12 .hacheck.raftkv.v1.StatusRequest\x1a!.hacheck.raftkv.v1.StatusResponse\x12_\n" +
+	"\fChangeMember\x12&.hacheck.raftkv.v1.ChangeMemberRequest\x1a'.hacheck.raftkv.v1.ChangeMemberResponse\x12q\n" +
+	"\x12TransferLeadership\x12,.hacheck.raftkv.v1.TransferLeadershipRequest\x1a-.hacheck.raftkv.v1.TransferLeadershipResponse\x12k\n" +
+	"\x10StandForElection\x12*.hacheck.raftkv.v1.StandForElectionRequest\x1a+.hacheck.raftkv.v1.StandForElectionResponseB6Z4github.com/hacheck/hacheck/systems/raftkv/server/apib\x06proto3"
 
 var (
 	file_api_proto_rawDescOnce sync.Once
@@ -1241,61 +1651,77 @@ func file_api_proto_rawDescGZIP() []byte {
 	return file_api_proto_rawDescData
 }
 
-var file_api_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_api_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_api_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_api_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_api_proto_goTypes = []any{
-	(Reason)(0),                 // 0: hacheck.raftkv.v1.Reason
-	(*Route)(nil),               // 1: hacheck.raftkv.v1.Route
-	(*Write)(nil),               // 2: hacheck.raftkv.v1.Write
-	(*Stamp)(nil),               // 3: hacheck.raftkv.v1.Stamp
-	(*Expectation)(nil),         // 4: hacheck.raftkv.v1.Expectation
-	(*GetRequest)(nil),          // 5: hacheck.raftkv.v1.GetRequest
-	(*GetResponse)(nil),         // 6: hacheck.raftkv.v1.GetResponse
-	(*PutRequest)(nil),          // 7: hacheck.raftkv.v1.PutRequest
-	(*PutResponse)(nil),         // 8: hacheck.raftkv.v1.PutResponse
-	(*DeleteRequest)(nil),       // 9: hacheck.raftkv.v1.DeleteRequest
-	(*DeleteResponse)(nil),      // 10: hacheck.raftkv.v1.DeleteResponse
-	(*CASRequest)(nil),          // 11: hacheck.raftkv.v1.CASRequest
-	(*CASResponse)(nil),         // 12: hacheck.raftkv.v1.CASResponse
-	(*OpenSessionRequest)(nil),  // 13: hacheck.raftkv.v1.OpenSessionRequest
-	(*OpenSessionResponse)(nil), // 14: hacheck.raftkv.v1.OpenSessionResponse
-	(*StatusRequest)(nil),       // 15: hacheck.raftkv.v1.StatusRequest
-	(*StatusResponse)(nil),      // 16: hacheck.raftkv.v1.StatusResponse
-	(*Failure)(nil),             // 17: hacheck.raftkv.v1.Failure
+	(MemberChange)(0),                  // 0: hacheck.raftkv.v1.MemberChange
+	(Reason)(0),                        // 1: hacheck.raftkv.v1.Reason
+	(*Route)(nil),                      // 2: hacheck.raftkv.v1.Route
+	(*Write)(nil),                      // 3: hacheck.raftkv.v1.Write
+	(*Stamp)(nil),                      // 4: hacheck.raftkv.v1.Stamp
+	(*Expectation)(nil),                // 5: hacheck.raftkv.v1.Expectation
+	(*GetRequest)(nil),                 // 6: hacheck.raftkv.v1.GetRequest
+	(*GetResponse)(nil),                // 7: hacheck.raftkv.v1.GetResponse
+	(*PutRequest)(nil),                 // 8: hacheck.raftkv.v1.PutRequest
+	(*PutResponse)(nil),                // 9: hacheck.raftkv.v1.PutResponse
+	(*DeleteRequest)(nil),              // 10: hacheck.raftkv.v1.DeleteRequest
+	(*DeleteResponse)(nil),             // 11: hacheck.raftkv.v1.DeleteResponse
+	(*CASRequest)(nil),                 // 12: hacheck.raftkv.v1.CASRequest
+	(*CASResponse)(nil),                // 13: hacheck.raftkv.v1.CASResponse
+	(*OpenSessionRequest)(nil),         // 14: hacheck.raftkv.v1.OpenSessionRequest
+	(*OpenSessionResponse)(nil),        // 15: hacheck.raftkv.v1.OpenSessionResponse
+	(*StatusRequest)(nil),              // 16: hacheck.raftkv.v1.StatusRequest
+	(*StatusResponse)(nil),             // 17: hacheck.raftkv.v1.StatusResponse
+	(*ChangeMemberRequest)(nil),        // 18: hacheck.raftkv.v1.ChangeMemberRequest
+	(*ChangeMemberResponse)(nil),       // 19: hacheck.raftkv.v1.ChangeMemberResponse
+	(*TransferLeadershipRequest)(nil),  // 20: hacheck.raftkv.v1.TransferLeadershipRequest
+	(*TransferLeadershipResponse)(nil), // 21: hacheck.raftkv.v1.TransferLeadershipResponse
+	(*StandForElectionRequest)(nil),    // 22: hacheck.raftkv.v1.StandForElectionRequest
+	(*StandForElectionResponse)(nil),   // 23: hacheck.raftkv.v1.StandForElectionResponse
+	(*Failure)(nil),                    // 24: hacheck.raftkv.v1.Failure
 }
 var file_api_proto_depIdxs = []int32{
-	1,  // 0: hacheck.raftkv.v1.GetRequest.route:type_name -> hacheck.raftkv.v1.Route
-	3,  // 1: hacheck.raftkv.v1.GetResponse.stamp:type_name -> hacheck.raftkv.v1.Stamp
-	1,  // 2: hacheck.raftkv.v1.PutRequest.route:type_name -> hacheck.raftkv.v1.Route
-	2,  // 3: hacheck.raftkv.v1.PutRequest.write:type_name -> hacheck.raftkv.v1.Write
-	3,  // 4: hacheck.raftkv.v1.PutResponse.stamp:type_name -> hacheck.raftkv.v1.Stamp
-	1,  // 5: hacheck.raftkv.v1.DeleteRequest.route:type_name -> hacheck.raftkv.v1.Route
-	2,  // 6: hacheck.raftkv.v1.DeleteRequest.write:type_name -> hacheck.raftkv.v1.Write
-	3,  // 7: hacheck.raftkv.v1.DeleteResponse.stamp:type_name -> hacheck.raftkv.v1.Stamp
-	1,  // 8: hacheck.raftkv.v1.CASRequest.route:type_name -> hacheck.raftkv.v1.Route
-	2,  // 9: hacheck.raftkv.v1.CASRequest.write:type_name -> hacheck.raftkv.v1.Write
-	4,  // 10: hacheck.raftkv.v1.CASRequest.expect:type_name -> hacheck.raftkv.v1.Expectation
-	3,  // 11: hacheck.raftkv.v1.CASResponse.stamp:type_name -> hacheck.raftkv.v1.Stamp
-	1,  // 12: hacheck.raftkv.v1.OpenSessionRequest.route:type_name -> hacheck.raftkv.v1.Route
-	3,  // 13: hacheck.raftkv.v1.OpenSessionResponse.stamp:type_name -> hacheck.raftkv.v1.Stamp
-	0,  // 14: hacheck.raftkv.v1.Failure.reason:type_name -> hacheck.raftkv.v1.Reason
-	5,  // 15: hacheck.raftkv.v1.RaftKV.Get:input_type -> hacheck.raftkv.v1.GetRequest
-	7,  // 16: hacheck.raftkv.v1.RaftKV.Put:input_type -> hacheck.raftkv.v1.PutRequest
-	9,  // 17: hacheck.raftkv.v1.RaftKV.Delete:input_type -> hacheck.raftkv.v1.DeleteRequest
-	11, // 18: hacheck.raftkv.v1.RaftKV.CAS:input_type -> hacheck.raftkv.v1.CASRequest
-	13, // 19: hacheck.raftkv.v1.RaftKV.OpenSession:input_type -> hacheck.raftkv.v1.OpenSessionRequest
-	15, // 20: hacheck.raftkv.v1.RaftKV.Status:input_type -> hacheck.raftkv.v1.StatusRequest
-	6,  // 21: hacheck.raftkv.v1.RaftKV.Get:output_type -> hacheck.raftkv.v1.GetResponse
-	8,  // 22: hacheck.raftkv.v1.RaftKV.Put:output_type -> hacheck.raftkv.v1.PutResponse
-	10, // 23: hacheck.raftkv.v1.RaftKV.Delete:output_type -> hacheck.raftkv.v1.DeleteResponse
-	12, // 24: hacheck.raftkv.v1.RaftKV.CAS:output_type -> hacheck.raftkv.v1.CASResponse
-	14, // 25: hacheck.raftkv.v1.RaftKV.OpenSession:output_type -> hacheck.raftkv.v1.OpenSessionResponse
-	16, // 26: hacheck.raftkv.v1.RaftKV.Status:output_type -> hacheck.raftkv.v1.StatusResponse
-	21, // [21:27] is the sub-list for method output_type
-	15, // [15:21] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	2,  // 0: hacheck.raftkv.v1.GetRequest.route:type_name -> hacheck.raftkv.v1.Route
+	4,  // 1: hacheck.raftkv.v1.GetResponse.stamp:type_name -> hacheck.raftkv.v1.Stamp
+	2,  // 2: hacheck.raftkv.v1.PutRequest.route:type_name -> hacheck.raftkv.v1.Route
+	3,  // 3: hacheck.raftkv.v1.PutRequest.write:type_name -> hacheck.raftkv.v1.Write
+	4,  // 4: hacheck.raftkv.v1.PutResponse.stamp:type_name -> hacheck.raftkv.v1.Stamp
+	2,  // 5: hacheck.raftkv.v1.DeleteRequest.route:type_name -> hacheck.raftkv.v1.Route
+	3,  // 6: hacheck.raftkv.v1.DeleteRequest.write:type_name -> hacheck.raftkv.v1.Write
+	4,  // 7: hacheck.raftkv.v1.DeleteResponse.stamp:type_name -> hacheck.raftkv.v1.Stamp
+	2,  // 8: hacheck.raftkv.v1.CASRequest.route:type_name -> hacheck.raftkv.v1.Route
+	3,  // 9: hacheck.raftkv.v1.CASRequest.write:type_name -> hacheck.raftkv.v1.Write
+	5,  // 10: hacheck.raftkv.v1.CASRequest.expect:type_name -> hacheck.raftkv.v1.Expectation
+	4,  // 11: hacheck.raftkv.v1.CASResponse.stamp:type_name -> hacheck.raftkv.v1.Stamp
+	2,  // 12: hacheck.raftkv.v1.OpenSessionRequest.route:type_name -> hacheck.raftkv.v1.Route
+	4,  // 13: hacheck.raftkv.v1.OpenSessionResponse.stamp:type_name -> hacheck.raftkv.v1.Stamp
+	2,  // 14: hacheck.raftkv.v1.ChangeMemberRequest.route:type_name -> hacheck.raftkv.v1.Route
+	0,  // 15: hacheck.raftkv.v1.ChangeMemberRequest.change:type_name -> hacheck.raftkv.v1.MemberChange
+	2,  // 16: hacheck.raftkv.v1.TransferLeadershipRequest.route:type_name -> hacheck.raftkv.v1.Route
+	1,  // 17: hacheck.raftkv.v1.Failure.reason:type_name -> hacheck.raftkv.v1.Reason
+	6,  // 18: hacheck.raftkv.v1.RaftKV.Get:input_type -> hacheck.raftkv.v1.GetRequest
+	8,  // 19: hacheck.raftkv.v1.RaftKV.Put:input_type -> hacheck.raftkv.v1.PutRequest
+	10, // 20: hacheck.raftkv.v1.RaftKV.Delete:input_type -> hacheck.raftkv.v1.DeleteRequest
+	12, // 21: hacheck.raftkv.v1.RaftKV.CAS:input_type -> hacheck.raftkv.v1.CASRequest
+	14, // 22: hacheck.raftkv.v1.RaftKV.OpenSession:input_type -> hacheck.raftkv.v1.OpenSessionRequest
+	16, // 23: hacheck.raftkv.v1.RaftKV.Status:input_type -> hacheck.raftkv.v1.StatusRequest
+	18, // 24: hacheck.raftkv.v1.RaftKV.ChangeMember:input_type -> hacheck.raftkv.v1.ChangeMemberRequest
+	20, // 25: hacheck.raftkv.v1.RaftKV.TransferLeadership:input_type -> hacheck.raftkv.v1.TransferLeadershipRequest
+	22, // 26: hacheck.raftkv.v1.RaftKV.StandForElection:input_type -> hacheck.raftkv.v1.StandForElectionRequest
+	7,  // 27: hacheck.raftkv.v1.RaftKV.Get:output_type -> hacheck.raftkv.v1.GetResponse
+	9,  // 28: hacheck.raftkv.v1.RaftKV.Put:output_type -> hacheck.raftkv.v1.PutResponse
+	11, // 29: hacheck.raftkv.v1.RaftKV.Delete:output_type -> hacheck.raftkv.v1.DeleteResponse
+	13, // 30: hacheck.raftkv.v1.RaftKV.CAS:output_type -> hacheck.raftkv.v1.CASResponse
+	15, // 31: hacheck.raftkv.v1.RaftKV.OpenSession:output_type -> hacheck.raftkv.v1.OpenSessionResponse
+	17, // 32: hacheck.raftkv.v1.RaftKV.Status:output_type -> hacheck.raftkv.v1.StatusResponse
+	19, // 33: hacheck.raftkv.v1.RaftKV.ChangeMember:output_type -> hacheck.raftkv.v1.ChangeMemberResponse
+	21, // 34: hacheck.raftkv.v1.RaftKV.TransferLeadership:output_type -> hacheck.raftkv.v1.TransferLeadershipResponse
+	23, // 35: hacheck.raftkv.v1.RaftKV.StandForElection:output_type -> hacheck.raftkv.v1.StandForElectionResponse
+	27, // [27:36] is the sub-list for method output_type
+	18, // [18:27] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_api_proto_init() }
@@ -1309,8 +1735,8 @@ func file_api_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_proto_rawDesc), len(file_api_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   17,
+			NumEnums:      2,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,12 +19,15 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	RaftKV_Get_FullMethodName         = "/hacheck.raftkv.v1.RaftKV/Get"
-	RaftKV_Put_FullMethodName         = "/hacheck.raftkv.v1.RaftKV/Put"
-	RaftKV_Delete_FullMethodName      = "/hacheck.raftkv.v1.RaftKV/Delete"
-	RaftKV_CAS_FullMethodName         = "/hacheck.raftkv.v1.RaftKV/CAS"
-	RaftKV_OpenSession_FullMethodName = "/hacheck.raftkv.v1.RaftKV/OpenSession"
-	RaftKV_Status_FullMethodName      = "/hacheck.raftkv.v1.RaftKV/Status"
+	RaftKV_Get_FullMethodName                = "/hacheck.raftkv.v1.RaftKV/Get"
+	RaftKV_Put_FullMethodName                = "/hacheck.raftkv.v1.RaftKV/Put"
+	RaftKV_Delete_FullMethodName             = "/hacheck.raftkv.v1.RaftKV/Delete"
+	RaftKV_CAS_FullMethodName                = "/hacheck.raftkv.v1.RaftKV/CAS"
+	RaftKV_OpenSession_FullMethodName        = "/hacheck.raftkv.v1.RaftKV/OpenSession"
+	RaftKV_Status_FullMethodName             = "/hacheck.raftkv.v1.RaftKV/Status"
+	RaftKV_ChangeMember_FullMethodName       = "/hacheck.raftkv.v1.RaftKV/ChangeMember"
+	RaftKV_TransferLeadership_FullMethodName = "/hacheck.raftkv.v1.RaftKV/TransferLeadership"
+	RaftKV_StandForElection_FullMethodName   = "/hacheck.raftkv.v1.RaftKV/StandForElection"
 )
 
 // RaftKVClient is the client API for RaftKV service.
@@ -53,6 +56,15 @@ type RaftKVClient interface {
 	// Status says how the node asked sees itself and its cluster, at once and
 	// without asking any other.
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error)
+	// ChangeMember makes a node a learner, gives a learner a vote, or makes a member
+	// none. What is so already is an answer, too, if it is so for good: whoever is
+	// told that a member is gone may throw its disk away.
+	ChangeMember(ctx context.Context, in *ChangeMemberRequest, opts ...grpc.CallOption) (*ChangeMemberResponse, error)
+	// TransferLeadership makes the leader hand over.
+	TransferLeadership(ctx context.Context, in *TransferLeadershipRequest, opts ...grpc.CallOption) (*TransferLeadershipResponse, error)
+	// StandForElection makes the node asked stand for election, whether or not there
+	// is a leader. It returns when the node is about to.
+	StandForElection(ctx context.Context, in *StandForElectionRequest, opts ...grpc.CallOption) (*StandForElectionResponse, error)
 }
 
 type raftKVClient struct {
@@ -123,6 +135,36 @@ func (c *raftKVClient) Status(ctx context.Context, in *StatusRequest, opts ...gr
 	return out, nil
 }
 
+func (c *raftKVClient) ChangeMember(ctx context.Context, in *ChangeMemberRequest, opts ...grpc.CallOption) (*ChangeMemberResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ChangeMemberResponse)
+	err := c.cc.Invoke(ctx, RaftKV_ChangeMember_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *raftKVClient) TransferLeadership(ctx context.Context, in *TransferLeadershipRequest, opts ...grpc.CallOption) (*TransferLeadershipResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TransferLeadershipResponse)
+	err := c.cc.Invoke(ctx, RaftKV_TransferLeadership_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *raftKVClient) StandForElection(ctx context.Context, in *StandForElectionRequest, opts ...grpc.CallOption) (*StandForElectionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StandForElectionResponse)
+	err := c.cc.Invoke(ctx, RaftKV_StandForElection_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // RaftKVServer is the server API for RaftKV service.
 // All implementations must embed UnimplementedRaftKVServer
 // for forward compatibility.
@@ -149,6 +191,15 @@ type RaftKVServer interface {
 	// Status says how the node asked sees itself and its cluster, at once and
 	// without asking any other.
 	Status(context.Context, *StatusRequest) (*StatusResponse, error)
+	// ChangeMember makes a node a learner, gives a learner a vote, or makes a member
+	// none. What is so already is an answer, too, if it is so for good: whoever is
+	// told that a member is gone may throw its disk away.
+	ChangeMember(context.Context, *ChangeMemberRequest) (*ChangeMemberResponse, error)
+	// TransferLeadership makes the leader hand over.
+	TransferLeadership(context.Context, *TransferLeadershipRequest) (*TransferLeadershipResponse, error)
+	// StandForElection makes the node asked stand for election, whether or not there
+	// is a leader. It returns when the node is about to.
+	StandForElection(context.Context, *StandForElectionRequest) (*StandForElectionResponse, error)
 	mustEmbedUnimplementedRaftKVServer()
 }
 
@@ -176,6 +227,15 @@ func (UnimplementedRaftKVServer) OpenSession(context.Context, *OpenSessionReques
 }
 func (UnimplementedRaftKVServer) Status(context.Context, *StatusRequest) (*StatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Status not implemented")
+}
+func (UnimplementedRaftKVServer) ChangeMember(context.Context, *ChangeMemberRequest) (*ChangeMemberResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ChangeMember not implemented")
+}
+func (UnimplementedRaftKVServer) TransferLeadership(context.Context, *TransferLeadershipRequest) (*TransferLeadershipResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method TransferLeadership not implemented")
+}
+func (UnimplementedRaftKVServer) StandForElection(context.Context, *StandForElectionRequest) (*StandForElectionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method StandForElection not implemented")
 }
 func (UnimplementedRaftKVServer) mustEmbedUnimplementedRaftKVServer() {}
 func (UnimplementedRaftKVServer) testEmbeddedByValue()                {}
@@ -306,6 +366,60 @@ func _RaftKV_Status_Handler(srv interface{}, ctx context.Context, dec func(inter
 	return interceptor(ctx, in, info, handler)
 }
 
+func _RaftKV_ChangeMember_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ChangeMemberRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RaftKVServer).ChangeMember(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RaftKV_ChangeMember_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RaftKVServer).ChangeMember(ctx, req.(*ChangeMemberRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RaftKV_TransferLeadership_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TransferLeadershipRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RaftKVServer).TransferLeadership(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RaftKV_TransferLeadership_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RaftKVServer).TransferLeadership(ctx, req.(*TransferLeadershipRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RaftKV_StandForElection_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StandForElectionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RaftKVServer).StandForElection(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RaftKV_StandForElection_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RaftKVServer).StandForElection(ctx, req.(*StandForElectionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // RaftKV_ServiceDesc is the grpc.ServiceDesc for RaftKV service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -336,6 +450,18 @@ var RaftKV_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Status",
 			Handler:    _RaftKV_Status_Handler,
+		},
+		{
+			MethodName: "ChangeMember",
+			Handler:    _RaftKV_ChangeMember_Handler,
+		},
+		{
+			MethodName: "TransferLeadership",
+			Handler:    _RaftKV_TransferLeadership_Handler,
+		},
+		{
+			MethodName: "StandForElection",
+			Handler:    _RaftKV_StandForElection_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

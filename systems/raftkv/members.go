@@ -1,0 +1,234 @@
+package raftkv
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/hacheck/hacheck/cluster"
+	"github.com/hacheck/hacheck/systems/raftkv/client"
+	"github.com/hacheck/hacheck/systems/raftkv/server"
+	"github.com/hacheck/hacheck/systems/raftkv/server/api"
+)
+
+// WipeRejoin is a bug of who runs the nodes, not of a node: whoever replaces a disk
+// starts the node as if nothing were, under the name that it had. It votes anew in
+// terms in which it has voted, and counts for entries that it has lost. What etcd's
+// manual warns of is that; and Kubernetes did so to Consul when it gave a server's
+// pod a new disk and its old name.
+const WipeRejoin = "wipe-rejoin"
+
+// A Roster keeps the books of the members of a cluster: which nodes are in it, and
+// under what names. It changes them by a client.
+type Roster struct {
+	client *client.Client
+	bug    string
+	// address is where other nodes reach a node; start starts it, unless it runs.
+	address func(node string) string
+	start   func(node string) error
+
+	mu sync.Mutex
+	// founded says that the cluster has begun: whoever has no state now has lost it.
+	founded bool
+	places  map[string]*place
+}
+
+// A place is that of a node in the cluster.
+type place struct {
+	changing sync.Mutex // held by whoever changes it
+	standing standing
+	// times is how often it has joined, the first time counted.
+	times int
+}
+
+// A standing is what a node is to the cluster.
+type standing int
+
+const (
+	in standing = iota
+	leaving
+	out
+	joining
+)
+
+// NewRoster returns the books of a cluster of which all nodes are members when it
+// begins. The client is of all nodes.
+func NewRoster(c *client.Client, bug string, address func(node string) string, start func(node string) error) *Roster {
+	return &Roster{client: c, bug: bug, address: address, start: start, places: map[string]*place{}}
+}
+
+func (r *Roster) place(node string) *place {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.places[node] == nil {
+		r.places[node] = &place{times: 1}
+	}
+	return r.places[node]
+}
+
+// member returns what a node is called among the members.
+func (r *Roster) member(node string, p *place) string {
+	if p.times == 1 || r.bug == WipeRejoin {
+		return node
+	}
+	return fmt.Sprintf("%s#%d", node, p.times)
+}
+
+// set changes a place.
+func (r *Roster) set(p *place, s standing, times int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p.standing, p.times = s, times
+}
+
+func (r *Roster) get(p *place) (standing, int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return p.standing, p.times
+}
+
+// Founded says that the cluster has begun.
+func (r *Roster) Founded() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.founded = true
+}
+
+// In says whether a node is a member, and is to be one.
+func (r *Roster) In(node string) bool {
+	s, _ := r.get(r.place(node))
+	return s == in
+}
+
+// Tell fills in what a node that starts is told of what it is. The error says why it
+// must not start.
+func (r *Roster) Tell(node string, c *server.Config) error {
+	p := r.place(node)
+	s, _ := r.get(p)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c.Member = r.member(node, p)
+	switch {
+	case s == out:
+		return fmt.Errorf("%s has left", node)
+	case s == joining:
+		c.Empty = server.EmptyJoins
+	case !r.founded:
+		c.Empty = server.EmptyFounds
+	}
+	return nil
+}
+
+// Leave makes a node a member no more; see [cluster.Members].
+func (r *Roster) Leave(ctx context.Context, node string) error {
+	p := r.place(node)
+	p.changing.Lock()
+	defer p.changing.Unlock()
+	s, times := r.get(p)
+	if s == out {
+		return nil
+	}
+	r.set(p, leaving, times)
+	if r.bug != WipeRejoin {
+		if err := r.client.Remove(ctx, r.member(node, p)); err != nil {
+			return fmt.Errorf("%s leaves: %w", node, err)
+		}
+	}
+	r.set(p, out, times)
+	return nil
+}
+
+// Join makes a node that has left a member again; see [cluster.Members].
+func (r *Roster) Join(ctx context.Context, node string) error {
+	p := r.place(node)
+	p.changing.Lock()
+	defer p.changing.Unlock()
+	s, times := r.get(p)
+	switch s {
+	case in:
+		return nil
+	case leaving:
+		return fmt.Errorf("%s joins: it is not known to have left", node)
+	case out:
+		times++
+		r.set(p, joining, times)
+	}
+	if err := r.start(node); err != nil {
+		return fmt.Errorf("%s joins: %w", node, err)
+	}
+	if r.bug != WipeRejoin {
+		if err := r.client.Learn(ctx, r.member(node, p), r.address(node)); err != nil {
+			return fmt.Errorf("%s joins: learn: %w", node, err)
+		}
+		if err := r.client.Promote(ctx, r.member(node, p)); err != nil {
+			return fmt.Errorf("%s joins: get a vote: %w", node, err)
+		}
+	}
+	r.set(p, in, times)
+	return nil
+}
+
+// Transfer makes the leader hand over; see [cluster.Elector].
+func (s *System) Transfer(ctx context.Context, to string) error {
+	return s.all.Transfer(ctx, to)
+}
+
+// Elect makes a node stand for election; see [cluster.Elector].
+func (s *System) Elect(ctx context.Context, node string) error { return s.all.Elect(ctx, node) }
+
+// Leave makes a node a member no more; see [cluster.Members].
+func (s *System) Leave(ctx context.Context, node string) error { return s.roster.Leave(ctx, node) }
+
+// Join makes a node a member; see [cluster.Members].
+func (s *System) Join(ctx context.Context, node string) error { return s.roster.Join(ctx, node) }
+
+// How long a node has that is observed: to be connected to, and to answer. One that
+// is well does so in a millisecond.
+const (
+	observeConnecting = 10 * time.Millisecond
+	observeFor        = 100 * time.Millisecond
+)
+
+// Observe returns how each node sees the cluster.
+func (s *System) Observe(ctx context.Context) (cluster.State, error) {
+	asking, cancel := context.WithTimeout(ctx, observeFor)
+	defer cancel()
+	connecting, cancelConnecting := context.WithTimeout(asking, observeConnecting)
+	defer cancelConnecting()
+	state := State(s.all.StatusOf(asking, connecting))
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("observe: %w", context.Cause(ctx))
+	}
+	return state, nil
+}
+
+// State returns what nodes have said of themselves. A nil status says nothing.
+func State(all []*api.StatusResponse) cluster.State {
+	state := cluster.State{}
+	for _, s := range all {
+		role := cluster.Role(s.GetState())
+		switch role {
+		case cluster.RoleLeader, cluster.RoleFollower, cluster.RoleCandidate, cluster.RoleLearner:
+			state[s.Id] = cluster.NodeState{
+				Role: role, Term: s.Term, Leader: s.Leader, Commit: s.Commit, Applied: s.Applied, Last: s.LastLog,
+				Voters: s.Voters, Learners: s.Learners, Changing: s.Changing,
+				Snapshot: s.TakingSnapshot || s.SendingSnapshot || s.InstallingSnapshot,
+			}
+		}
+	}
+	return state
+}
+
+// Limits are the faults that raftkv does not bear.
+var limits = map[string]string{
+	"disk:rollback":         "a copy of a disk from before is whole, and nothing on it tells that the node has promised more since",
+	"packet:corrupt-silent": "messages between nodes carry no sums of their own",
+}
+
+// Limits returns the faults that raftkv does not claim to bear.
+func Limits() map[string]string { return maps.Clone(limits) }
+
+// Limits returns the faults that the system does not claim to bear.
+func (s *System) Limits() map[string]string { return Limits() }
