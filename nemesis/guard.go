@@ -38,7 +38,8 @@ var errGuarded = errors.New("held back")
 //     that heals. Others add to what is disturbed only up to a minority, or hit
 //     who is disturbed already; else nothing would ever be done in between.
 //   - Damage is done to the same minority for the whole run.
-//   - A node leaves only if all that is disturbed, and it, are a minority.
+//   - A node leaves only if all that is disturbed, and it, are a minority; and none is
+//     aimed at a majority until it is back, which takes one.
 type guard struct {
 	nodes []string
 	off   bool
@@ -78,6 +79,9 @@ func (g *guard) claim(a *Aim, order []string, h harm) (release func(), err error
 	large := a.Count > g.few() && (h == parts || h == stops) && !g.off && (a.Target == Majority || a.Target == AllNodes)
 	if large && g.large() {
 		return nil, fmt.Errorf("%w: another fault has a majority of the nodes", errGuarded)
+	}
+	if large && g.changing() {
+		return nil, fmt.Errorf("%w: it takes a majority for a member to come back", errGuarded)
 	}
 	a.Nodes = nil
 	for _, node := range order {
@@ -170,6 +174,11 @@ func (g *guard) disturbed() []string {
 // large says whether one fault alone has a majority.
 func (g *guard) large() bool {
 	return slices.ContainsFunc(g.holds, func(h *hold) bool { return h.harm >= parts && len(h.nodes) > len(g.nodes)/2 })
+}
+
+// changing says whether a node has left that a majority has to take back.
+func (g *guard) changing() bool {
+	return slices.ContainsFunc(g.holds, func(h *hold) bool { return h.harm == leaves })
 }
 
 // stopped says whether a fault has a node's processes in hold.

@@ -260,3 +260,20 @@ func TestDisturbedAreAMinorityUnlessOneFaultWantedMore(t *testing.T) {
 		}
 	}
 }
+
+func TestMajorityIsLeftAloneUntilAMemberIsBack(t *testing.T) {
+	e := five()
+	a := Aim{Target: "n1", Count: 1}
+	back, err := e.claim(t.Context(), &a, leaves)
+	if err != nil {
+		t.Fatal(err)
+	}
+	everybody := Aim{Target: AllNodes, Order: e.Nodes, Count: 5}
+	if _, err := e.claim(t.Context(), &everybody, stops); !errors.Is(err, errGuarded) {
+		t.Errorf("while a member is away: got %v", err)
+	}
+	back()
+	if _, err := e.claim(t.Context(), &everybody, stops); err != nil || len(everybody.Nodes) != 5 {
+		t.Errorf("afterwards: got %v, %v", everybody.Nodes, err)
+	}
+}

@@ -260,6 +260,8 @@ func (n *performer) end(ctx context.Context, f histories.Fault) (any, error) {
 	if held == nil || err != nil {
 		return f, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, attempt)
+	defer cancel()
 	acted, evidence, err := held.End(ctx)
 	if err != nil {
 		n.mu.Lock()
@@ -275,6 +277,11 @@ func (n *performer) end(ctx context.Context, f histories.Fault) (any, error) {
 	_, _ = n.Revive() // who cannot be started now is tried again, and told of, on recovery
 	return f, err
 }
+
+// attempt is how long an End may try. It may wait for what another fault has in
+// hold, which is not healed as long as this one is: the nemesis does one thing at a
+// time.
+const attempt = 5 * time.Second
 
 // Revive implements Nemesis.
 func (n *performer) Revive() (nodes []string, err error) {
