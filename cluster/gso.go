@@ -117,10 +117,7 @@ func parse(frame []byte, ip int) (f fields, ok bool) {
 
 // sum makes the checksum of the frame right.
 func (f fields) sum(frame []byte) {
-	at := f.transport + 16
-	if f.proto == protoUDP {
-		at = f.transport + 6
-	}
+	at := f.sumAt()
 	length := len(frame) - f.transport
 	pseudo := sum(frame[f.ip+12:f.ip+20]) + uint64(f.proto) + uint64(length)
 	binary.BigEndian.PutUint16(frame[at:], 0)
@@ -129,6 +126,30 @@ func (f fields) sum(frame []byte) {
 		made = 0xffff // 0 says that there is none
 	}
 	binary.BigEndian.PutUint16(frame[at:], made)
+}
+
+// adjust makes the checksum of the frame as right as it was before the byte at a place
+// changed.
+func (f fields) adjust(frame []byte, at int, was byte) {
+	place := f.sumAt()
+	old := binary.BigEndian.Uint16(frame[place:])
+	if f.proto == protoUDP && old == 0 {
+		return // there is none
+	}
+	shift := 8 * (1 - (at-f.transport)%2) // of the byte in its word
+	made := ^fold(uint64(^old) + uint64(^(uint16(was) << shift)) + uint64(frame[at])<<shift)
+	if made == 0 && f.proto == protoUDP {
+		made = 0xffff
+	}
+	binary.BigEndian.PutUint16(frame[place:], made)
+}
+
+// sumAt is where the checksum is.
+func (f fields) sumAt() int {
+	if f.proto == protoUDP {
+		return f.transport + 6
+	}
+	return f.transport + 16
 }
 
 // sum adds up b as the Internet's checksum does; fold makes 16 bits of it.

@@ -67,7 +67,7 @@ func newLab(t testing.TB, o Options) *Local {
 // eventually waits for something that real processes or packets bring about.
 func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(30 * time.Second) // a busy machine takes ten to remove a namespace
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for !is() {

@@ -268,7 +268,7 @@ func (l *Local) Start(node string, c Command) error {
 	p := &process{pid: cmd.Process.Pid, exited: make(chan struct{})}
 	l.processes[node] = p
 	if l.resources != nil {
-		if err := l.resources.started(at, p.pid); err != nil {
+		if err := l.resources.started(at, p.pid); err != nil && !errors.Is(err, syscall.ESRCH) { // it has ended
 			l.log.Error("limit what was started", "node", node, "err", err)
 		}
 	}

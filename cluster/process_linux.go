@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -26,6 +27,7 @@ type member struct {
 	dir         string // of it in /proc
 	threads     int
 	state       string // a letter
+	forked      bool   // it executes the program of its parent yet
 }
 
 // members returns the processes of the node at a position that are not dead.
@@ -101,6 +103,9 @@ func readMember(dir string) (member, error) {
 	m.pid, _ = strconv.Atoi(strings.TrimSpace(name))
 	m.parent, _ = strconv.Atoi(fields[1])
 	m.threads, _ = strconv.Atoi(fields[17])
+	const forkNoExec = 0x40 // PF_FORKNOEXEC
+	flags, _ := strconv.ParseUint(fields[6], 10, 64)
+	m.forked = flags&forkNoExec != 0
 	if !ownProc() {
 		return m.translated()
 	}
@@ -231,11 +236,22 @@ func (l *Local) memberOf(p *process) (member, error) {
 		return member{}, err
 	}
 	for _, name := range names {
-		if m, err := readMember("/proc/" + name); err == nil && m.pid == p.pid && m.parent == os.Getpid() {
+		if m, err := readMember("/proc/" + name); err == nil && m.pid == p.pid && m.parent == os.Getpid() && m.ofLab() {
 			return m, nil
 		}
 	}
 	return member{}, fmt.Errorf("process %d: %w", p.pid, os.ErrNotExist)
+}
+
+// ofLab says whether the process is in the lab's PID namespace: that of another lab
+// may have the same numbers.
+func (m member) ofLab() bool {
+	its, err := os.Readlink(m.dir + "/ns/pid")
+	if err != nil {
+		return false
+	}
+	own, err := os.Readlink("/proc/self/ns/pid")
+	return err == nil && its == own
 }
 
 // Stop implements Lab. The node's process is asked, and with it those of its group.
@@ -343,8 +359,10 @@ func (l *Local) Pause(node string) error {
 	return nil
 }
 
-// stop sends SIGSTOP to the processes of a node until it sees all of them stopped.
+// stop sends SIGSTOP to the processes of a node until it sees all of them stopped, and
+// no more than had stopped before: those cannot have forked meanwhile.
 func (l *Local) stop(at int) error {
+	var before map[int]bool
 	again := time.NewTicker(time.Millisecond)
 	defer again.Stop()
 	limit := time.NewTimer(killLimit)
@@ -354,14 +372,32 @@ func (l *Local) stop(at int) error {
 		if err != nil {
 			return err
 		}
-		found = slices.DeleteFunc(found, func(m member) bool { return m.stopped() })
-		if len(found) == 0 {
+		going, stood, more := map[int]bool{}, map[int]bool{}, false
+		for _, m := range found {
+			if m.stopped() {
+				stood[m.pid], more = true, more || !before[m.pid]
+			} else {
+				going[m.pid] = true
+			}
+		}
+		before = stood
+		switch {
+		case len(going) == 0 && !more:
 			return nil
+		case len(going) == 0:
+			continue
+		}
+		// Who has called vfork does not stop before its child has executed a program,
+		// and that must not stop before it has.
+		for _, m := range found {
+			if m.forked && going[m.parent] {
+				_ = syscall.Kill(m.pid, syscall.SIGCONT) // or it has ended
+			}
 		}
 		select {
 		case <-again.C:
 		case <-limit.C:
-			return fmt.Errorf("process %d does not stop: it waits for the kernel", found[0].pid)
+			return fmt.Errorf("processes %v do not stop: they wait for the kernel", slices.Sorted(maps.Keys(going)))
 		}
 	}
 }

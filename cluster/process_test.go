@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +20,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/hacheck/hacheck/cluster/clock"
 )
 
 // gone says whether there is no such process.
@@ -171,6 +174,67 @@ func TestPausedTwiceRunsWhenResumedTwice(t *testing.T) {
 	}
 }
 
+// TestWhoIsAboutToExecuteAProgramIsPaused: vfork keeps a parent from stopping until
+// its child has.
+func TestWhoIsAboutToExecuteAProgramIsPaused(t *testing.T) {
+	if !inLab(t) {
+		return
+	}
+	l := newLab(t, Options{Nodes: 1})
+	must(t, l.Start("n1", Command{Path: "/bin/sh", Args: []string{"-c", "echo ready; while :; do /bin/true; done"}}))
+	eventually(t, "it is ready", func() bool { return slices.Contains(l.Log("n1", 1), "ready") })
+	for range 30 {
+		must(t, l.Pause("n1"))
+		found, err := l.members(0)
+		must(t, err)
+		for _, m := range found {
+			if !m.stopped() {
+				t.Errorf("it is paused, and process %d is %s", m.pid, m.state)
+			}
+		}
+		must(t, l.Resume("n1"))
+	}
+}
+
+// TestClosedLabLeavesNoDescriptorsAndNoGoroutines, whatever was in force.
+func TestClosedLabLeavesNoDescriptorsAndNoGoroutines(t *testing.T) {
+	if !inLab(t) {
+		return
+	}
+	descriptors := func() int {
+		open, err := os.ReadDir("/proc/self/fd")
+		must(t, err)
+		return len(open)
+	}
+	lab := func() {
+		l := newLab(t, Options{Nodes: 2, Resources: true, Clocks: clock.Supported() == nil})
+		startPlay(t, l, "n1", "echo", "listening")
+		startPlay(t, l, "n2", "burn", "burning")
+		c := dial(t, l.Nodes()[0])
+		must(t, c.round(5*time.Second))
+		impair(t, l, Effect{Delay: time.Hour}, both...)
+		_, err := c.conn.Write([]byte{1})
+		must(t, err)
+		must(t, l.net.Cut(Link{"n1", "n2"}))
+		_, err = l.Resources().Limit("n2", Limit{CPU: 0.1, Memory: 1 << 30, Files: 100})
+		must(t, err)
+		if l.Clocks() != nil {
+			_, err = l.Clocks().Strobe("n2", Warp{Offset: time.Hour}, 10*time.Millisecond)
+			must(t, err)
+		}
+		must(t, l.Pause("n1"))
+		must(t, c.conn.Close())
+		must(t, l.Close())
+	}
+	lab() // the first one leaves what the runtime keeps
+	files, goroutines := descriptors(), runtime.NumGoroutine()
+	lab()
+	eventually(t, "goroutines that were told to have ended", func() bool { return runtime.NumGoroutine() <= goroutines })
+	if n := descriptors(); n > files {
+		t.Errorf("%d descriptors are left", n-files)
+	}
+}
+
 func TestWipeEmptiesTheDirectoryAndKeepsIt(t *testing.T) {
 	if !inLab(t) {
 		return
@@ -231,6 +295,28 @@ func TestProcessesAreFoundInForeignProc(t *testing.T) {
 	eventually(t, "all are gone", func() bool { return gone(all[0]) && gone(all[1]) })
 	if p, running := l.Process("n2"); !running || p.State == "T" {
 		t.Errorf("the other node is %+v, %v", p, running)
+	}
+
+	// Another lab may have a process of that number, with a parent of the same.
+	other := exec.Command("sleep", "60")
+	other.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID}
+	must(t, other.Start())
+	defer func() { _ = other.Process.Kill(); _ = other.Wait() }()
+	two, err := l.memberOf(l.running(1))
+	must(t, err)
+	names, err := procNames()
+	must(t, err)
+	others := 0
+	for _, name := range names {
+		if m, err := readMember("/proc/" + name); err == nil && m.pid == other.Process.Pid {
+			others++
+			if m.ofLab() {
+				t.Error("a process of another PID namespace is taken for one of the lab")
+			}
+		}
+	}
+	if !two.ofLab() || others == 0 {
+		t.Errorf("the node's process is of the lab: %v; others: %d", two.ofLab(), others)
 	}
 }
 
@@ -325,7 +411,8 @@ func TestPausedWorld(t *testing.T) {
 	}
 	if !Inside() {
 		exit, err := Enter(t.Context(), os.Args[1:])
-		t.Skip(exit, err)
+		skipRefused(t, err)
+		t.Fatal(exit, err) // nothing but a kill ends it
 	}
 	l := newLab(t, Options{Nodes: 2, Resources: true})
 	for _, n := range l.Nodes() {

@@ -202,8 +202,9 @@ func (i *limit) End() error {
 		c := n.counts()
 		i.last = &c
 	}
+	err := n.find()
 	n.limits = slices.Delete(n.limits, at, at+1)
-	if err := errors.Join(n.find(), n.apply()); err != nil {
+	if err = errors.Join(err, n.apply()); err != nil {
 		n.limits = append(n.limits, i)
 		n.mu.Unlock()
 		return fmt.Errorf("lift a limit of %s: %w", n.lab.nodes[n.at].Name, err)
@@ -283,20 +284,23 @@ func (n *limited) counts() counts {
 	return c
 }
 
-// find looks for the node's processes.
+// find looks for the node's processes, and enters into the books what it finds: with
+// what is in force, that is, before it changes.
 func (n *limited) find() error {
 	found, err := n.lab.members(n.at)
 	if err != nil {
 		return err
 	}
 	n.found = found
-	if n.group == nil {
-		return nil
-	}
-	for _, m := range found { // one may have been forked before its parent was in the group
-		if err := n.group.add(m.pid); err != nil && !errors.Is(err, unix.ESRCH) {
-			return err
+	if n.group != nil {
+		for _, m := range found { // one may have been forked before its parent was in the group
+			if err := n.group.add(m.pid); err != nil && !errors.Is(err, unix.ESRCH) {
+				return err
+			}
 		}
+	}
+	if e := n.effective(); e.Files > 0 {
+		return n.limitFiles(e.Files) // one that was forked has inherited the limit
 	}
 	return nil
 }
@@ -497,19 +501,40 @@ func (n *limited) limitFiles(most uint64) error {
 	return nil
 }
 
-// restoreFiles gives the processes the limits that they had.
+// restoreFiles gives the processes the limits that they had. Who was forked while it
+// is at that has inherited what is lifted, and comes after.
 func (n *limited) restoreFiles() error {
+	if len(n.files) == 0 {
+		return nil
+	}
 	for pid, before := range n.files {
-		var now unix.Rlimit
-		if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &now); err != nil {
-			continue // it has ended
-		}
-		if err := setFiles(pid, min(before, now.Max), now.Max); err != nil {
+		if err := raiseFiles(pid, before); err != nil {
 			return err
+		}
+	}
+	found, err := n.lab.members(n.at)
+	if err != nil {
+		return err
+	}
+	for _, m := range found {
+		_, known := n.files[m.pid]
+		if before, forked := n.files[m.parent]; forked && !known {
+			if err := raiseFiles(m.pid, before); err != nil {
+				return err
+			}
 		}
 	}
 	n.files, n.usual = nil, 0
 	return nil
+}
+
+// raiseFiles raises the soft limit of a process, if it is still there.
+func raiseFiles(pid int, soft uint64) error {
+	var now unix.Rlimit
+	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &now); err != nil {
+		return nil // it has ended
+	}
+	return setFiles(pid, min(soft, now.Max), now.Max)
 }
 
 func setFiles(pid int, soft, hard uint64) error {

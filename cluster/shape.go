@@ -114,16 +114,18 @@ func (st *stage) pass(p *parcel, ip int) []*parcel {
 
 // flip flips a bit of what an application sent, and says whether there was one. Of
 // that nobody learns who does not look, if silently; else the checksum is that of
-// what was sent.
+// what was sent. One that is wrong already stays wrong.
 func (st *stage) flip(frame []byte, ip int, silently bool) bool {
 	f, ok := parse(frame, ip)
 	if !ok || f.payload == len(frame) {
 		return false
 	}
 	bit := st.rand.IntN(8 * (len(frame) - f.payload))
-	frame[f.payload+bit/8] ^= 1 << (bit % 8)
+	at := f.payload + bit/8
+	was := frame[at]
+	frame[at] ^= 1 << (bit % 8)
 	if silently {
-		f.sum(frame)
+		f.adjust(frame, at, was)
 	}
 	return true
 }
@@ -313,7 +315,7 @@ func (im *impairment) Seen() map[string]uint64 {
 	seen := map[string]uint64{}
 	for i, st := range im.stages {
 		if n := st.touched.Load(); n > 0 {
-			seen[im.links[i].String()] = n
+			seen[im.links[i].String()] += n
 		}
 	}
 	return seen

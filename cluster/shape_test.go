@@ -342,6 +342,55 @@ func TestSilentCorruptionReachesTheApplication(t *testing.T) {
 	}
 }
 
+// TestSilentCorruptionMakesNoWrongChecksumRight: of what something else has corrupted
+// before, the receiver learns.
+func TestSilentCorruptionMakesNoWrongChecksumRight(t *testing.T) {
+	if !inLab(t) {
+		return
+	}
+	l := newLab(t, Options{Nodes: 1})
+	s := newStream(t, l)
+	harm := func(effects ...Effect) {
+		t.Helper()
+		var last Impairment
+		for _, e := range effects {
+			last = impair(t, l, e, both[0])
+			defer last.End()
+		}
+		s.send(t, 50)
+		eventually(t, "they have passed", func() bool { return last.Seen()[both[0].String()] == 50 })
+	}
+	harm(Effect{Corrupt: 1}, Effect{CorruptSilently: 1})
+	harm(Effect{Corrupt: 1, CorruptSilently: 1})
+	s.send(t, 1)
+	eventually(t, "the last one arrives", func() bool { return s.n.Load() > 0 })
+	if n := s.n.Load(); n != 1 {
+		t.Errorf("%d packets have arrived whose checksums were wrong", n-1)
+	}
+	harm(Effect{CorruptSilently: 1})
+	eventually(t, "those arrive of which only the content is wrong", func() bool { return s.n.Load() == 51 })
+}
+
+func TestLinkThatIsHealedTwiceAtOnceMustBeCutTwice(t *testing.T) {
+	if !inLab(t) {
+		return
+	}
+	l := newLab(t, Options{Nodes: 1})
+	there := both[0]
+	must(t, l.net.Cut(there))
+	if err := l.net.Heal(there, there); err == nil || !strings.Contains(err.Error(), "is not cut") {
+		t.Errorf("a link was cut once and healed twice: %v", err)
+	}
+	if n := l.net.link([2]int{0, 1}).cuts; n != 1 {
+		t.Errorf("it is cut %d times", n)
+	}
+	must(t, l.net.Cut(there))
+	must(t, l.net.Heal(there, there))
+	if n := l.net.link([2]int{0, 1}).cuts; n != 0 {
+		t.Errorf("it was cut twice, healed twice, and is cut %d times", n)
+	}
+}
+
 func TestResetBreaksBothEnds(t *testing.T) {
 	if !inLab(t) {
 		return

@@ -241,14 +241,19 @@ func (s *netSwitch) Heal(links ...Link) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i, at := range at { // all or none
-		if s.link(at).cuts == 0 {
+	for i, one := range at { // all or none; and one may be named twice
+		l := s.link(one)
+		if l.cuts == 0 {
+			for _, other := range at[:i] {
+				s.link(other).cuts++
+			}
 			return fmt.Errorf("heal: %v is not cut", links[i])
 		}
+		l.cuts--
 	}
 	for _, at := range at {
 		l := s.link(at)
-		if l.cuts--; l.cuts > 0 {
+		if l.cuts > 0 {
 			continue
 		}
 		for _, frame := range l.held {

@@ -170,7 +170,8 @@ func TestStubbornWorld(t *testing.T) {
 	}
 	if !Inside() {
 		exit, err := Enter(t.Context(), os.Args[1:])
-		t.Skip(exit, err)
+		skipRefused(t, err)
+		t.Fatal(exit, err) // nothing but a kill ends it
 	}
 	l := newLab(t, Options{Nodes: 3})
 	for _, n := range l.Nodes() {

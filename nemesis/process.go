@@ -311,7 +311,7 @@ func (e Env) claimRunning(ctx context.Context, a *Aim, h harm) (release func(), 
 	a.Order = slices.DeleteFunc(slices.Clone(drawn), down)
 	if len(a.Order) == 0 && len(drawn) > 0 {
 		a.Order = drawn
-		return nil, errors.New("every node that it could hit runs nothing")
+		return nil, e.runNothing(drawn)
 	}
 	release, err = e.claim(ctx, a, h)
 	a.Order = drawn
@@ -320,9 +320,21 @@ func (e Env) claimRunning(ctx context.Context, a *Aim, h harm) (release func(), 
 	}
 	if !slices.ContainsFunc(a.Nodes, func(node string) bool { return !down(node) }) {
 		release()
-		return nil, fmt.Errorf("%s: it runs nothing", strings.Join(a.Nodes, ", "))
+		return nil, e.runNothing(a.Nodes)
 	}
 	return release, nil
+}
+
+// runNothing is why a fault is not begun that could hit these alone. It is no news if
+// another fault holds one of them down.
+func (e Env) runNothing(nodes []string) error {
+	e.guard.mu.Lock()
+	defer e.guard.mu.Unlock()
+	what := strings.Join(nodes, ", ")
+	if slices.ContainsFunc(nodes, e.guard.stopped) {
+		return fmt.Errorf("%w: %s: another fault holds it down, and it runs nothing", errGuarded, what)
+	}
+	return fmt.Errorf("%s: it runs nothing", what)
 }
 
 // A heldStrike is a fault in force that has ended or paused processes. Where that

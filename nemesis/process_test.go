@@ -266,6 +266,43 @@ func TestFaultsThatNeedAProcessChooseNodesThatRun(t *testing.T) {
 	}
 }
 
+// TestFaultsAreHeldBackWhereAnotherHoldsEveryNodeDown: a node that is down for no
+// reason is another matter.
+func TestFaultsAreHeldBackWhereAnotherHoldsEveryNodeDown(t *testing.T) {
+	m, env := newMachines(3)
+	env.Clocks, _ = newWatches(3)
+	kill, err := begin(t, breaker(t, Kill(), env, "kill:all"), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	try := func(f Fault, spec string) error {
+		_, err := begin(t, breaker(t, f, env, spec), 1)
+		if err == nil {
+			t.Errorf("%s has begun", spec)
+		}
+		return err
+	}
+	all := map[string]Fault{"pause": Pause(), "kill:n2": Kill(), "resource:cpu": Resource(), "resource:cpu:n2": Resource(), "clock": Clock(), "clock:n2": Clock()}
+	for spec, f := range all {
+		if err := try(f, spec); !errors.Is(err, errGuarded) {
+			t.Errorf("%s: %v", spec, err)
+		}
+	}
+	if _, _, err := kill.End(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, node := range env.Nodes {
+		if err := m.Kill(node); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for spec, f := range all {
+		if err := try(f, spec); errors.Is(err, errGuarded) || !strings.Contains(err.Error(), "runs nothing") || len(env.guard.holds) > 0 {
+			t.Errorf("%s: %v; books: %v", spec, err, env.guard.holds)
+		}
+	}
+}
+
 func TestFaultsThatHitNobodyDoNotBegin(t *testing.T) {
 	m, env := newMachines(3)
 	if err := m.Kill("n2"); err != nil {

@@ -559,7 +559,7 @@ func TestWhatIsRememberedIsBounded(t *testing.T) {
 	sum := int64(0)
 	for _, i := range m.d.inodes {
 		for _, w := range i.writes {
-			sum += int64(len(w.old))
+			sum += w.cost()
 		}
 	}
 	if sum != m.d.bytes {
@@ -705,4 +705,21 @@ func TestDamageChangesOneFileAndRollbackAll(t *testing.T) {
 	if got := m.tree(); got != "" {
 		t.Errorf("wiped, and there is %s", got)
 	}
+}
+
+// TestWritesAtTheEndAreBounded, although they replace nothing.
+func TestWritesAtTheEndAreBounded(t *testing.T) {
+	m := newMachine(t, Config{})
+	m.must(m.create("log"))
+	i, err := m.d.find(m.find("log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range 2 * mostBytes / 64 {
+		m.d.wrote(i, write{at: int64(n) * sector, span: sector, resized: true})
+	}
+	if m.d.bytes > mostBytes || len(i.writes) > mostBytes/64 {
+		t.Errorf("%d writes are remembered, and take %d bytes", len(i.writes), m.d.bytes)
+	}
+	m.d.forgetWrites(i, len(i.writes)) // they were none
 }

@@ -14,8 +14,8 @@ import (
 // sector is what a disk writes as a whole.
 const sector = 512
 
-// How much that is not synced is remembered: bytes that were replaced, and changes
-// of names.
+// How much that is not synced is remembered: bytes, mostly those that were replaced,
+// and changes of names.
 const (
 	mostBytes   = 64 << 20
 	mostChanges = 1024
@@ -29,6 +29,10 @@ type write struct {
 	size    int64  // of the file
 	resized bool
 }
+
+// cost is about how many bytes it takes to remember a write. One that replaces
+// nothing, at the end of a file, takes some, too.
+func (w write) cost() int64 { return int64(len(w.old) + 64) }
 
 // A change is one of names: all that one operation does, and so does as a whole.
 type change []step
@@ -138,7 +142,7 @@ func (d *Disk) syncAll() {
 // forgetWrites makes the first n writes to a file durable.
 func (d *Disk) forgetWrites(i *inode, n int) {
 	for _, w := range i.writes[:n] {
-		d.bytes -= int64(len(w.old))
+		d.bytes -= w.cost()
 	}
 	if n == len(i.writes) {
 		i.writes = nil
@@ -150,7 +154,7 @@ func (d *Disk) forgetWrites(i *inode, n int) {
 // wrote remembers a write before it is done.
 func (d *Disk) wrote(i *inode, w write) {
 	i.writes = append(i.writes, w)
-	d.bytes += int64(len(w.old))
+	d.bytes += w.cost()
 	if d.bytes <= mostBytes {
 		return
 	}

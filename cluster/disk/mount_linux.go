@@ -118,19 +118,27 @@ func (d *Disk) die(s *session) {
 }
 
 // PowerFails makes everything fail that is done to the disk, until it is started
-// again.
-func (d *Disk) PowerFails() {
+// again. One that is not mounted is an error: what uses the directory then writes
+// past it, and loses nothing.
+func (d *Disk) PowerFails() error {
+	d.mu.Lock()
+	s := d.session
+	d.mu.Unlock()
+	if s == nil {
+		return errors.New("disk: it is not mounted")
+	}
+	d.die(s)
+	return nil
+}
+
+// Restart mounts a disk again whose power has failed, without what was lost.
+func (d *Disk) Restart(mode Mode, seed uint64) (lost Lost, err error) {
 	d.mu.Lock()
 	s := d.session
 	d.mu.Unlock()
 	if s != nil {
 		d.die(s)
 	}
-}
-
-// Restart mounts a disk again whose power has failed, without what was lost.
-func (d *Disk) Restart(mode Mode, seed uint64) (lost Lost, err error) {
-	d.PowerFails()
 	err = d.remounted(func() error {
 		lost, err = d.lose(mode, seed)
 		return err
@@ -139,7 +147,8 @@ func (d *Disk) Restart(mode Mode, seed uint64) (lost Lost, err error) {
 }
 
 // remounted does something while the disk is not mounted. What it holds after that
-// is durable.
+// is durable. It is mounted again also where that has failed, or the node would write
+// past it; but not if nobody can tell what it holds, for the node would miss files.
 func (d *Disk) remounted(do func() error) error {
 	d.mu.Lock()
 	mounted := d.session != nil
@@ -149,8 +158,9 @@ func (d *Disk) remounted(do func() error) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := errors.Join(do(), d.load()); err != nil || !mounted {
-		return err
+	err := do()
+	if lost := d.load(); lost != nil || !mounted {
+		return errors.Join(err, lost)
 	}
-	return d.mount()
+	return errors.Join(err, d.mount())
 }

@@ -86,7 +86,7 @@ func (s *service) Call(c Call, r *Reply) (err error) {
 	case doMount:
 		return s.mount(c)
 	case doFail:
-		d.PowerFails()
+		err = d.PowerFails()
 	case doRestart:
 		r.Lost, err = d.Restart(c.Mode, c.Seed)
 	case doImpair:

@@ -31,7 +31,7 @@ type Disk struct {
 	inodes  map[uint64]*inode
 	next    uint64   // the last number that was given to an inode or an entry
 	changes []change // of names, not synced, in order
-	bytes   int64    // that the writes which are not synced have replaced
+	bytes   int64    // that it takes to remember the writes which are not synced
 	faults  []*Impairment
 	session *session // what is mounted, if anything
 }
