@@ -675,3 +675,21 @@ func busyLoops(t *testing.T) int {
 	must(t, err)
 	return len(found)
 }
+
+// TestDiskIsThereAfterDamageThatFailed: else a node would write past it, to what no loss
+// of power undoes.
+func TestDiskIsThereAfterDamageThatFailed(t *testing.T) {
+	if !inLab(t) {
+		return
+	}
+	l := newLab(t, Options{Nodes: 1, Disks: true})
+	if done, err := l.Disks().Damage("n1", Damage{Kind: DamageRollback}); err == nil {
+		t.Errorf("rolled back to nothing: %v", done)
+	}
+	runScript(t, l, "n1", "write a x")
+	lost, err := l.Disks().PowerOff("n1", PowerLoss{Mode: LoseAll})
+	must(t, err)
+	if got := files(t, l.Nodes()[0].Dir); got != "" || lost.Names == 0 {
+		t.Errorf("there is %s; lost %+v", got, lost)
+	}
+}

@@ -77,7 +77,7 @@ func (e Env) drawAim(r *rand.Rand, f Fault, s Spec) Aim {
 		a.Target, e.decks[s] = deck[0], deck[1:]
 	}
 	n := len(e.Nodes)
-	fewest := (n - 1) / 2 // the largest minority
+	fewest := fewOf(n)
 	switch a.Target {
 	case Minority:
 		a.Count = 1 + r.IntN(max(1, fewest))

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,6 +24,9 @@ const (
 	diskTruncate = "truncate"
 	diskRollback = "rollback"
 )
+
+// undamaging are those after which the nodes have on disk what they should.
+var undamaging = []string{diskErrors, diskFull, diskSlow}
 
 // Disk makes trouble with what nodes have on disk. Nodes that lose their power, or
 // end for the trouble, are started again, at the latest when it is healed. One that
@@ -65,15 +69,30 @@ type Trouble struct {
 	Damage *cluster.Damage    `json:"damage,omitempty"`
 }
 
-// harm is what it does to the nodes.
+// harm is what it does to the nodes: that goes by what is done, for in a schedule that
+// somebody wrote the variant may say something else.
 func (t Trouble) harm() harm {
-	switch {
-	case t.Variant == diskSlow:
-		return slows
-	case t.Fault != nil:
+	switch f := t.Fault; {
+	case f == nil:
+		return damages
+	case f.Read+f.Write+f.Sync > 0 || f.Full:
 		return stops
 	}
-	return damages
+	return slows
+}
+
+// check says what is wrong with it, if anything.
+func (t Trouble) check() error {
+	n := 0
+	for _, is := range []bool{t.Power != nil, t.Fault != nil, t.Damage != nil} {
+		if is {
+			n++
+		}
+	}
+	if n != 1 {
+		return errors.New("it has to say one thing to do: power, fault or damage")
+	}
+	return nil
 }
 
 // A Scar is what a fault left of a node's disk: its evidence, by node.
@@ -125,7 +144,7 @@ func newTrouble(env Env, f Fault, s Spec) (*trouble, error) {
 	case env.Processes == nil || env.Start == nil:
 		return nil, errors.New("there are no processes")
 	case (env.Disks.Made() == cluster.DisksXFS) != (s.Variant == diskXFS):
-		return nil, fmt.Errorf("the lab's disks are made of %s", env.Disks.Made())
+		return nil, fmt.Errorf("the lab's disks are made of %s: disk:xfs takes a run without other faults of disks", env.Disks.Made())
 	}
 	if err := env.checkAim(s); err != nil {
 		return nil, err
@@ -133,6 +152,12 @@ func newTrouble(env Env, f Fault, s Spec) (*trouble, error) {
 	variants := f.variants(env, s)
 	if len(variants) == 0 {
 		return nil, errors.New("the system does not claim to bear it")
+	}
+	if n := len(env.Nodes); fewOf(n) == 0 && !env.Unguarded && s.Target != Any {
+		variants = slices.DeleteFunc(variants, func(v Variant) bool { return !slices.Contains(undamaging, v.Name) })
+		if len(variants) == 0 {
+			return nil, fmt.Errorf("it may hit a minority only, which takes 3 nodes, and there are %d; its target \"any\" does not ask", n)
+		}
 	}
 	return &trouble{env: env.withBooks(), fault: f, spec: s, variants: variants}, nil
 }
@@ -178,8 +203,8 @@ func (b *trouble) Begin(ctx context.Context, detail json.RawMessage) (Held, erro
 	if err := json.Unmarshal(detail, &t); err != nil {
 		return nil, fmt.Errorf("%s: %w", b.fault.Name, err)
 	}
-	if t.Power == nil && t.Fault == nil && t.Damage == nil {
-		return nil, fmt.Errorf("%s:%s: nothing is to be done", b.fault.Name, t.Variant)
+	if err := t.check(); err != nil {
+		return nil, fmt.Errorf("%s: %w", b.fault.Name, err)
 	}
 	release, err := b.env.claim(ctx, &t.Aim, t.harm())
 	if err != nil {
@@ -207,8 +232,11 @@ func (b *trouble) Begin(ctx context.Context, detail json.RawMessage) (Held, erro
 		}
 	}
 	if len(errs) == len(t.Nodes) {
-		_, _, err := h.End(context.WithoutCancel(ctx)) // what it has killed runs again
-		return nil, errors.Join(append(errs, err)...)
+		// What it has killed runs again. If that cannot be done now it is in force, or
+		// nobody would try again.
+		if _, _, err := h.End(context.WithoutCancel(ctx)); err == nil {
+			return nil, errors.Join(errs...)
+		}
 	}
 	return h, nil
 }

@@ -210,6 +210,71 @@ func TestWhoEndsForTroubleIsStartedAgain(t *testing.T) {
 	})
 }
 
+// TestTroubleThatCannotBeUndoneIsInForce: else what it ended would never run again.
+func TestTroubleThatCannotBeUndoneIsInForce(t *testing.T) {
+	p, env := newPlates(3)
+	p.fails["damage n2"] = errors.New("cannot damage")
+	p.fails["start n2"] = errors.New("cannot start")
+	h, err := begin(t, breaker(t, Disk(), env, "disk:bitflip:n2"), 1)
+	if err != nil || h == nil {
+		t.Fatalf("got %v, %v", h, err)
+	}
+	if _, _, err := h.End(t.Context()); err == nil {
+		t.Error("it was healed, and cannot be")
+	}
+	clear(p.fails)
+	if _, _, err := h.End(t.Context()); err != nil || len(p.running()) != 3 || len(env.guard.holds) != 0 {
+		t.Errorf("%v; %v run; books: %v", err, p.running(), env.guard.holds)
+	}
+}
+
+// TestDamageIsRefusedWhereThereIsNoMinority, before the run: what is in vain there is
+// so each time.
+func TestDamageIsRefusedWhereThereIsNoMinority(t *testing.T) {
+	_, env := newPlates(2)
+	for text, refused := range map[string]bool{
+		"disk:power": true, "disk:power:n1": true, "disk:rollback": true,
+		"disk": false, "disk:eio": false, "disk:power:any": false,
+	} {
+		specs, err := Parse([]Fault{Disk()}, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := Disk().New(env, specs[0])
+		if (err != nil) != refused {
+			t.Errorf("%s: %v", text, err)
+		}
+		for seed := range uint64(50) {
+			if refused || text == "disk:power:any" {
+				break
+			}
+			if d := b.Draw(drawing(seed)).(*Trouble); d.harm() == damages {
+				t.Errorf("%s: drew %+v", text, d)
+			}
+		}
+		env.Unguarded = true
+		if _, err := Disk().New(env, specs[0]); err != nil {
+			t.Errorf("%s without the guard: %v", text, err)
+		}
+		env.Unguarded = false
+	}
+}
+
+// TestHarmIsThatOfWhatIsDone, whatever a schedule calls it.
+func TestHarmIsThatOfWhatIsDone(t *testing.T) {
+	for want, of := range map[harm][]Trouble{
+		slows:   {{Fault: &cluster.DiskFault{SyncDelay: 1}}},
+		stops:   {{Variant: diskSlow, Fault: &cluster.DiskFault{SyncDelay: 1, Sync: 0.1}}, {Fault: &cluster.DiskFault{Full: true}}},
+		damages: {{Variant: diskSlow, Power: &cluster.PowerLoss{}}, {Damage: &cluster.Damage{}}},
+	} {
+		for _, trouble := range of {
+			if got := trouble.harm(); got != want {
+				t.Errorf("%+v: got %d, want %d", trouble, got, want)
+			}
+		}
+	}
+}
+
 // TestTroubleThatCannotBeginLeavesNothing: and what it ended runs again.
 func TestTroubleThatCannotBeginLeavesNothing(t *testing.T) {
 	p, env := newPlates(3)

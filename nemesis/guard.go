@@ -37,7 +37,8 @@ var errGuarded = errors.New("held back")
 //   - A majority may be stopped or parted by a fault that was aimed at one, since
 //     that heals. Others add to what is disturbed only up to a minority, or hit
 //     who is disturbed already; else nothing would ever be done in between.
-//   - Damage is done to the same minority for the whole run.
+//   - Damage is done to the same minority for the whole run. While nodes have left,
+//     those of it that have not must be a minority of the members.
 //   - A node leaves only if all that is disturbed, and it, are a minority; and none is
 //     aimed at a majority until it is back, which takes one.
 type guard struct {
@@ -84,11 +85,18 @@ func (g *guard) claim(a *Aim, order []string, h harm) (release func(), err error
 		return nil, fmt.Errorf("%w: it takes a majority for a member to come back", errGuarded)
 	}
 	a.Nodes = nil
-	for _, node := range order {
+	known := slices.DeleteFunc(slices.Clone(order), func(node string) bool { return !slices.Contains(g.nodes, node) })
+	switch {
+	case a.Count < 1 || len(order) == 0:
+		return nil, errors.New("it is aimed at no node")
+	case len(known) == 0:
+		return nil, fmt.Errorf("there is no node %s", order[0])
+	}
+	for _, node := range known {
 		if len(a.Nodes) == a.Count {
 			break
 		}
-		if h >= stops && g.stopped(node) {
+		if slices.Contains(a.Nodes, node) || h >= stops && g.stopped(node) {
 			continue
 		}
 		if !g.off && !large && a.Target != Any && !g.bears(append(slices.Clone(a.Nodes), node), h) {
@@ -99,8 +107,8 @@ func (g *guard) claim(a *Aim, order []string, h harm) (release func(), err error
 	switch {
 	case len(a.Nodes) > 0:
 	case h >= damages && g.few() == 0 && !g.off:
-		return nil, fmt.Errorf("the quorum guard lets it hit a minority only, and of %d nodes there is none", len(g.nodes))
-	case h == damages && len(g.damaged) > 0:
+		return nil, fmt.Errorf("it may hit a minority only, which takes 3 nodes, and there are %d", len(g.nodes))
+	case h == damages && len(g.damaged) >= g.few():
 		return nil, fmt.Errorf("%w: of those that it may damage, %v, it can hit none now", errGuarded, g.damaged)
 	default:
 		return nil, fmt.Errorf("%w: other faults have as many nodes as this system can do without", errGuarded)
@@ -142,7 +150,7 @@ func (g *guard) bears(nodes []string, h harm) bool {
 	if h == slows {
 		return true
 	}
-	if h == damages && len(union(g.damaged, nodes)) > few {
+	if h == damages && !g.bearsDamage(nodes) {
 		return false
 	}
 	disturbed := g.disturbed()
@@ -156,15 +164,36 @@ func (g *guard) bears(nodes []string, h harm) bool {
 	return len(all) <= max(few, 1) // where there is no minority, one at a time
 }
 
+// bearsDamage says whether those that have been damaged are still few if nodes are, too:
+// of all nodes, and of those that are members now. Who comes back to them has learnt
+// anew what it had.
+func (g *guard) bearsDamage(nodes []string) bool {
+	damaged := union(g.damaged, nodes)
+	left := g.held(leaves)
+	members := len(g.nodes) - len(left)
+	among := 0
+	for _, node := range damaged {
+		if !slices.Contains(left, node) {
+			among++
+		}
+	}
+	return len(damaged) <= g.few() && among <= fewOf(members)
+}
+
 // few is the number of the largest minority.
-func (g *guard) few() int { return (len(g.nodes) - 1) / 2 }
+func (g *guard) few() int { return fewOf(len(g.nodes)) }
+
+func fewOf(nodes int) int { return (nodes - 1) / 2 }
 
 // disturbed returns the nodes that do not take part, and some that are about to
 // again.
-func (g *guard) disturbed() []string {
+func (g *guard) disturbed() []string { return g.held(parts) }
+
+// held returns the nodes to which a fault does this much harm, or more.
+func (g *guard) held(least harm) []string {
 	var nodes []string
 	for _, h := range g.holds {
-		if h.harm >= parts {
+		if h.harm >= least {
 			nodes = union(nodes, h.nodes)
 		}
 	}

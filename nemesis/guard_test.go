@@ -164,6 +164,26 @@ func TestNodeLeavesOnlyIfAMajorityOfTheOthersIsWell(t *testing.T) {
 	}
 }
 
+// TestDamageIsOfAMinorityOfTheMembers: two of five are, and two of four are not.
+func TestDamageIsOfAMinorityOfTheMembers(t *testing.T) {
+	b := booksOf(t, 5)
+	release := b.gets(leaves, One, 1, "n3", "n3")
+	b.gets(damages, One, 1, "n1", "n1")()
+	b.waits(damages, One, 1, "n2")
+	b.gets(damages, Minority, 2, "n2 n1", "n1")()
+	release()
+	b.gets(damages, One, 1, "n2", "n2")()
+	b.gets(leaves, One, 1, "n1", "n1") // who is damaged is among those that leave
+	b.gets(damages, One, 1, "n2", "n2")
+}
+
+func TestNodesThatAreNoneAreNotHit(t *testing.T) {
+	b := booksOf(t, 3)
+	b.never(stops, One, 1, "n9")
+	b.never(stops, One, 0, "n1")
+	b.gets(slows, One, 2, "n9 n2 n2", "n2")
+}
+
 func TestProcessesBelongToOneFault(t *testing.T) {
 	for _, b := range []*books{booksOf(t, 3), unguarded(t, 3)} {
 		release := b.gets(stops, One, 1, "n2", "n2")

@@ -1,6 +1,7 @@
 package nemesis
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -65,8 +66,13 @@ func targets(faults []Fault, s *Spec, word string) bool {
 func parse(faults []Fault, word string) (Spec, error) {
 	parts := strings.Split(word, ":")
 	s := Spec{Fault: parts[0]}
-	if s.Fault == All && len(parts) == 1 {
+	switch {
+	case word == "":
+		return s, errors.New("a name is missing before or after a comma")
+	case s.Fault == All && len(parts) == 1:
 		return s, nil
+	case s.Fault == All:
+		return s, fmt.Errorf("%q: all has no variants and targets; name the faults that are to have some", word)
 	}
 	f := find(faults, s.Fault)
 	if f == nil {

@@ -61,8 +61,8 @@ func TestSpecsAreRead(t *testing.T) {
 
 func TestSpecsThatMeanNothingAreRefused(t *testing.T) {
 	for text, want := range map[string]string{
-		"":                                    `no such nemesis: ""; there are kill, disk, partition, leader, all`,
-		"kill,":                               `no such nemesis: ""`,
+		"":                                    `a name is missing before or after a comma`,
+		"kill,":                               `a name is missing before or after a comma`,
 		"maim":                                `no such nemesis: "maim"`,
 		"n3":                                  `no such nemesis: "n3"`,
 		"kill:n":                              `no such variant or target of kill: "kill:n"; there are kill, kill:one, kill:minority`,
@@ -70,7 +70,7 @@ func TestSpecsThatMeanNothingAreRefused(t *testing.T) {
 		"kill:any":                            `no such variant or target of kill: "kill:any"`,
 		"disk:power:power":                    `no such variant or target of disk: "disk:power:power"; there are disk, disk:power, disk:xfs`,
 		"partition:n3":                        `no such variant or target of partition: "partition:n3"`,
-		"all:leader":                          `no such nemesis: "all"`,
+		"all:leader":                          `"all:leader": all has no variants and targets`,
 		"kill,kill":                           "kill stands twice",
 		"disk:power,leader,disk:power:leader": "disk:power:leader stands twice",
 	} {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -47,7 +49,7 @@ type Entry struct {
 func ReadTimetable(faults []Fault, r io.Reader, name string) ([]Entry, error) {
 	list, err := readYAML(r)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, fmt.Errorf("%s: %s", name, strings.TrimPrefix(err.Error(), "go-yaml load error in "))
 	}
 	if list.Kind != yaml.SequenceNode || len(list.Content) == 0 {
 		return nil, fmt.Errorf(`%s:%d: this is no list of faults; the least is "- {at: 5s, fault: %s}"`, name, max(list.Line, 1), faults[0].Name)
@@ -144,7 +146,9 @@ func (e *Entry) set(faults []Fault, name string, value *yaml.Node) (err error) {
 	case "at":
 		e.At, err = parseTime(value.Value)
 	case "for":
-		e.For, err = parseTime(value.Value)
+		if e.For, err = parseTime(value.Value); err == nil && e.For == 0 {
+			err = errors.New("it would be healed at once; leave it out for about the interval")
+		}
 	case "on", "during":
 		e.On, err = ParseAnchor(name + " " + value.Value)
 	case "fault":
@@ -297,8 +301,60 @@ func (m *making) appointment(e Entry) (*appointment, error) {
 		return nil, fmt.Errorf("fault %v %v: the system does not show its state", s, e.On)
 	}
 	a := &appointment{entry: e, interval: m.interval, cluster: &m.crew.seen.watch}
-	a.asked, err = m.asked(s)
-	return a, err
+	if a.asked, err = m.asked(s); err != nil || e.Detail == nil {
+		return a, err
+	}
+	if err := m.checkDetail(s, e.Detail); err != nil {
+		return nil, fmt.Errorf("fault %v: detail: %w", s, err)
+	}
+	return a, nil
+}
+
+// checkDetail says what is wrong with a detail that somebody may have written: it must
+// be like those that are drawn, and be aimed at what there is.
+func (m *making) checkDetail(s Spec, detail json.RawMessage) error {
+	b, err := newBreaker(m.faults, m.env, s) // another one, since some remember what they drew
+	if err != nil {
+		return err
+	}
+	drawn := reflect.ValueOf(b.Draw(rand.New(rand.NewPCG(0, 0))))
+	if drawn.Kind() == reflect.Pointer {
+		drawn = drawn.Elem()
+	}
+	like := reflect.New(drawn.Type())
+	d := json.NewDecoder(bytes.NewReader(detail))
+	d.DisallowUnknownFields()
+	if err := d.Decode(like.Interface()); err != nil {
+		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
+	}
+	if c, ok := like.Interface().(interface{ check() error }); ok {
+		if err := c.check(); err != nil {
+			return err
+		}
+	}
+	if drawn.Kind() != reflect.Struct {
+		return nil
+	}
+	if a := like.Elem().FieldByName("Aim"); a.IsValid() && a.Type() == reflect.TypeFor[Aim]() {
+		return m.checkAim(s, a.Interface().(Aim))
+	}
+	return nil
+}
+
+// checkAim says what is wrong with the aim of a detail.
+func (m *making) checkAim(s Spec, a Aim) error {
+	switch f := find(m.faults, s.Fault); {
+	case !f.isTarget(a.Target):
+		return &UnknownError{What: "target of " + f.Name, Name: a.Target, Known: f.targets()}
+	case s.Target != "" && s.Target != a.Target:
+		return fmt.Errorf("it is aimed at %s, and the fault at %s", a.Target, s.Target)
+	}
+	for _, node := range append(slices.Clone(a.Order), a.Target) {
+		if err := m.env.checkAim(Spec{Target: node}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // make makes it at a time.

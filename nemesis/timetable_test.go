@@ -40,14 +40,14 @@ func TestEntriesComeWhenTheyAreDue(t *testing.T) {
 	p := timed(t, []nemesis.Fault{b.fault()}, `
 - {at: 3s, fault: brake, for: 1s, detail: 3}
 - {at: 1s, fault: brake, for: 4s, detail: 1}   # in force with the others
-- {at: 1200ms, fault: brake:front, for: 500ms, detail: [2]}
+- {at: 1200ms, fault: brake:front, for: 500ms, detail: 2}
 - {at: 5500ms, fault: brake, detail: 4, for: 1h}
 - {at: 1h, fault: brake, detail: 5}
 `)
 	d := drive{t: t, p: p, seed: 3, end: 6 * time.Second}
 	expect(t, d.run(), // an end is told from when it had begun
 		"1s brake 0 1",
-		"1.2s brake 1 [2]",
+		"1.2s brake 1 2",
 		"1.701s heal 1",
 		"3s brake 2 3",
 		"4.001s heal 2",
@@ -286,7 +286,8 @@ func TestTimetableSaysWhatIsWrongWhere(t *testing.T) {
 		"- on: snapshot 5ms\n  fault: dart":                     `plan.yaml:1: on: "5ms" is no window such as "+20ms" or "+0..50ms"`,
 		"- on: snapshot +5ms..1ms\n  fault: dart":               `plan.yaml:1: on: window "+5ms..1ms" ends before it begins`,
 		"- {at: 5s, fault: dart}\n---\n- {at: 5s, fault: dart}": "plan.yaml: line 2: another document begins",
-		"- {at: 5s, fault: dart":                                "plan.yaml: ",
+		"- {at: 5s, fault: dart":                                "plan.yaml: parser",
+		"- {at: 5s, fault: dart, for: 0s}":                      "plan.yaml:1: for: it would be healed at once",
 		"- {at: 5s}\n- {fault: dart}":                           "plan.yaml:1: which fault? Add a field such as \"fault: dart\"\nplan.yaml:2: when?",
 	} {
 		entries, err := nemesis.ReadTimetable(table, strings.NewReader(text), "plan.yaml")
@@ -409,3 +410,37 @@ func TestWhatNeverBeganIsNotRepeated(t *testing.T) {
 		t.Errorf("got %+v, %v", entries, err)
 	}
 }
+
+// TestDetailIsLikeThoseThatAreDrawn, or refused before anything begins.
+func TestDetailIsLikeThoseThatAreDrawn(t *testing.T) {
+	env := nemesis.Env{
+		Nodes: []string{"n1", "n2", "n3"}, Start: func(string) error { return nil },
+		Processes: struct{ nemesis.Processes }{}, Disks: plainDisks{},
+	}
+	for _, c := range []struct{ target, detail, want string }{
+		{"", `{"variant":"slow","target":"one","order":["n1"],"count":1,"fault":{"sync_delay":5}}`, ""},
+		{"n2", `{"variant":"power","target":"n2","count":1,"power":{"mode":"all"}}`, ""},
+		{"", `5`, "cannot unmarshal number"},
+		{"", `{"variant":5}`, "cannot unmarshal number"},
+		{"", `{"varaint":"power"}`, `unknown field "varaint"`},
+		{"", `{"target":"one"}`, "it has to say one thing to do"},
+		{"", `{"power":{},"fault":{}}`, "it has to say one thing to do"},
+		{"", `{"target":"x","power":{}}`, `no such target of disk: "x"`},
+		{"", `{"target":"one","order":["n1","n4"],"power":{}}`, "there is no node n4; the last one is n3"},
+		{"", `{"target":"n4","power":{}}`, "there is no node n4; the last one is n3"},
+		{"n1", `{"target":"one","power":{}}`, "it is aimed at one, and the fault at n1"},
+	} {
+		spec := nemesis.Spec{Fault: "disk", Target: c.target}
+		_, err := nemesis.New([]nemesis.Fault{nemesis.Disk()}, env, nemesis.Options{
+			Interval: time.Second, Timetable: []nemesis.Entry{{Spec: spec, Detail: json.RawMessage(c.detail)}},
+		})
+		if (err == nil) != (c.want == "") || err != nil && !strings.HasPrefix(err.Error(), fmt.Sprintf("fault %v: detail: %s", spec, c.want)) {
+			t.Errorf("%s: got %v, want %s", c.detail, err, c.want)
+		}
+	}
+}
+
+// plainDisks can be broken, and are not.
+type plainDisks struct{ cluster.Disks }
+
+func (plainDisks) Made() string { return cluster.DisksFUSE }

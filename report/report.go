@@ -25,8 +25,8 @@ type Run struct {
 	Result  checker.Result
 	// Where returns the path of an artifact, or "" if it is not kept.
 	Where func(artifact string) string
-	// Unit says what a fault's evidence counts, e.g. "packets dropped".
-	Unit func(fault string) string
+	// Evidence says what a fault's evidence is: "1 packet dropped".
+	Evidence func(fault string, n int64) string
 	// Trouble is what was out of the ordinary beside the verdict.
 	Trouble []string
 	// Next is what the reader may want to type now.
@@ -187,7 +187,7 @@ func (t *text) checkers(r Run) {
 	for _, p := range parts {
 		note := p.Note
 		if p.Name == "faults" {
-			note = faultsNote(p, r.Unit)
+			note = faultsNote(p, r.Evidence)
 		}
 		head := "  " + pad(p.Name, column) + "  " + t.verdict(p.Verdict, false)
 		head += strings.Repeat(" ", verdictColumn-width(p.Verdict.String()))
@@ -232,7 +232,7 @@ func (t *text) remarks(p checker.Result, indent string) {
 
 // faultsNote says which faults acted, and how. Its parts are the faults by name; see
 // [checker.Faults].
-func faultsNote(p checker.Result, unit func(string) string) string {
+func faultsNote(p checker.Result, evidence func(string, int64) string) string {
 	if len(p.Parts) == 0 {
 		return p.Note
 	}
@@ -249,11 +249,12 @@ func faultsNote(p checker.Result, unit func(string) string) string {
 		if n := f.Counts["begun"]; n > 1 {
 			name = fmt.Sprintf("%s ×%d", name, n)
 		}
-		u := "evidence"
-		if unit != nil && unit(f.Name) != "" {
-			u = unit(f.Name)
+		n := f.Counts["evidence"]
+		what := fmt.Sprintf("%d evidence", n)
+		if evidence != nil {
+			what = evidence(f.Name, n)
 		}
-		each = append(each, fmt.Sprintf("%s (%d %s)", name, f.Counts["evidence"], u))
+		each = append(each, fmt.Sprintf("%s (%s)", name, what))
 	}
 	note := fmt.Sprintf("%d of %d acted", acted, begun)
 	if len(each) > 0 {

@@ -42,7 +42,7 @@ func TestText(t *testing.T) {
 			r.Next = []Next{{"check again:", "hacheck check store/latest"}, {"files:", "store/latest"}}
 		}
 		if d.HasArg("unit") {
-			r.Unit = func(string) string { return "packets dropped" }
+			r.Evidence = func(_ string, n int64) string { return fmt.Sprintf("%d packets dropped", n) }
 		}
 		var b strings.Builder
 		if err := Text(&b, r, style); err != nil {

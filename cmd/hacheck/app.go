@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"regexp"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -29,8 +30,15 @@ type program struct {
 	stdout, stderr io.Writer
 }
 
-// hacheck runs the command and returns its exit status.
-func hacheck(args []string, stdout, stderr io.Writer) int {
+// hacheck runs the command and returns its exit status. Go's own for a panic is 2, and
+// that must not pass for a verdict.
+func hacheck(args []string, stdout, stderr io.Writer) (status int) {
+	defer func() {
+		if v := recover(); v != nil {
+			fmt.Fprintf(stderr, "hacheck: panic: %v\n\n%s", v, debug.Stack())
+			status = exitFailed
+		}
+	}()
 	p := &program{args: args, stdout: stdout, stderr: stderr}
 	err := p.app().RunContext(context.Background(), args)
 	if status, ok := errors.AsType[exitStatus](err); ok {

@@ -22,10 +22,10 @@ var finds = []find{
 	{system: "raftkv", bug: "timeout-as-fail", workload: "register", nemesis: "partition,partition:client", timeLimit: 30 * time.Second},
 	{system: "raftkv", bug: "no-fsync", workload: "register", nemesis: "disk:power", timeLimit: time.Minute},
 	{system: "raftkv", bug: "torn-vote", workload: "register", nemesis: "disk:power,kill", timeLimit: time.Minute},
-	{system: "raftkv", bug: "lease-read", workload: "register", nemesis: "clock,partition:leader", timeLimit: time.Minute},
+	{system: "raftkv", bug: "lease-read", workload: "register", nemesis: "clock:jump:leader,partition:leader", timeLimit: 40 * time.Second, flags: []string{"--interval", "1s"}},
 	{system: "raftkv", bug: "snapshot-drops-keys", workload: "register", nemesis: "restart,kill", timeLimit: time.Minute},
-	{system: "raftkv", bug: "wipe-rejoin", workload: "register", nemesis: "disk:bitflip,partition", timeLimit: time.Minute},
-	{system: "raftkv", bug: "split-brain-bootstrap", workload: "register", nemesis: "restart,partition", timeLimit: time.Minute},
+	{system: "raftkv", bug: "wipe-rejoin", workload: "register", nemesis: "member:replace,partition", timeLimit: time.Minute, flags: []string{"--interval", "1s"}},
+	{system: "raftkv", bug: "split-brain-bootstrap", workload: "register", nemesis: "kill,partition", timeLimit: 45 * time.Second, flags: []string{"--interval", "1s"}},
 }
 
 // options returns those of the run, but for the bug and its system.

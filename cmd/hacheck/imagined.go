@@ -18,7 +18,8 @@ func (o *options) imagined() nemesis.Env {
 		Disks: o.imaginedDisks(), Clocks: struct{ cluster.Clocks }{}, Resources: struct{ cluster.Resources }{},
 		Leader: anybody{}, Elector: anybody{},
 		Members: struct{ cluster.Members }{}, Observed: struct{ cluster.Observed }{},
-		Start: func(string) error { return errImagined },
+		Start:     func(string) error { return errImagined },
+		Unguarded: o.unguarded,
 	}
 	for i := range o.nodes {
 		env.Nodes = append(env.Nodes, fmt.Sprintf("n%d", i+1))

@@ -66,6 +66,16 @@ func (i *interruption) listen() (stop func()) {
 	}
 }
 
+// early says whether it is to end before the main phase.
+func (i *interruption) early() bool {
+	select {
+	case <-i.begun:
+		return true
+	default:
+		return false
+	}
+}
+
 // enter takes note of a phase that begins.
 func (i *interruption) enter(phase string) { i.phase.Store(phase) }
 

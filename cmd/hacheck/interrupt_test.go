@@ -27,13 +27,7 @@ func TestWhatAnInterruptMeansDependsOnThePhase(t *testing.T) {
 		if got := said.String(); got != want.says {
 			t.Errorf("%s: got %q, want %q", phase, got, want.says)
 		}
-		ends := false
-		select {
-		case <-i.begun:
-			ends = true
-		default:
-		}
-		if ends != want.ends {
+		if ends := i.early(); ends != want.ends {
 			t.Errorf("%s: ends the main phase: %t, want %t", phase, ends, want.ends)
 		}
 		if got := context.Cause(i.judging); errors.Is(got, errInterrupted) != want.settle {

@@ -38,8 +38,10 @@ type options struct {
 	store                 string
 	quiet, json, pcap     bool
 
-	// recorded are the options of the run that is repeated, or nil.
+	// recorded are the options of the run that is repeated, or nil, and replayed says
+	// what of it is not.
 	recorded *options
+	replayed []string
 }
 
 func newOptions() *options {

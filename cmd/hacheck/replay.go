@@ -66,6 +66,17 @@ func (o *options) repeat(c *cli.Context) error {
 		}
 	}
 	recorded.store = newOptions().store // what differs from that is to be said
+	if o.nodes < recorded.nodes && len(o.timetable) > 0 {
+		return usage("run: --replay %s: its faults are those of %s: --nodes %d is too few", quote(o.replay), count(recorded.nodes, "node"), o.nodes)
+	}
+	if line := r.history.Torn(); line > 0 {
+		o.replayed = append(o.replayed, fmt.Sprintf("the history of that run ends in the middle of line %d: what broke later is not repeated", line))
+	}
+	all := len(o.timetable)
+	o.timetable = slices.DeleteFunc(o.timetable, func(e nemesis.Entry) bool { return e.At >= o.timeLimit })
+	if late := all - len(o.timetable); late > 0 {
+		o.replayed = append(o.replayed, fmt.Sprintf("%d of the %s of that run began after %v, and will not", late, count(all, "fault"), o.timeLimit))
+	}
 	return nil
 }
 
@@ -110,7 +121,10 @@ func openRun(who, dir string) (*recordedRun, error) {
 		return nil, usage("%s: it does not tell what was run: %v", who, err)
 	}
 	if r.history, err = histories.ReadFile(run.History()); err != nil {
-		return nil, usage("%s: %v", who, err)
+		return nil, usage("%s: %s: %v", who, store.HistoryFile, err)
+	}
+	if r.history.Len() == 0 {
+		return nil, usage("%s: its %s is empty", who, store.HistoryFile)
 	}
 	if r.timetable, err = nemesis.Recorded(r.history); err != nil {
 		return nil, usage("%s: what broke cannot be told: %v", who, err)

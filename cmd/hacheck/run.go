@@ -75,6 +75,14 @@ func (o *options) check() error {
 	if _, err := nemesis.New(faults, o.imagined(), o.breaking()); err != nil {
 		return usage("run: %s: %v", o.asked(), err)
 	}
+	if o.policy == nemesis.Adaptive && len(o.nemesis) == 0 {
+		return usage("run: --nemesis-policy %s: it chooses among the faults of --nemesis, and there are none", o.policy)
+	}
+	for _, e := range o.timetable {
+		if e.At >= o.timeLimit {
+			return usage("run: %s: %v is due at %v, and the main phase ends at %v; see --time-limit", o.asked(), e.Spec, e.At, o.timeLimit)
+		}
+	}
 	if err := store.Writable(o.store); err != nil {
 		return usage("run: --store %s: no run can be kept there: %v", quote(o.store), err)
 	}
@@ -133,15 +141,16 @@ func (p *program) runInside(o *options) error {
 		o.seed = uint64(rand.Uint32()) // short enough to be typed
 	}
 	signal.Ignore(syscall.SIGPIPE) // nobody reading what it says costs that, and not the run
+	t := &trial{program: p, options: o, progress: report.NewProgress(p.stderr, terminal(p.stderr))}
+	t.interrupt = newInterruption(t.progress)
+	defer t.interrupt.listen()()
 	able, err := o.abilities(cluster.Check)
 	if err != nil {
 		return err
 	}
-	t := &trial{program: p, options: o, able: able}
-	t.progress = report.NewProgress(p.stderr, terminal(p.stderr))
-	t.interrupt = newInterruption(t.progress)
-	defer t.interrupt.listen()()
-
+	if t.able = able; t.interrupt.early() {
+		return errInterrupted
+	}
 	end, err := t.begin()
 	if err != nil {
 		return err
@@ -207,7 +216,8 @@ func troubled(err error) (nodes []string) {
 	return nil
 }
 
-// begin makes the run's directory, with its log in it.
+// begin makes the run's directory, with its log in it. If that fails nothing is left of
+// it.
 func (t *trial) begin() (end func(), err error) {
 	began := time.Now()
 	t.info = store.Info{
@@ -225,6 +235,12 @@ func (t *trial) begin() (end func(), err error) {
 	if t.run, err = store.Create(t.store, t.name(), began); err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(t.run.Dir))
+			_ = os.Remove(filepath.Dir(t.run.Dir)) // unless there are others
+		}
+	}()
 	if err := t.run.WriteInfo(t.info); err != nil {
 		return nil, err
 	}
@@ -323,6 +339,9 @@ func (t *trial) nemesisOf(lab cluster.Lab, system cluster.System) (nemesis.Packa
 	p, err := nemesis.New(t.able.faults, env, t.breaking())
 	if err != nil {
 		return p, err
+	}
+	for _, remark := range t.replayed {
+		t.note("%s", remark)
 	}
 	t.info.LeftOut = slices.Concat(t.able.leftOut, p.LeftOut)
 	for _, left := range t.info.LeftOut {

@@ -28,7 +28,7 @@ func (p *program) show(r *judged, asJSON bool) error {
 	}
 	shown := report.Run{
 		Title: r.title(), History: r.history, Result: r.result,
-		Where: r.where, Unit: evidenceUnit, Trouble: slices.Concat(r.remarks(), r.info.Trouble, r.trouble),
+		Where: r.where, Evidence: evidence, Trouble: slices.Concat(r.remarks(), r.info.Trouble, r.trouble),
 	}
 	if r.run != nil {
 		me := p.invocation()

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -87,29 +89,26 @@ var faults = []nemesis.Fault{
 	nemesis.Leader(),
 }
 
-// evidenceUnit says what the evidence of a fault counts.
-func evidenceUnit(fault string) string {
-	switch family, _, _ := strings.Cut(fault, ":"); family {
-	case "partition":
-		return "packets dropped"
-	case "kill", "restart":
-		return "processes ended"
-	case "pause":
-		return "processes stopped"
-	case "packet":
-		return "packets touched"
-	case "disk":
-		return "losses and failures of disks"
-	case "clock":
-		return "clocks read wrong"
-	case "resource":
-		return "limits hit"
-	case "member":
-		return "nodes replaced"
-	case "leader":
-		return "elections"
+// evidence says what the evidence of a fault counts: n of it.
+func evidence(fault string, n int64) string {
+	family, _, _ := strings.Cut(fault, ":")
+	units := map[string][2]string{
+		"partition": {"packet dropped", "packets dropped"},
+		"kill":      {"process ended", "processes ended"},
+		"restart":   {"process ended", "processes ended"},
+		"pause":     {"process stopped", "processes stopped"},
+		"packet":    {"packet touched", "packets touched"},
+		"disk":      {"loss or failure of a disk", "losses and failures of disks"},
+		"clock":     {"clock read wrong", "clocks read wrong"},
+		"resource":  {"limit hit", "limits hit"},
+		"member":    {"node replaced", "nodes replaced"},
+		"leader":    {"election", "elections"},
 	}
-	return ""
+	unit := units[family][1]
+	if n == 1 {
+		unit = units[family][0]
+	}
+	return fmt.Sprintf("%d %s", n, cmp.Or(unit, "evidence"))
 }
 
 func systemNames() (names []string) {
