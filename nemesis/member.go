@@ -18,11 +18,12 @@ const (
 	memberLeave   = "leave"
 	memberJoin    = "join"
 	memberReplace = "replace"
+	memberRolling = "rolling"
 )
 
 // Member takes nodes out of the cluster, with all that they have on disk, and puts them
-// back as new ones. A node is begun with only while a majority of the others is well,
-// and one at a time: to agree on a change, and to have others leave, takes that.
+// back as new ones: one at a time, and only while those that are disturbed otherwise, and
+// it, are a minority. To agree on a change takes a majority.
 //
 // Its evidence is the members as a majority of them sees them, before, in between and
 // after.
@@ -34,6 +35,7 @@ func Member() Fault {
 			{Name: memberLeave, About: "it leaves, and joins when it is healed"},
 			{Name: memberJoin, About: "it leaves, and joins again at once: learns, and then has a vote"},
 			{Name: memberReplace, About: "it dies, and another takes its place at once, with its name and an empty disk"},
+			{Name: memberRolling, About: "all nodes do as in join, each as soon as the one before has joined"},
 		},
 		Targets: []Target{
 			{Name: One, About: "one node"},
@@ -50,7 +52,7 @@ type Exchange struct {
 	Aim
 }
 
-// A Passage is what became of it: its evidence. The members are those with a vote, as
+// A Passage is what became of it: its evidence, by node. The members are those with a vote, as
 // a majority of them says; none if no majority says the same.
 type Passage struct {
 	Before  []string `json:"before,omitempty"`
@@ -91,7 +93,12 @@ func newExchange(env Env, f Fault, s Spec) (*exchange, error) {
 	if err := env.checkAim(s); err != nil {
 		return nil, err
 	}
-	b := &exchange{env: env.withBooks(), fault: f, spec: s, variants: f.variants(env, s)}
+	if s.Variant == memberRolling && s.Target != "" {
+		return nil, errors.New("it takes all nodes their turn, and cannot be aimed")
+	}
+	b := &exchange{env: env.withBooks(), fault: f, spec: s, variants: slices.DeleteFunc(f.variants(env, s), func(v Variant) bool {
+		return v.Name == memberRolling && s.Target != ""
+	})}
 	if len(b.variants) == 0 {
 		return nil, errors.New("the system does not claim to bear it")
 	}
@@ -99,7 +106,11 @@ func newExchange(env Env, f Fault, s Spec) (*exchange, error) {
 }
 
 func (b *exchange) Draw(r *rand.Rand) any {
-	return &Exchange{Variant: b.variants[r.IntN(len(b.variants))].Name, Aim: b.env.drawAim(r, b.fault, b.spec)}
+	d := &Exchange{Variant: b.variants[r.IntN(len(b.variants))].Name, Aim: b.env.drawAim(r, b.fault, b.spec)}
+	if d.Variant == memberRolling {
+		d.Target, d.Count = AllNodes, len(d.Order)
+	}
+	return d
 }
 
 func (b *exchange) Begin(ctx context.Context, detail json.RawMessage) (Held, error) {
@@ -107,26 +118,86 @@ func (b *exchange) Begin(ctx context.Context, detail json.RawMessage) (Held, err
 	if err := json.Unmarshal(detail, &d); err != nil {
 		return nil, fmt.Errorf("%s: %w", b.fault.Name, err)
 	}
-	release, err := b.env.claim(ctx, &d.Aim, leaves)
-	if err != nil {
-		return nil, err
+	h := &heldExchange{exchange: d, env: b.env, done: make(chan struct{})}
+	if d.Variant != memberRolling {
+		release, err := b.env.claim(ctx, &h.exchange.Aim, leaves)
+		if err != nil {
+			return nil, err
+		}
+		h.turns = []*turn{newTurn(ctx, b.env, h.exchange.Nodes[0], release)}
 	}
-	h := &heldExchange{exchange: d, node: d.Nodes[0], env: b.env, release: release, done: make(chan struct{})}
-	h.passage.Before = h.members(ctx, func(members []string) bool { return members != nil })
-	go h.run(context.WithoutCancel(ctx)) // ends in time, and End waits for it
+	ctx, h.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	go h.run(ctx) // ends in time, and End waits for it
 	return h, nil
 }
 
-// A heldExchange is such a fault in force. What it has come to do it knows by steps,
-// each of which can be done again.
+// A heldExchange is such a fault in force.
 type heldExchange struct {
 	exchange Exchange
-	node     string
 	env      Env
-	release  func() // tells the guard that the node is a member
+	cancel   context.CancelFunc // makes it the last node's turn
 	done     chan struct{}
+	turns    []*turn // run's, until it is done
+}
 
-	// Those of run, until it is done:
+// run does what is done before the fault is healed.
+func (h *heldExchange) run(ctx context.Context) {
+	defer close(h.done)
+	whatever := context.WithoutCancel(ctx)
+	if h.exchange.Variant != memberRolling {
+		h.turns[0].take(whatever, h.exchange.Variant)
+		return
+	}
+	for _, node := range h.exchange.Order {
+		var release func()
+		if !poll(ctx, answerLimit, func() (ok bool) { // no other fault may need it
+			var err error
+			release, err = h.env.guard.claim(&Aim{Target: One, Count: 1}, []string{node}, leaves)
+			return err == nil
+		}) {
+			continue
+		}
+		if ctx.Err() != nil {
+			release()
+			return
+		}
+		t := newTurn(ctx, h.env, node, release)
+		h.turns = append(h.turns, t)
+		t.take(whatever, memberJoin)
+		if !t.joined {
+			return // End will see to it
+		}
+		release()
+	}
+}
+
+func (h *heldExchange) Detail() any { return h.exchange }
+
+// End has the nodes back, whatever was not done yet. It has acted with those that a
+// majority has been without.
+func (h *heldExchange) End(ctx context.Context) (acted uint64, evidence any, err error) {
+	h.cancel()
+	<-h.done
+	passages := map[string]Passage{}
+	for _, t := range h.turns {
+		if err := t.finish(ctx); err != nil {
+			return 0, nil, fmt.Errorf("%s %s: %w", h.exchange.Variant, t.node, err)
+		}
+		passages[t.node] = t.passage
+		if t.passage.Without != nil && !slices.Contains(t.passage.Without, t.node) {
+			acted++
+		}
+	}
+	return acted, passages, nil
+}
+
+// A turn is that of one node. What it has come to do it knows by steps, each of which
+// can be done again.
+type turn struct {
+	env     Env
+	node    string
+	release func() // tells the guard that the node is a member
+
 	left, wiped, joined bool
 	passage             Passage
 	// heard is closed when Without is known; stop ends the waiting for that.
@@ -134,64 +205,81 @@ type heldExchange struct {
 	stop  context.CancelFunc
 }
 
-// run does what is done before the fault is healed.
-func (h *heldExchange) run(ctx context.Context) {
-	defer close(h.done)
+func newTurn(ctx context.Context, env Env, node string, release func()) *turn {
+	t := &turn{env: env, node: node, release: release}
+	t.passage.Before = t.members(ctx, func(members []string) bool { return members != nil })
+	return t
+}
+
+// take does what a variant does with a node before it is healed.
+func (t *turn) take(ctx context.Context, variant string) {
 	err := func() error {
-		if h.exchange.Variant == memberReplace {
-			if err := h.env.Processes.Kill(h.node); err != nil {
+		if variant == memberReplace {
+			if err := t.env.Processes.Kill(t.node); err != nil {
 				return err
 			}
 		}
-		leaving, cancel := context.WithTimeout(ctx, leaveLimit+hearLimit)
+		leaving, cancel := context.WithTimeout(ctx, leaveLimit)
 		defer cancel()
-		if err := h.leave(leaving); err != nil || h.exchange.Variant == memberLeave {
+		if err := t.leave(leaving); err != nil || variant == memberLeave {
 			return err
 		}
-		joining, cancel := context.WithTimeout(ctx, joinLimit+hearLimit)
+		joining, cancel := context.WithTimeout(ctx, joinLimit)
 		defer cancel()
-		return h.join(joining)
+		return t.join(joining)
 	}()
 	if err != nil {
-		h.passage.Error = err.Error()
+		t.passage.Error = err.Error()
 	}
 }
 
+// finish has the node back.
+func (t *turn) finish(ctx context.Context) error {
+	if err := t.leave(ctx); err != nil {
+		return err
+	}
+	if err := t.join(ctx); err != nil {
+		return err
+	}
+	t.release()
+	return nil
+}
+
 // leave takes the node out. Only who is told that it is out may wipe it.
-func (h *heldExchange) leave(ctx context.Context) error {
-	if !h.left {
-		if err := h.env.Members.Leave(ctx, h.node); err != nil {
+func (t *turn) leave(ctx context.Context) error {
+	if !t.left {
+		if err := t.env.Members.Leave(ctx, t.node); err != nil {
 			return err
 		}
-		h.left = true
-		h.listen(ctx)
+		t.left = true
+		t.listen(ctx)
 	}
-	if h.wiped {
+	if t.wiped {
 		return nil
 	}
-	if err := h.env.Processes.Kill(h.node); err != nil {
+	if err := t.env.Processes.Kill(t.node); err != nil {
 		return err
 	}
-	if err := h.env.Processes.Wipe(h.node); err != nil {
+	if err := t.env.Processes.Wipe(t.node); err != nil {
 		return err
 	}
-	h.wiped = true
+	t.wiped = true
 	return nil
 }
 
 // listen begins to wait until a majority has heard that the node has left. Nothing
 // else waits for that, beyond a first look: who has lost its disk comes back when it
 // likes.
-func (h *heldExchange) listen(ctx context.Context) {
-	ctx, h.stop = context.WithCancel(context.WithoutCancel(ctx))
+func (t *turn) listen(ctx context.Context) {
+	ctx, t.stop = context.WithCancel(context.WithoutCancel(ctx))
+	t.heard = make(chan struct{})
 	looked := make(chan struct{})
-	h.heard = make(chan struct{})
 	first := sync.OnceFunc(func() { close(looked) })
 	go func() {
-		defer close(h.heard)
+		defer close(t.heard)
 		defer first()
-		h.passage.Without = h.members(ctx, func(members []string) bool {
-			out := members != nil && !slices.Contains(members, h.node)
+		t.passage.Without = t.members(ctx, func(members []string) bool {
+			out := members != nil && !slices.Contains(members, t.node)
 			first()
 			return out
 		})
@@ -200,25 +288,25 @@ func (h *heldExchange) listen(ctx context.Context) {
 }
 
 // join puts the node back.
-func (h *heldExchange) join(ctx context.Context) error {
-	if h.joined {
+func (t *turn) join(ctx context.Context) error {
+	if t.joined {
 		return nil
 	}
-	if err := h.env.Members.Join(ctx, h.node); err != nil {
+	if err := t.env.Members.Join(ctx, t.node); err != nil {
 		return err
 	}
-	h.joined = true
-	h.passage.After = h.members(ctx, func(members []string) bool { return slices.Contains(members, h.node) })
-	h.stop()
-	<-h.heard
+	t.joined = true
+	t.passage.After = t.members(ctx, func(members []string) bool { return slices.Contains(members, t.node) })
+	t.stop()
+	<-t.heard
 	return nil
 }
 
 // members returns the members as a majority of them sees them, when they are as they
 // are to be; or those that they are after some time.
-func (h *heldExchange) members(ctx context.Context, are func([]string) bool) (seen []string) {
+func (t *turn) members(ctx context.Context, are func([]string) bool) (seen []string) {
 	poll(ctx, hearLimit, func() bool {
-		state, err := h.env.Observed.Observe(ctx)
+		state, err := t.env.Observed.Observe(ctx)
 		if err != nil {
 			return false
 		}
@@ -243,23 +331,4 @@ func agreed(state cluster.State) []string {
 		}
 	}
 	return nil
-}
-
-func (h *heldExchange) Detail() any { return h.exchange }
-
-// End has the node back, whatever was not done yet. It has acted if a majority has been
-// without it.
-func (h *heldExchange) End(ctx context.Context) (acted uint64, evidence any, err error) {
-	<-h.done
-	if err := h.leave(ctx); err != nil {
-		return 0, nil, fmt.Errorf("%s %s: %w", h.exchange.Variant, h.node, err)
-	}
-	if err := h.join(ctx); err != nil {
-		return 0, nil, fmt.Errorf("%s %s: %w", h.exchange.Variant, h.node, err)
-	}
-	h.release()
-	if h.passage.Without != nil && !slices.Contains(h.passage.Without, h.node) {
-		acted = 1
-	}
-	return acted, h.passage, nil
 }

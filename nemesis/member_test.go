@@ -136,7 +136,7 @@ func TestMemberLeavesIsWipedAndComesBack(t *testing.T) {
 			if err != nil || acted != 1 {
 				t.Errorf("%s: acted %d, %v", variant, acted, err)
 			}
-			p := evidence.(Passage)
+			p := evidence.(map[string]Passage)["n3"]
 			if fmt.Sprint(p.Before, p.Without, p.After) != "[n1 n2 n3 n4 n5] [n1 n2 n4 n5] [n1 n2 n3 n4 n5]" || p.Error != "" {
 				t.Errorf("%s: evidence %+v", variant, p)
 			}
@@ -176,7 +176,7 @@ func TestNodeIsNotWipedBeforeItHasLeft(t *testing.T) {
 			clear(c.fails)
 			c.mu.Unlock()
 			acted, evidence, err := h.End(t.Context())
-			if err != nil || acted != 1 || !strings.Contains(evidence.(Passage).Error, "no majority") {
+			if err != nil || acted != 1 || !strings.Contains(evidence.(map[string]Passage)["n3"].Error, "no majority") {
 				t.Errorf("%s failed: acted %d, %v, evidence %+v", step, acted, err, evidence)
 			}
 			if got, want := c.done(), "leave n3, wipe n3, join n3"; !strings.HasSuffix(want, got) || !strings.HasPrefix(got, step) {
@@ -184,6 +184,46 @@ func TestNodeIsNotWipedBeforeItHasLeft(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestRollingReplacementTakesOneNodeAfterTheOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _, env := newCouncil(3)
+		h, err := begin(t, breaker(t, Member(), env, "member:rolling"), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		var want []string
+		for _, node := range h.Detail().(Exchange).Order {
+			want = append(want, "leave "+node, "wipe "+node, "join "+node)
+		}
+		if got := c.done(); got != strings.Join(want, ", ") {
+			t.Errorf("it did %s", got)
+		}
+		acted, evidence, err := h.End(t.Context())
+		if err != nil || acted != 3 || len(evidence.(map[string]Passage)) != 3 {
+			t.Errorf("acted %d, %v: %v", acted, err, evidence)
+		}
+		if len(env.guard.holds) > 0 {
+			t.Errorf("the guard still counts %v", env.guard.holds)
+		}
+
+		// One that does not come back is the last.
+		c.fails["join n2"] = errors.New("no majority")
+		h, err = begin(t, breaker(t, Member(), env, "member:rolling"), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if got := c.done(); !strings.HasSuffix(got, "join n2") || len(env.guard.holds) != 1 {
+			t.Errorf("it did %s; the guard counts %v", got, env.guard.holds)
+		}
+		delete(c.fails, "join n2")
+		if _, _, err := h.End(t.Context()); err != nil || c.done() != "join n2" || len(env.guard.holds) > 0 {
+			t.Errorf("healed: %v; the guard counts %v", err, env.guard.holds)
+		}
+	})
 }
 
 func TestNobodyLeavesWhileOthersAreMissing(t *testing.T) {

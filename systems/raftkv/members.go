@@ -14,10 +14,10 @@ import (
 )
 
 // WipeRejoin is a bug of who runs the nodes, not of a node: whoever replaces a disk
-// starts the node as if nothing were, under the name that it had. It votes anew in
-// terms in which it has voted, and counts for entries that it has lost. What etcd's
-// manual warns of is that; and Kubernetes did so to Consul when it gave a server's
-// pod a new disk and its old name.
+// starts the node as if nothing were, under the name that it had, and is content when
+// it runs. It votes anew in terms in which it has voted, and counts for entries that it
+// has lost. Members of etcd came to that with --initial-cluster-state=new, and those of
+// Consul when Kubernetes gave a pod a new disk and its old name.
 const WipeRejoin = "wipe-rejoin"
 
 // A Roster keeps the books of the members of a cluster: which nodes are in it, and
@@ -113,10 +113,10 @@ func (r *Roster) Tell(node string, c *server.Config) error {
 	switch {
 	case s == out:
 		return fmt.Errorf("%s has left", node)
+	case !r.founded || r.bug == WipeRejoin:
+		c.Empty = server.EmptyFounds
 	case s == joining:
 		c.Empty = server.EmptyJoins
-	case !r.founded:
-		c.Empty = server.EmptyFounds
 	}
 	return nil
 }

@@ -32,8 +32,8 @@ const (
 	// syncs later. A failure of power takes it back.
 	NoFsync = "no-fsync"
 	// TornVote is hashicorp/raft issue 661, which [Store] keeps from happening: a
-	// node that fails between the two writes of a vote comes back with the new term
-	// and the old candidate, to whom it gives its vote again, however old his log.
+	// node that fails between the two writes of a vote is left with the new term and
+	// the old candidate, to whom it gives its vote again, however old his log.
 	TornVote = "torn-vote"
 	// LeaseRead is how a leader's lease goes wrong that is reckoned by the clock on
 	// the wall, as CockroachDB's and YugabyteDB's were shown to where clocks jump:

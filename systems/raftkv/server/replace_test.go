@@ -47,7 +47,7 @@ func follow(t *testing.T, test func(t *testing.T, f *follower)) {
 func (f *follower) start() {
 	f.t.Helper()
 	var err error
-	f.store, err = OpenStore(filepath.Join(f.dir, "raft.db"), StoreOptions{})
+	f.store, err = OpenStore(filepath.Join(f.dir, "raft.db"))
 	must(f.t, err)
 	logs, err := raft.NewLogCache(512, f.store)
 	must(f.t, err)

@@ -55,7 +55,7 @@ func run(ctx context.Context, c Config, log hclog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	store, err := OpenStore(filepath.Join(c.Dir, "raft.db"), StoreOptions{TornVote: c.Bug == TornVote})
+	store, err := OpenStore(filepath.Join(c.Dir, "raft.db"))
 	if err != nil {
 		return err
 	}
@@ -67,6 +67,12 @@ func run(ctx context.Context, c Config, log hclog.Logger) (err error) {
 		return err
 	}
 	var onDisk raft.LogStore = store
+	var stable raft.StableStore = store
+	if c.Bug == TornVote {
+		if stable, err = openTornVotes(filepath.Join(c.Dir, "raft.vote"), store); err != nil {
+			return err
+		}
+	}
 	if c.Bug == NoFsync {
 		lazy, err := openLazyLog(filepath.Join(c.Dir, "raft.late"), store)
 		if err != nil {
@@ -89,7 +95,7 @@ func run(ctx context.Context, c Config, log hclog.Logger) (err error) {
 	defer closeAlso(peers.Close)
 
 	node, err := NewNode(c, Deps{
-		Logs: logs, Stable: store, Snapshots: snapshots, Transport: transport, Peer: peers.conn, Log: log,
+		Logs: logs, Stable: stable, Snapshots: snapshots, Transport: transport, Peer: peers.conn, Log: log,
 	})
 	if err != nil {
 		return err

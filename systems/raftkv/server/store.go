@@ -41,10 +41,9 @@ import (
 // the kernel, which may have dropped what it could not write, would say that all is
 // well when asked again. See [Store.Failed].
 type Store struct {
-	db      *bbolt.DB
-	fresh   bool // there was no file
-	options StoreOptions
-	failed  chan struct{} // closed when err is set
+	db     *bbolt.DB
+	fresh  bool          // there was no file
+	failed chan struct{} // closed when err is set
 
 	mu   sync.Mutex
 	err  error // of the first write that failed
@@ -63,11 +62,6 @@ type head struct {
 	First  uint64            `json:"first"`
 	Last   uint64            `json:"last"`
 	Values map[string][]byte `json:"values"`
-}
-
-// StoreOptions are mistakes; see [Bugs].
-type StoreOptions struct {
-	TornVote bool // a vote's term and its candidate are written apart
 }
 
 var (
@@ -107,16 +101,16 @@ var errNotFound = errors.New("not found")
 // a write had failed: what the kernel shows of such a file need not be. And no
 // damage to the structure of the file, which bbolt does not check, is left to show
 // later.
-func OpenStore(path string, o StoreOptions) (*Store, error) {
-	s, err := loadStore(path, o)
+func OpenStore(path string) (*Store, error) {
+	s, err := loadStore(path)
 	if err != nil {
 		return nil, fmt.Errorf("open store %s: %w", path, err)
 	}
 	return s, nil
 }
 
-func loadStore(path string, o StoreOptions) (_ *Store, err error) {
-	s := &Store{options: o, failed: make(chan struct{}), head: head{Format: storeFormat, Values: map[string][]byte{}}}
+func loadStore(path string) (_ *Store, err error) {
+	s := &Store{failed: make(chan struct{}), head: head{Format: storeFormat, Values: map[string][]byte{}}}
 	var old *bbolt.DB
 	if _, err := os.Stat(path); err == nil {
 		if old, err = openOld(path); err != nil {
@@ -495,7 +489,7 @@ func number(b []byte) uint64 {
 // SetUint64 writes a number. LastVoteTerm waits for its candidate.
 func (s *Store) SetUint64(key []byte, value uint64) error {
 	b := binary.BigEndian.AppendUint64(nil, value)
-	if string(key) != string(lastVoteTerm) || s.options.TornVote {
+	if string(key) != string(lastVoteTerm) {
 		return s.Set(key, b)
 	}
 	s.mu.Lock()

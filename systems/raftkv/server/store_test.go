@@ -19,7 +19,7 @@ import (
 
 func openStore(t testing.TB, path string) *Store {
 	t.Helper()
-	s, err := OpenStore(path, StoreOptions{})
+	s, err := OpenStore(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,7 +207,7 @@ func TestForeignFilesAreRefused(t *testing.T) {
 	must(t, os.WriteFile(empty, nil, 0o600))
 
 	for path, want := range map[string]string{garbage: "no store", foreign: "theirs", future: "raftkv store 3", empty: "damaged"} {
-		s, err := OpenStore(path, StoreOptions{})
+		s, err := OpenStore(path)
 		if err == nil {
 			s.Close()
 			t.Errorf("%s was opened", path)
@@ -261,7 +261,7 @@ func TestDamageIsRefusedOrDoesNoHarm(t *testing.T) {
 	try := func(what string, b []byte) {
 		t.Helper()
 		must(t, os.WriteFile(path, b, 0o600))
-		s, err := OpenStore(path, StoreOptions{})
+		s, err := OpenStore(path)
 		if err != nil {
 			refused++
 			return
@@ -377,7 +377,7 @@ func TestTermsDoNotGoBack(t *testing.T) {
 func TestSecondNodeOnTheSameFileIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "raft.db")
 	openStore(t, path)
-	if _, err := OpenStore(path, StoreOptions{}); err == nil || !strings.Contains(err.Error(), "another process") {
+	if _, err := OpenStore(path); err == nil || !strings.Contains(err.Error(), "another process") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -438,10 +438,10 @@ func TestNoVoteForAnOldLogAfterAFault(t *testing.T) {
 	if votesForOldLog(t, s, s) {
 		t.Error("a candidate with an old log got the vote")
 	}
-	torn, err := OpenStore(filepath.Join(t.TempDir(), "raft.db"), StoreOptions{TornVote: true})
+	s = openStore(t, filepath.Join(t.TempDir(), "raft.db"))
+	torn, err := openTornVotes(filepath.Join(t.TempDir(), "vote"), s)
 	must(t, err)
-	defer torn.Close()
-	if !votesForOldLog(t, torn, torn) {
+	if !votesForOldLog(t, s, torn) {
 		t.Error("the bug does not show")
 	}
 }
