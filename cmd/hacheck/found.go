@@ -20,10 +20,10 @@ var finds = []find{
 	{system: "raftkv", bug: "stale-read", workload: "register", nemesis: "partition", timeLimit: 20 * time.Second},
 	{system: "raftkv", bug: "ack-before-commit", workload: "register", nemesis: "partition", timeLimit: 30 * time.Second},
 	{system: "raftkv", bug: "timeout-as-fail", workload: "register", nemesis: "partition,partition:client", timeLimit: 30 * time.Second},
-	{system: "raftkv", bug: "no-fsync", workload: "register", nemesis: "disk:power", timeLimit: time.Minute},
+	{system: "raftkv", bug: "no-fsync", workload: "register", nemesis: "disk:power:any,kill", timeLimit: time.Minute, flags: []string{"--interval", "1s"}},
 	{system: "raftkv", bug: "torn-vote", workload: "register", nemesis: "disk:power,kill", timeLimit: time.Minute},
 	{system: "raftkv", bug: "lease-read", workload: "register", nemesis: "clock:jump:leader,partition:leader", timeLimit: 40 * time.Second, flags: []string{"--interval", "1s"}},
-	{system: "raftkv", bug: "snapshot-drops-keys", workload: "register", nemesis: "restart,kill", timeLimit: time.Minute},
+	{system: "raftkv", bug: "snapshot-drops-keys", workload: "register", nemesis: "restart,kill", timeLimit: time.Minute, flags: []string{"--interval", "2s"}},
 	{system: "raftkv", bug: "wipe-rejoin", workload: "register", nemesis: "member:replace,partition", timeLimit: time.Minute, flags: []string{"--interval", "1s"}},
 	{system: "raftkv", bug: "split-brain-bootstrap", workload: "register", nemesis: "kill,partition", timeLimit: 45 * time.Second, flags: []string{"--interval", "1s"}},
 }

@@ -141,7 +141,7 @@ func (n *Node) caughtUp(ctx context.Context, learner raft.ServerID) error {
 	if err != nil {
 		return api.Definite(api.Reason_REASON_NOT_DONE, "ask %s how far it is: %w", learner, err)
 	}
-	last := fmt.Errorf("it was not asked")
+	var last error
 	again := time.NewTicker(20 * time.Millisecond)
 	defer again.Stop()
 	for {
