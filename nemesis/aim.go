@@ -1,6 +1,7 @@
 package nemesis
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -93,13 +94,41 @@ func (e Env) drawAim(r *rand.Rand, f Fault, s Spec) Aim {
 	return a
 }
 
+// An aiming is what breakers have in common whose faults are aimed at nodes.
+type aiming struct {
+	env   Env
+	fault Fault
+	spec  Spec // as it was asked for
+	// variants are those to draw among; there are none if the fault has none.
+	variants []Variant
+}
+
+// newAiming returns the aiming of a fault that was asked for as s, or says why there
+// can be none.
+func newAiming(env Env, f Fault, s Spec) (aiming, error) {
+	if err := env.checkAim(s); err != nil {
+		return aiming{}, err
+	}
+	a := aiming{env: env.withBooks(), fault: f, spec: s, variants: f.variants(env, s)}
+	if len(f.Variants) > 0 && len(a.variants) == 0 {
+		return aiming{}, errors.New("the system does not claim to bear it")
+	}
+	return a, nil
+}
+
+// variant draws a variant.
+func (a aiming) variant(r *rand.Rand) string { return pick(r, a.variants).Name }
+
+// aim draws whom an instance hits.
+func (a aiming) aim(r *rand.Rand) Aim { return a.env.drawAim(r, a.fault, a.spec) }
+
 // checkAim says why a fault that was asked for as s cannot be aimed, if so.
 func (e Env) checkAim(s Spec) error {
 	switch {
 	case len(e.Nodes) == 0:
-		return fmt.Errorf("there are no nodes")
+		return errors.New("there are no nodes")
 	case s.Target == Leading && e.Leader == nil:
-		return fmt.Errorf("the system does not tell who leads")
+		return errors.New("the system does not tell who leads")
 	case isNode(s.Target) && !slices.Contains(e.Nodes, s.Target):
 		return fmt.Errorf("there is no node %s; the last one is %s", s.Target, e.Nodes[len(e.Nodes)-1])
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -131,33 +130,25 @@ func (b *clockBooks) release(nodes []string) {
 }
 
 // A clockFault is the breaker of clock faults.
-type clockFault struct {
-	env      Env
-	fault    Fault
-	spec     Spec
-	variants []Variant // to draw among
-}
+type clockFault struct{ aiming }
 
 func newClockFault(env Env, f Fault, s Spec) (*clockFault, error) {
 	if env.Clocks == nil {
 		return nil, errors.New("the nodes have no clocks of their own")
 	}
-	if err := env.checkAim(s); err != nil {
+	a, err := newAiming(env, f, s)
+	if err != nil {
 		return nil, err
 	}
-	variants := f.variants(env, s)
-	if len(variants) == 0 {
-		return nil, errors.New("the system does not claim to bear it")
-	}
-	return &clockFault{env: env.withBooks(), fault: f, spec: s, variants: variants}, nil
+	return &clockFault{a}, nil
 }
 
 // Draw draws how wrong the clocks are to be. What matters is the order of magnitude,
 // since every system has other times that a clock must be exact to: so each is as
 // likely as any other.
 func (b *clockFault) Draw(r *rand.Rand) any {
-	w := &Warping{Variant: b.variants[r.IntN(len(b.variants))].Name}
-	w.Aim = b.env.drawAim(r, b.fault, b.spec)
+	w := &Warping{Variant: b.variant(r)}
+	w.Aim = b.aim(r)
 	offset := func(most time.Duration) cluster.Warp {
 		d := time.Duration(magnitude(r, float64(10*time.Millisecond), float64(most))).Round(time.Millisecond)
 		return cluster.Warp{Offset: eitherWay(r, d)}
@@ -190,20 +181,6 @@ func (b *clockFault) Draw(r *rand.Rand) any {
 	return w
 }
 
-// magnitude draws a number so that its logarithm is uniform.
-func magnitude(r *rand.Rand, least, most float64) float64 {
-	return least * math.Pow(most/least, r.Float64())
-}
-
-func millionths(f float64) float64 { return math.Round(f*1e6) / 1e6 }
-
-func eitherWay(r *rand.Rand, d time.Duration) time.Duration {
-	if r.IntN(2) == 0 {
-		return -d
-	}
-	return d
-}
-
 func (b *clockFault) Begin(ctx context.Context, detail json.RawMessage) (Held, error) {
 	var w Warping
 	if err := json.Unmarshal(detail, &w); err != nil {
@@ -229,9 +206,10 @@ func (b *clockFault) Begin(ctx context.Context, detail json.RawMessage) (Held, e
 		h.warping.Read, err = h.clocks.Read(ctx, w.Nodes...)
 	}
 	if err != nil {
-		// Nothing may be left in force, whatever ctx says.
-		if err2 := h.right(); err2 != nil {
-			return nil, errors.Join(err, err2)
+		// Nothing may be left in force, whatever ctx says. If that cannot be done now it
+		// is in force, or nobody would try again.
+		if h.right() != nil {
+			return h, nil
 		}
 		release()
 		return nil, err

@@ -220,17 +220,34 @@ func TestOneFaultAtATimeSetsANodesClocks(t *testing.T) {
 	}
 }
 
-func TestClocksThatCannotBeSetLeaveNothing(t *testing.T) {
-	for _, what := range []string{"set n2", "read n2"} {
-		c, env := newWatches(3)
-		c.fails[what] = errors.New("it is stuck")
-		if _, err := begin(t, breaker(t, Clock(), env, "clock:jump:all"), 1); err == nil {
-			t.Errorf("%s: it began", what)
-		}
-		delete(c.fails, what)
-		if what == "read n2" && len(c.set) > 0 {
-			t.Errorf("%s: %v are set", what, c.set)
-		}
+func TestClocksThatCannotBeReadAreSetRight(t *testing.T) {
+	c, env := newWatches(3)
+	c.fails["read n2"] = errors.New("it is stuck")
+	if _, err := begin(t, breaker(t, Clock(), env, "clock:jump:all"), 1); err == nil {
+		t.Error("it began")
+	}
+	if len(c.set) > 0 {
+		t.Errorf("%v are set", c.set)
+	}
+}
+
+// TestClocksThatCanNeitherBeSetNorSetRightAreHealed: as a fault that is in force.
+func TestClocksThatCanNeitherBeSetNorSetRightAreHealed(t *testing.T) {
+	c, env := newWatches(3)
+	c.fails["set n2"] = errors.New("it is stuck")
+	h, err := begin(t, breaker(t, Clock(), env, "clock:jump:all"), 1)
+	if err != nil {
+		t.Fatalf("nobody will heal what is left of it: %v", err)
+	}
+	if _, _, err := h.End(t.Context()); err == nil {
+		t.Error("it was healed, and is stuck")
+	}
+	delete(c.fails, "set n2")
+	if _, _, err := h.End(t.Context()); err != nil || len(c.set) > 0 {
+		t.Errorf("got %v, and %v are set", err, c.set)
+	}
+	if left := env.clocks.free(env.Nodes); len(left) != 3 {
+		t.Errorf("of all clocks only those of %v are free", left)
 	}
 }
 

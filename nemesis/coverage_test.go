@@ -71,9 +71,7 @@ func TestStateTellsOfTheFault(t *testing.T) {
 	for _, detail := range []any{
 		nemesis.Aim{Target: "leader", Nodes: []string{"n1"}},
 		nemesis.Cut{Shape: "isolate", Aim: "leader", Node: "n1"},
-		struct {
-			Aim nemesis.Aim `json:"aim"`
-		}{nemesis.Aim{Nodes: []string{"n1", "n2"}}},
+		nemesis.Strike{Aim: nemesis.Aim{Nodes: []string{"n1", "n2"}}},
 	} {
 		f := histories.Fault{ID: 3, Name: "kill:leader", Detail: encoded(t, detail)}
 		event := func(ops []histories.Op, s cluster.State) []histories.Op {

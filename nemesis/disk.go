@@ -130,12 +130,7 @@ func (s *Scar) acted() (n uint64) {
 }
 
 // A trouble is the breaker of such faults.
-type trouble struct {
-	env      Env
-	fault    Fault
-	spec     Spec
-	variants []Variant // to draw among
-}
+type trouble struct{ aiming }
 
 func newTrouble(env Env, f Fault, s Spec) (*trouble, error) {
 	switch {
@@ -146,30 +141,27 @@ func newTrouble(env Env, f Fault, s Spec) (*trouble, error) {
 	case (env.Disks.Made() == cluster.DisksXFS) != (s.Variant == diskXFS):
 		return nil, fmt.Errorf("the lab's disks are made of %s: disk:xfs takes a run without other faults of disks", env.Disks.Made())
 	}
-	if err := env.checkAim(s); err != nil {
+	a, err := newAiming(env, f, s)
+	if err != nil {
 		return nil, err
 	}
-	variants := f.variants(env, s)
-	if len(variants) == 0 {
-		return nil, errors.New("the system does not claim to bear it")
-	}
 	if n := len(env.Nodes); fewOf(n) == 0 && !env.Unguarded && s.Target != Any {
-		variants = slices.DeleteFunc(variants, func(v Variant) bool { return !slices.Contains(undamaging, v.Name) })
-		if len(variants) == 0 {
+		a.variants = slices.DeleteFunc(a.variants, func(v Variant) bool { return !slices.Contains(undamaging, v.Name) })
+		if len(a.variants) == 0 {
 			return nil, fmt.Errorf("it may hit a minority only, which takes 3 nodes, and there are %d; its target \"any\" does not ask", n)
 		}
 	}
-	return &trouble{env: env.withBooks(), fault: f, spec: s, variants: variants}, nil
+	return &trouble{a}, nil
 }
 
 // Draw draws the loss of power as often as all others together: most of what goes
 // wrong with disks goes wrong there.
 func (b *trouble) Draw(r *rand.Rand) any {
-	t := &Trouble{Variant: b.variants[r.IntN(len(b.variants))].Name}
+	t := &Trouble{Variant: b.variant(r)}
 	if b.variants[0].Name == diskPower && r.IntN(2) == 0 {
 		t.Variant = diskPower
 	}
-	t.Aim = b.env.drawAim(r, b.fault, b.spec)
+	t.Aim = b.aim(r)
 	seed := r.Uint64() >> 12 // readers of JSON may know no larger numbers
 	switch t.Variant {
 	case diskPower, diskXFS:

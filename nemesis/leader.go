@@ -66,12 +66,7 @@ const (
 )
 
 // A ballot is the breaker of such faults.
-type ballot struct {
-	env      Env
-	fault    Fault
-	spec     Spec
-	variants []Variant
-}
+type ballot struct{ aiming }
 
 func newBallot(env Env, f Fault, s Spec) (*ballot, error) {
 	switch {
@@ -80,19 +75,16 @@ func newBallot(env Env, f Fault, s Spec) (*ballot, error) {
 	case env.Observed == nil:
 		return nil, errors.New("the system does not show its state")
 	}
-	if err := env.checkAim(s); err != nil {
+	a, err := newAiming(env, f, s)
+	if err != nil {
 		return nil, err
 	}
-	b := &ballot{env: env.withBooks(), fault: f, spec: s, variants: f.variants(env, s)}
-	if len(b.variants) == 0 {
-		return nil, errors.New("the system does not claim to bear it")
-	}
-	return b, nil
+	return &ballot{a}, nil
 }
 
 // Draw aims at one node more often than at several, of which none may win.
 func (b *ballot) Draw(r *rand.Rand) any {
-	d := &Ballot{Variant: b.variants[r.IntN(len(b.variants))].Name}
+	d := &Ballot{Variant: b.variant(r)}
 	spec := b.spec
 	if spec.Target == "" && (d.Variant == leaderTransfer || r.IntN(2) == 0) {
 		spec.Target = One
@@ -194,8 +186,10 @@ func (h *heldBallot) tell(ctx context.Context) map[string]string {
 func (h *heldBallot) Detail() any { return h.ballot }
 
 // End waits for it to be over. It has acted if there was an election, whoever won.
-func (h *heldBallot) End(context.Context) (acted uint64, evidence any, err error) {
-	<-h.done
+func (h *heldBallot) End(ctx context.Context) (acted uint64, evidence any, err error) {
+	if err := over(ctx, h.done); err != nil {
+		return 0, nil, fmt.Errorf("%s: %w", h.ballot.Variant, err)
+	}
 	if h.count.NextTerm > h.count.Term {
 		acted = 1
 	}

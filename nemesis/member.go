@@ -72,12 +72,7 @@ const (
 )
 
 // An exchange is the breaker of such faults.
-type exchange struct {
-	env      Env
-	fault    Fault
-	spec     Spec
-	variants []Variant
-}
+type exchange struct{ aiming }
 
 func newExchange(env Env, f Fault, s Spec) (*exchange, error) {
 	switch {
@@ -90,23 +85,21 @@ func newExchange(env Env, f Fault, s Spec) (*exchange, error) {
 	case len(env.Nodes) < 3:
 		return nil, errors.New("without one of them there would be no others to agree on anything")
 	}
-	if err := env.checkAim(s); err != nil {
+	a, err := newAiming(env, f, s)
+	if err != nil {
 		return nil, err
 	}
-	if s.Variant == memberRolling && s.Target != "" {
+	if s.Target != "" {
+		a.variants = slices.DeleteFunc(a.variants, func(v Variant) bool { return v.Name == memberRolling })
+	}
+	if len(a.variants) == 0 {
 		return nil, errors.New("it takes all nodes their turn, and cannot be aimed")
 	}
-	b := &exchange{env: env.withBooks(), fault: f, spec: s, variants: slices.DeleteFunc(f.variants(env, s), func(v Variant) bool {
-		return v.Name == memberRolling && s.Target != ""
-	})}
-	if len(b.variants) == 0 {
-		return nil, errors.New("the system does not claim to bear it")
-	}
-	return b, nil
+	return &exchange{a}, nil
 }
 
 func (b *exchange) Draw(r *rand.Rand) any {
-	d := &Exchange{Variant: b.variants[r.IntN(len(b.variants))].Name, Aim: b.env.drawAim(r, b.fault, b.spec)}
+	d := &Exchange{Variant: b.variant(r), Aim: b.aim(r)}
 	if d.Variant == memberRolling {
 		d.Target, d.Count = AllNodes, len(d.Order)
 	}
@@ -177,7 +170,9 @@ func (h *heldExchange) Detail() any { return h.exchange }
 // majority has been without.
 func (h *heldExchange) End(ctx context.Context) (acted uint64, evidence any, err error) {
 	h.cancel()
-	<-h.done
+	if err := over(ctx, h.done); err != nil {
+		return 0, nil, fmt.Errorf("%s: %w", h.exchange.Variant, err)
+	}
 	passages := map[string]Passage{}
 	for _, t := range h.turns {
 		if err := t.finish(ctx); err != nil {

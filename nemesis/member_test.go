@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/hacheck/hacheck/cluster"
 )
@@ -21,6 +22,7 @@ type council struct {
 	term   uint64
 	voters []string
 	hidden bool // nobody answers who asks for its state
+	hides  bool // from the first look on
 	fails  map[string]error
 	did    []string
 }
@@ -91,6 +93,7 @@ func (c *council) Join(_ context.Context, node string) error {
 func (c *council) Observe(context.Context) (cluster.State, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	defer func() { c.hidden = c.hidden || c.hides }()
 	state := cluster.State{}
 	for _, node := range c.voters {
 		if c.hidden {
@@ -278,57 +281,6 @@ func TestMembersAreWhatAMajorityOfThemSays(t *testing.T) {
 	}
 }
 
-func TestLeaderHandsOverOrOthersStand(t *testing.T) {
-	for spec, want := range map[string]string{
-		"leader:transfer:n3":       "transfer n3",
-		"leader:election:n3":       "elect n3",
-		"leader:election:all":      "elect n2, elect n3",
-		"leader:election:minority": "elect n",
-	} {
-		for seed := range uint64(20) {
-			synctest.Test(t, func(t *testing.T) {
-				c, _, env := newCouncil(3)
-				h, err := begin(t, breaker(t, Leader(), env, spec), seed)
-				if err != nil {
-					t.Fatal(err)
-				}
-				acted, evidence, err := h.End(t.Context())
-				if err != nil || acted != 1 {
-					t.Errorf("%s: acted %d, %v", spec, acted, err)
-				}
-				did := strings.Split(c.done(), ", ")
-				slices.Sort(did)
-				if got := strings.Join(did, ", "); !strings.HasPrefix(got, want) || strings.Contains(got, "n1") {
-					t.Errorf("%s: it did %s", spec, got)
-				}
-				e := evidence.(Count)
-				if e.Leader != "n1" || e.Term != 5 || e.Next != c.leader || e.NextTerm != c.term || e.Next == "n1" || len(e.Errors) > 0 {
-					t.Errorf("%s: evidence %+v", spec, e)
-				}
-			})
-		}
-	}
-}
-
-func TestElectionThatDidNotComeAboutIsNoEvidence(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c, _, env := newCouncil(3)
-		c.fails["elect n3"] = errors.New("it will not")
-		h, err := begin(t, breaker(t, Leader(), env, "leader:election:n3"), 1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		acted, evidence, err := h.End(t.Context())
-		if e := evidence.(Count); acted != 0 || err != nil || e.Errors["n3"] != "it will not" || e.NextTerm != 5 {
-			t.Errorf("acted %d, %v, evidence %+v", acted, err, e)
-		}
-	})
-	_, _, env := newCouncil(3)
-	if _, err := begin(t, breaker(t, Leader(), env, "leader:election:n1"), 1); err == nil {
-		t.Error("who leads stands for election")
-	}
-}
-
 func TestFaultsOfMembersAreRefusedWhereTheyCannotBe(t *testing.T) {
 	_, _, whole := newCouncil(5)
 	_, _, small := newCouncil(2)
@@ -342,5 +294,32 @@ func TestFaultsOfMembersAreRefusedWhereTheyCannotBe(t *testing.T) {
 		if _, err := Leader().New(env, Spec{Fault: "leader"}); err == nil && name != "two nodes" {
 			t.Errorf("leader, %s: it was taken", name)
 		}
+	}
+}
+
+// TestHealsWaitNoLongerThanTheyMay for what goes on beside: the nemesis does one thing at
+// a time, and another heal may be what it waits for.
+func TestHealsWaitNoLongerThanTheyMay(t *testing.T) {
+	for spec, f := range map[string]Fault{"leader:transfer:n2": Leader(), "member:replace:n2": Member()} {
+		synctest.Test(t, func(t *testing.T) {
+			c, _, env := newCouncil(3)
+			c.hides = true
+			h, err := begin(t, breaker(t, f, env, spec), 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			short, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+			defer cancel()
+			asked := time.Now()
+			if _, _, err := h.End(short); err == nil {
+				t.Errorf("%s: it was healed, and goes on", spec)
+			}
+			if took := time.Since(asked); took > 10*time.Millisecond {
+				t.Errorf("%s: it waited for %v", spec, took)
+			}
+			if _, _, err := h.End(t.Context()); err != nil {
+				t.Errorf("%s: %v", spec, err)
+			}
+		})
 	}
 }

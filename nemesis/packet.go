@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -71,11 +70,8 @@ type Mangling struct {
 
 // A mangler is the breaker of packets.
 type mangler struct {
-	env      Env
-	network  cluster.Shaper
-	fault    Fault
-	spec     Spec
-	variants []Variant // to draw among
+	aiming
+	network cluster.Shaper
 }
 
 func newMangler(env Env, f Fault, s Spec) (*mangler, error) {
@@ -83,21 +79,18 @@ func newMangler(env Env, f Fault, s Spec) (*mangler, error) {
 	if !ok {
 		return nil, errors.New("the network does nothing to single packets")
 	}
-	if err := env.checkAim(s); err != nil {
+	a, err := newAiming(env, f, s)
+	if err != nil {
 		return nil, err
 	}
-	variants := f.variants(env, s)
-	if len(variants) == 0 {
-		return nil, errors.New("the system does not claim to bear it")
-	}
-	return &mangler{env.withBooks(), network, f, s, variants}, nil
+	return &mangler{a, network}, nil
 }
 
 // Draw draws what happens, to whom, and how much: the small as often as the large,
 // for what is too much of one system goes unnoticed by another.
 func (b *mangler) Draw(r *rand.Rand) any {
-	m := &Mangling{Variant: b.variants[r.IntN(len(b.variants))].Name}
-	m.Aim = b.env.drawAim(r, b.fault, b.spec)
+	m := &Mangling{Variant: b.variant(r)}
+	m.Aim = b.aim(r)
 	m.Direction = pick(r, []string{"", "", inward, outward})
 	m.Clients = len(b.env.Nodes) == 1 || r.IntN(2) == 0
 	e := &m.Effect
@@ -113,7 +106,7 @@ func (b *mangler) Draw(r *rand.Rand) any {
 	case packetReorder:
 		e.Reorder, e.ReorderBy = chance(r, 0.05, 0.5), between(r, time.Millisecond, 50*time.Millisecond)
 	case packetRate:
-		e.Rate = int64(even(r, 16<<10, 4<<20))
+		e.Rate = int64(magnitude(r, 16<<10, 4<<20))
 	case packetCorrupt:
 		e.Corrupt = chance(r, 0.005, 0.1)
 	case packetCorruptSilent:
@@ -124,19 +117,6 @@ func (b *mangler) Draw(r *rand.Rand) any {
 	}
 	e.Seed = uint64(r.Uint32())
 	return m
-}
-
-// even draws from least to most, each order of magnitude as often as another.
-func even(r *rand.Rand, least, most float64) float64 {
-	return least * math.Pow(most/least, r.Float64())
-}
-
-func between(r *rand.Rand, least, most time.Duration) time.Duration {
-	return time.Duration(even(r, float64(least), float64(most))).Round(100 * time.Microsecond)
-}
-
-func chance(r *rand.Rand, least, most float64) float64 {
-	return math.Round(even(r, least, most)*1e4) / 1e4
 }
 
 // links returns the links that m happens on, among all nodes.

@@ -53,12 +53,9 @@ type shape struct {
 	cut func(c *Cut, r *rand.Rand, nodes []string)
 }
 
-// leader is the shape, and the aim, that needs somebody who leads.
-const leader = "leader"
-
 var shapes = []shape{
 	{Variant{Name: "isolate", About: "one node from all others"}, apart, 2, isolate},
-	{Variant{Name: leader, About: "the leader from all others"}, apart, 2, isolate},
+	{Variant{Name: Leading, About: "the leader from all others"}, apart, 2, isolate},
 	{Variant{Name: "halves", About: "the last nodes, a minority, from the first"}, apart, 2, halves},
 	{Variant{Name: "random-halves", About: "two halves, drawn"}, apart, 2, randomHalves},
 	{Variant{Name: "ring", About: "every node sees a majority, and no two the same"}, overlap, 3, ring},
@@ -287,14 +284,6 @@ func clients(c *Cut, r *rand.Rand, nodes []string) {
 	}
 }
 
-func pick[T any](r *rand.Rand, of []T) T { return of[r.IntN(len(of))] }
-
-func shuffled(r *rand.Rand, nodes []string) []string {
-	nodes = slices.Clone(nodes)
-	r.Shuffle(len(nodes), func(i, j int) { nodes[i], nodes[j] = nodes[j], nodes[i] })
-	return nodes
-}
-
 // A partition is the breaker of partitions.
 type partition struct {
 	env    Env
@@ -333,7 +322,7 @@ func (p *partition) lacks(s shape) error {
 	if n := len(p.env.Nodes); n < s.nodes {
 		return fmt.Errorf("it takes %d nodes, and there are %d", s.nodes, n)
 	}
-	if s.Name == leader && p.env.Leader == nil {
+	if s.Name == Leading && p.env.Leader == nil {
 		return errors.New("the system does not tell who leads")
 	}
 	return nil
@@ -359,8 +348,8 @@ func (p *partition) Draw(r *rand.Rand) any {
 	s := drawn[r.IntN(len(drawn))]
 	c := &Cut{Shape: s.Name}
 	s.cut(c, r, p.env.Nodes)
-	if s.Name == leader || p.aims && c.Node != "" && r.IntN(4) > 0 {
-		c.Aim = leader
+	if s.Name == Leading || p.aims && c.Node != "" && r.IntN(4) > 0 {
+		c.Aim = Leading
 	}
 	return c
 }
@@ -370,7 +359,7 @@ func (p *partition) Begin(ctx context.Context, detail json.RawMessage) (Held, er
 	if err := json.Unmarshal(detail, &c); err != nil {
 		return nil, fmt.Errorf("partition: %w", err)
 	}
-	if c.Aim == leader {
+	if c.Aim == Leading {
 		node, err := p.env.leader(ctx)
 		if err != nil {
 			return nil, err

@@ -358,7 +358,7 @@ func TestLeaderIsAskedWhenThePartitionBegins(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c := Cut{Shape: "random-halves", Aim: leader, Node: "n3"}
+		c := Cut{Shape: "random-halves", Aim: Leading, Node: "n3"}
 		c.among(env.Nodes, []string{"n3"}, []string{"n1", "n2"})
 		held, err := p.Begin(t.Context(), encode(c))
 		if err != nil {
@@ -415,7 +415,7 @@ func TestLeaderIsAimedAt(t *testing.T) {
 		aimed := 0
 		for seed := range uint64(1000) {
 			c, _ := draw(t, Env{Nodes: nodes(5), Network: &nemesistest.Network{}, Leader: test.leader}, test.target, seed)
-			if c.Aim == leader {
+			if c.Aim == Leading {
 				aimed++
 			}
 		}

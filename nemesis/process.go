@@ -217,39 +217,43 @@ func poll(ctx context.Context, limit time.Duration, is func() bool) bool {
 	return true
 }
 
+// over waits until what goes on beside has come to its end, for as long as ctx lasts.
+func over(ctx context.Context, done <-chan struct{}) error {
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return errors.New("it still goes on")
+	}
+}
+
 // A processFault is the breaker of faults that end or pause processes.
 type processFault struct {
-	env      Env
-	fault    Fault
-	spec     Spec
-	variants []Variant // to draw among
-	blow     blow
+	aiming
+	blow blow
 }
 
 func newProcessFault(env Env, f Fault, s Spec, b blow) (*processFault, error) {
 	if env.Processes == nil || env.Start == nil {
 		return nil, errors.New("there are no processes")
 	}
-	if err := env.checkAim(s); err != nil {
+	a, err := newAiming(env, f, s)
+	if err != nil {
 		return nil, err
 	}
 	if s.Variant == restartRolling && s.Target != "" && s.Target != AllNodes {
 		return nil, errors.New("it takes all nodes their turn, and cannot be aimed")
 	}
-	p := &processFault{env: env.withBooks(), fault: f, spec: s, blow: b}
-	p.variants = slices.DeleteFunc(f.variants(env, s), func(v Variant) bool {
-		return v.Name == restartRolling && s.Target != "" && s.Variant == ""
-	})
-	if len(f.Variants) > 0 && len(p.variants) == 0 {
-		return nil, errors.New("the system does not claim to bear it")
+	if s.Variant == "" && s.Target != "" {
+		a.variants = slices.DeleteFunc(a.variants, func(v Variant) bool { return v.Name == restartRolling })
 	}
-	return p, nil
+	return &processFault{a, b}, nil
 }
 
 func (p *processFault) Draw(r *rand.Rand) any {
 	s := &Strike{}
 	if len(p.variants) > 0 {
-		s.Variant = p.variants[r.IntN(len(p.variants))].Name
+		s.Variant = p.variant(r)
 	}
 	spec := p.spec
 	if s.Variant == restartRolling {
@@ -451,7 +455,9 @@ func (h *heldRoll) Detail() any { return h.strike }
 
 func (h *heldRoll) End(ctx context.Context) (acted uint64, evidence any, err error) {
 	h.cancel()
-	<-h.done
+	if err := over(ctx, h.done); err != nil {
+		return 0, nil, fmt.Errorf("%s: %w", h.strike.Variant, err)
+	}
 	var errs []error
 	for node, release := range h.down {
 		if err := startAgain(ctx, h.env, node, h.hits[node]); err != nil {

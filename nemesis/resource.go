@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"time"
 
@@ -82,12 +81,7 @@ type Short struct {
 }
 
 // A shortage is the breaker of such faults.
-type shortage struct {
-	env      Env
-	fault    Fault
-	spec     Spec
-	variants []Variant // to draw among
-}
+type shortage struct{ aiming }
 
 func newShortage(env Env, f Fault, s Spec) (*shortage, error) {
 	if env.Resources == nil {
@@ -96,14 +90,11 @@ func newShortage(env Env, f Fault, s Spec) (*shortage, error) {
 	if env.Processes == nil || env.Start == nil {
 		return nil, errors.New("there are no processes")
 	}
-	if err := env.checkAim(s); err != nil {
+	a, err := newAiming(env, f, s)
+	if err != nil {
 		return nil, err
 	}
-	variants := f.variants(env, s)
-	if len(variants) == 0 {
-		return nil, errors.New("the system does not claim to bear it")
-	}
-	return &shortage{env: env.withBooks(), fault: f, spec: s, variants: variants}, nil
+	return &shortage{a}, nil
 }
 
 // Draw draws what is to be left. Memory and descriptors are a little more or less than
@@ -111,11 +102,11 @@ func newShortage(env Env, f Fault, s Spec) (*shortage, error) {
 // sometimes not for long. Of time small parts are as likely as large ones: many a node
 // would never miss the rest.
 func (b *shortage) Draw(r *rand.Rand) any {
-	s := &Shortage{Variant: b.variants[r.IntN(len(b.variants))].Name}
-	s.Aim = b.env.drawAim(r, b.fault, b.spec)
+	s := &Shortage{Variant: b.variant(r)}
+	s.Aim = b.aim(r)
 	switch s.Variant {
 	case resourceCPU:
-		s.CPU = hundredths(0.03 * math.Pow(0.5/0.03, r.Float64()))
+		s.CPU = hundredths(magnitude(r, 0.03, 0.5))
 	case resourceMemory:
 		s.Memory = hundredths(0.85 + 0.3*r.Float64())
 	case resourceFiles:
@@ -123,8 +114,6 @@ func (b *shortage) Draw(r *rand.Rand) any {
 	}
 	return s
 }
-
-func hundredths(f float64) float64 { return math.Round(f*100) / 100 }
 
 func (b *shortage) Begin(ctx context.Context, detail json.RawMessage) (Held, error) {
 	var s Shortage

@@ -66,20 +66,16 @@ func (w *watch) fault(function string, f histories.Fault) {
 // hit returns the nodes that a detail says were hit.
 func hit(detail json.RawMessage) []string {
 	var d struct {
-		Nodes []string        `json:"nodes"` // of an [Aim]
-		Node  string          `json:"node"`  // of a [Cut]
-		Aim   json.RawMessage `json:"aim"`   // that may hold an Aim, or a word
-	}
-	if json.Unmarshal(detail, &d) != nil {
-		return nil
+		Nodes []string `json:"nodes"` // of an [Aim]
+		Node  string   `json:"node"`  // of a [Cut]
 	}
 	switch {
+	case json.Unmarshal(detail, &d) != nil:
+		return nil
 	case len(d.Nodes) > 0:
 		return d.Nodes
 	case d.Node != "":
 		return []string{d.Node}
-	case len(d.Aim) > 0 && d.Aim[0] == '{':
-		return hit(d.Aim)
 	}
 	return nil
 }
