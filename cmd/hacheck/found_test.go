@@ -26,6 +26,7 @@ func TestEachBugIsFoundBySomething(t *testing.T) {
 			}
 		}
 	}
+	t.Chdir("../..") // where the files are that are named
 	for _, f := range finds {
 		o := parse(t, f.arguments()[1:])
 		o.store = t.TempDir()
@@ -47,6 +48,7 @@ func BenchmarkBugs(b *testing.B) {
 	if *bugRuns == 0 {
 		b.Skip("it takes -bugs N")
 	}
+	b.Chdir("../..") // where the files are that are named
 	fmt.Printf("| bug | %s | found | after |\n| --- | --- | --- | --- |\n", "a run that finds it")
 	for _, f := range finds {
 		b.Run(f.bug, func(b *testing.B) {
