@@ -62,6 +62,9 @@ func BenchmarkPolicies(b *testing.B) {
 	}
 	fmt.Printf("| bug | policy | found | time to find | states a minute |\n| --- | --- | --- | --- | --- |\n")
 	for _, f := range finds {
+		if f.nemesis == "" {
+			continue // its schedule is written: there is nothing to choose
+		}
 		f.nemesis = nemesis.All
 		b.Run(f.bug, func(b *testing.B) {
 			scores := map[string]*policyScore{}
