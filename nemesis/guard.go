@@ -210,6 +210,13 @@ func (g *guard) changing() bool {
 	return slices.ContainsFunc(g.holds, func(h *hold) bool { return h.harm == leaves })
 }
 
+// leaderless says whether nobody can lead, since faults have stopped a majority.
+func (g *guard) leaderless() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.held(stops)) > len(g.nodes)/2
+}
+
 // stopped says whether a fault has a node's processes in hold.
 func (g *guard) stopped(node string) bool {
 	return slices.ContainsFunc(g.holds, func(h *hold) bool { return h.harm >= stops && slices.Contains(h.nodes, node) })

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // Books are a guard's, for tests.
@@ -296,4 +298,26 @@ func TestMajorityIsLeftAloneUntilAMemberIsBack(t *testing.T) {
 	if _, err := e.claim(t.Context(), &everybody, stops); err != nil || len(everybody.Nodes) != 5 {
 		t.Errorf("afterwards: got %v, %v", everybody.Nodes, err)
 	}
+}
+
+// TestNobodyWaitsForALeaderThereCannotBe: else what keeps him away could not be healed.
+func TestNobodyWaitsForALeaderThereCannotBe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := five()
+		e.Leader = leaderFunc(func() (string, error) { return "", errors.New("there is none") })
+		majority := Aim{Target: Majority, Order: e.Nodes, Count: 3}
+		heal, err := e.claim(t.Context(), &majority, stops)
+		if err != nil {
+			t.Fatal(err)
+		}
+		asked := time.Now()
+		if _, err := e.claim(t.Context(), &Aim{Target: Leading, Count: 1}, slows); !errors.Is(err, errGuarded) || time.Since(asked) > 0 {
+			t.Errorf("while a majority is stopped: %v, after %v", err, time.Since(asked))
+		}
+		heal()
+		asked = time.Now()
+		if _, err := e.claim(t.Context(), &Aim{Target: Leading, Count: 1}, slows); err == nil || errors.Is(err, errGuarded) || time.Since(asked) != leaderLimit {
+			t.Errorf("afterwards: %v, after %v", err, time.Since(asked))
+		}
+	})
 }

@@ -191,10 +191,14 @@ const (
 	leaderPause = 50 * time.Millisecond
 )
 
-// leader waits until somebody leads.
+// leader waits until somebody leads. While faults have stopped a majority nobody will,
+// and those could not be healed meanwhile: the nemesis does one thing at a time.
 func (e Env) leader(ctx context.Context) (string, error) {
 	if e.Leader == nil {
 		return "", errors.New("the system does not tell who leads")
+	}
+	if e.guard.leaderless() {
+		return "", fmt.Errorf("%w: nobody leads while other faults have stopped a majority", errGuarded)
 	}
 	ctx, cancel := context.WithTimeout(ctx, leaderLimit)
 	defer cancel()
