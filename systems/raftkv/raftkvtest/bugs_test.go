@@ -207,10 +207,12 @@ func applied(t *testing.T, c *Cluster, name string) uint64 {
 // TestTornVoteElectsWhoLacksAnAcknowledgedWrite: see playTornVote. Messages that cross
 // may spoil it, but not always.
 func TestTornVoteElectsWhoLacksAnAcknowledgedWrite(t *testing.T) {
+	// It shows in about a quarter of the plays.
+	const plays = 100
 	for bug, want := range map[string]bool{"": false, server.TornVote: true} {
 		found := false
-		for seed := range uint64(10) {
-			found = found || playTornVote(t, bug, seed) == "old"
+		for seed := uint64(0); seed < plays && !found; seed++ {
+			found = playTornVote(t, bug, seed) == "old"
 		}
 		if found != want {
 			t.Errorf("bug %q: a write is lost: %v", bug, found)
