@@ -10,7 +10,7 @@ import (
 // small one. What this machine refuses is a [RefusedError]. Only [Inside] can it be
 // told.
 func Check(o Options) (err error) {
-	dir, err := os.MkdirTemp("", "hacheck-check-")
+	dir, err := tempDir()
 	if err != nil {
 		return fmt.Errorf("try a lab: %w", err)
 	}

@@ -11,7 +11,7 @@ import (
 // tryDisks brings up a node with a disk, writes to it with and without a sync, and
 // lets its power fail.
 func tryDisks(xfs bool) (detail string, err error) {
-	dir, err := os.MkdirTemp("", "hacheck-disks-")
+	dir, err := tempDir()
 	if err != nil {
 		return "", err
 	}

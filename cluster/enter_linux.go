@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -24,10 +25,11 @@ import (
 // ends when the tester does. The kernel then kills whatever lives in the PID
 // namespace and takes down the rest: nothing outlives the tester, however it dies.
 //
-// Control groups alone belong to nobody who dies: a janitor outside removes those.
+// Control groups and temporary files belong to nobody who dies: a janitor outside
+// removes those.
 //
 //	hacheck run …                 outside; only waits. If it dies, the init is killed
-//	├ hacheck lab-janitor …       where control groups can be made; see janitor
+//	├ hacheck lab-janitor …       see janitor
 //	└ hacheck lab-init run …      PID 1
 //	  ├ hacheck lab-tester run …  the lab, the clients, the verdict
 //	  ├ hacheck lab-disks         where nodes have disks; see fuseDisks
@@ -63,6 +65,7 @@ func Main() (handled bool, exit int) {
 		return true, runInit(args)
 	case roleDoctor:
 		inside = true
+		Listening() // it has nothing to do with signals but to end
 		return true, ExitStatus(examine(os.Stdout))
 	case roleJanitor:
 		return true, runJanitor(args[0], os.Stdin)
@@ -72,10 +75,24 @@ func Main() (handled bool, exit int) {
 		return true, serveDisks()
 	case roleTester:
 		inside = true
+		unix.CloseOnExec(reportFD)
 		os.Args = append(os.Args[:1:1], args...)
 	}
 	return false, 0
 }
+
+// Listening says that the tester now does with signals whatever it wants to. It has to
+// say so once: until then those that ask for an end are held. It would die of one that
+// came earlier, and the init, which is the first process of its namespace, would never
+// see it. Outside it does nothing.
+func Listening() {
+	if inside {
+		listening()
+	}
+}
+
+// listening closes the pipe that says so; see [enter].
+var listening = sync.OnceFunc(func() { _ = unix.Close(reportFD) })
 
 // exitFailed is the status of a tester that could not tell its own.
 const exitFailed = 255
@@ -108,7 +125,8 @@ var passedOn = []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, sysc
 
 // Enter runs this program again with args, inside new namespaces, where [Inside]
 // is true, and returns its exit status. It passes on the signals that ask for an
-// end. An error that a machine's policy causes is a [RefusedError].
+// end, as soon as the tester is [Listening]. An error that a machine's policy causes
+// is a [RefusedError].
 //
 // When ctx ends, everything inside is killed.
 func Enter(ctx context.Context, args []string) (exit int, err error) {
@@ -137,21 +155,25 @@ func enter(ctx context.Context, stdout io.Writer, args []string) (exit int, err 
 	defer report.Close()
 	janitor, err := startJanitor(child.Process.Pid)
 	if err != nil {
-		// Without one, only a lab that limits resources and is killed leaves anything.
+		// Without one, only a lab that is killed may leave anything.
 		fmt.Fprintln(os.Stderr, "hacheck:", err)
 	}
-	done := make(chan error, 1)
+	heard, done := make(chan struct{}), make(chan error, 1)
 	go func() {
-		trouble, _ := io.ReadAll(report) // it is closed by the tester's start, or by the init's end
+		trouble, _ := io.ReadAll(report) // it is closed by the tester, or by the init's end
+		close(heard)
 		err := child.Wait()
 		if len(trouble) > 0 {
 			err = refusal(trouble)
 		}
 		done <- err
 	}()
+	var passing <-chan os.Signal // until somebody hears them, signals wait
 	for {
 		select {
-		case s := <-signals:
+		case <-heard:
+			passing, heard = signals, nil
+		case s := <-passing:
 			// A terminal that closes says so more than once: the kernel does, and the shell.
 			if s != syscall.SIGHUP || !hungUp {
 				_ = child.Process.Signal(s)
@@ -175,7 +197,7 @@ func enter(ctx context.Context, stdout io.Writer, args []string) (exit int, err 
 var errKilled = errors.New("the lab was killed")
 
 // startInit starts the init. What it reports before it starts the tester comes
-// through the pipe.
+// through the pipe. The tester has it then, and closes it when it is listening.
 func startInit(ctx context.Context, stdout io.Writer, args []string) (*exec.Cmd, *os.File, error) {
 	root := os.Geteuid() == 0
 	c, report, err := tryInit(ctx, stdout, args, !root)
@@ -219,7 +241,7 @@ func tryInit(ctx context.Context, stdout io.Writer, args []string, user bool) (*
 	return c, r, nil
 }
 
-// reportFD is where the init writes why it cannot begin.
+// reportFD is where the init writes why it cannot begin, and what the tester closes.
 const reportFD = 3
 
 // trouble is what the init writes there.
@@ -263,13 +285,16 @@ func privilegedRemedy() string {
 func runInit(args []string) int {
 	report := os.NewFile(reportFD, "report")
 	unix.CloseOnExec(reportFD)
+	if abandoned(reportFD) {
+		return exitFailed
+	}
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, passedOn...)
 	// The lab is a background job to the terminal, which may forbid those to write;
 	// and nobody reading any more what it says is no reason to end. The tester
 	// inherits the former, and decides for itself about the latter.
 	signal.Ignore(syscall.SIGTTOU, syscall.SIGPIPE)
-	tester, err := beginWorld(args)
+	tester, err := beginWorld(args, report)
 	if err != nil {
 		t := trouble{What: "the lab's namespaces", Err: err.Error(), Remedy: namespaceRemedy()}
 		if refused, ok := errors.AsType[*RefusedError](err); ok {
@@ -301,8 +326,16 @@ func runInit(args []string) int {
 	}
 }
 
+// abandoned says whether nobody is at the other end of a pipe any more. The outer
+// process may have been killed before the kernel knew that the init is to die with it.
+func abandoned(fd int) bool {
+	polled := []unix.PollFd{{Fd: int32(fd)}}
+	n, err := unix.Poll(polled, 0)
+	return err == nil && n > 0 && polled[0].Revents&unix.POLLERR != 0
+}
+
 // beginWorld sets the namespaces up and starts the tester in them.
-func beginWorld(args []string) (pid int, err error) {
+func beginWorld(args []string, report *os.File) (pid int, err error) {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		// The namespaces were granted but not the rights in them: so does Ubuntu.
 		return 0, &RefusedError{What: "mounts in namespaces", Err: err, Remedy: namespaceRemedy()}
@@ -314,7 +347,7 @@ func beginWorld(args []string) (pid int, err error) {
 		return 0, &RefusedError{What: "network set-up in namespaces", Err: err, Remedy: namespaceRemedy()}
 	}
 	tester, err := os.StartProcess("/proc/self/exe", append(os.Args[:1:1], args...), &os.ProcAttr{
-		Files: []*os.File{os.Stdin, os.Stdout, os.Stderr},
+		Files: []*os.File{os.Stdin, os.Stdout, os.Stderr, report}, // reportFD
 	})
 	if err != nil {
 		return 0, fmt.Errorf("start the tester: %w", err)

@@ -3,40 +3,25 @@ package cluster
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
-	"os/signal"
 	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// Control groups are directories, and unlike all else that a lab is made of they
-// belong to the machine: they do not go with the lab. So outside waits a janitor,
-// which removes the lab's when the outer process ends, however it does. They have
-// the name of the lab's PID namespace, which no other lab has at the same time.
+// Control groups are directories, and belong to the machine: they do not go with the
+// lab. They have its name, by which the janitor finds them.
 
 // groups are the control groups of a lab: one, and in it one for each node.
 type groups struct {
 	v2 bool
 	// The lab's directories. Version 2 has one for both.
 	cpu, memory string
-}
-
-// groupName returns the name of the groups of the lab that a process is in.
-func groupName(proc string) (string, error) {
-	link, err := os.Readlink(proc + "/ns/pid")
-	if err != nil {
-		return "", err
-	}
-	return "hacheck-" + strings.Trim(link, "pid:[]"), nil
 }
 
 // newGroups makes the lab's groups, or returns nil where that cannot be: nobody but
@@ -246,6 +231,11 @@ func (h hierarchy) parents() []string {
 // newGroup makes a group that has the files, where it can, or returns "".
 func (h hierarchy) newGroup(name string, files ...string) string {
 	for _, parent := range h.parents() {
+		// Version 2 moves processes only for whom it lets move them in what the old and
+		// the new group have in common.
+		if h.v2 && unix.Access(filepath.Join(parent, "cgroup.procs"), unix.W_OK) != nil {
+			continue
+		}
 		dir := filepath.Join(parent, name)
 		if os.Mkdir(dir, 0o755) != nil {
 			continue
@@ -263,6 +253,9 @@ func (h hierarchy) newGroup(name string, files ...string) string {
 // removeGroups removes a group and those in it. Their last processes may be about to
 // end.
 func removeGroups(dir string) error {
+	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+		return nil // of one that is not there a mount for reading alone would say that it may not be removed
+	}
 	again := time.NewTicker(time.Millisecond)
 	defer again.Stop()
 	limit := time.NewTimer(killLimit)
@@ -285,73 +278,4 @@ func removeGroups(dir string) error {
 			return fmt.Errorf("control group: %w", err)
 		}
 	}
-}
-
-// groupsAllowed says whether this user may make control groups at all.
-func groupsAllowed() bool {
-	return slices.ContainsFunc(hierarchies(), func(h hierarchy) bool {
-		return slices.ContainsFunc(h.parents(), func(dir string) bool { return unix.Access(dir, unix.W_OK) == nil })
-	})
-}
-
-// A janitor is a process outside the lab, with the end of a pipe that closes when
-// this one ends.
-type janitor struct {
-	process *exec.Cmd
-	pipe    io.Closer
-}
-
-// startJanitor starts one for the lab of an init. It returns nil where there can be
-// no groups to remove.
-func startJanitor(init int) (*janitor, error) {
-	if !groupsAllowed() {
-		return nil, nil
-	}
-	name, err := groupName(fmt.Sprintf("/proc/%d", init))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil // it has ended already
-	}
-	if err != nil {
-		return nil, err
-	}
-	c := exec.Command("/proc/self/exe", roleJanitor, name)
-	c.Args[0] = os.Args[0]
-	c.Dir = "/"
-	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // what ends the outer process's group is not for it
-	pipe, err := c.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := c.Start(); err != nil {
-		return nil, fmt.Errorf("start the janitor: %w", err)
-	}
-	return &janitor{c, pipe}, nil
-}
-
-// finish lets the janitor do its work and waits for it.
-func (j *janitor) finish() error {
-	if j == nil {
-		return nil
-	}
-	_ = j.pipe.Close()
-	if err := j.process.Wait(); err != nil {
-		return fmt.Errorf("the lab's control groups may be left: %w", err)
-	}
-	return nil
-}
-
-// runJanitor is the janitor: it waits until the outer process is gone, and with it
-// the lab, and removes the groups of a name.
-func runJanitor(name string, pipe io.Reader) int {
-	signal.Ignore(passedOn...) // it ends by itself
-	_, _ = io.Copy(io.Discard, pipe)
-	exit := 0
-	for _, h := range hierarchies() {
-		for _, parent := range h.parents() {
-			if removeGroups(filepath.Join(parent, name)) != nil {
-				exit = 1
-			}
-		}
-	}
-	return exit
 }

@@ -34,6 +34,9 @@ func ExitStatus(exit int) int { return exit }
 // Main has nothing to handle here.
 func Main() (handled bool, exit int) { return false, 0 }
 
+// Listening does nothing here.
+func Listening() {}
+
 // Inside is false: there is no lab here.
 func Inside() bool { return false }
 

@@ -329,8 +329,9 @@ func TestKilledTesterLeavesNothingOfPausedAndLimitedNodes(t *testing.T) {
 	for _, victim := range []string{"outside", "init", "inside"} {
 		t.Run(victim, func(t *testing.T) {
 			token := fmt.Sprintf("paused-%d-%s", os.Getpid(), victim)
+			temporary := t.TempDir()
 			c := exec.Command("/proc/self/exe", "-test.run=^TestPausedWorld$", "-test.v", "-test.timeout=60s")
-			c.Env = append(os.Environ(), "PAUSED_WORLD="+token, "TMPDIR="+t.TempDir())
+			c.Env = append(os.Environ(), "PAUSED_WORLD="+token, "TMPDIR="+temporary)
 			out, err := c.StdoutPipe()
 			must(t, err)
 			must(t, c.Start())
@@ -354,10 +355,14 @@ func TestKilledTesterLeavesNothingOfPausedAndLimitedNodes(t *testing.T) {
 			case "inside":
 				kill = tester(t, kill)
 			}
-			name, err := groupName(fmt.Sprintf("/proc/%d", pids[0]))
+			name, err := labName(fmt.Sprintf("/proc/%d", pids[0]))
 			must(t, err)
 			if method, _, _ := strings.Cut(said, ";"); strings.HasPrefix(method, "cgroup") && len(groupDirs(name)) == 0 {
 				t.Errorf("limits are kept by %s, and there is no group %s", method, name)
+			}
+			tried, err := filepath.Glob(filepath.Join(temporary, name+"-*"))
+			if must(t, err); len(tried) != 1 {
+				t.Errorf("temporary directories are %q", tried)
 			}
 			t.Log(said, groupDirs(name))
 			must(t, syscall.Kill(kill, syscall.SIGKILL))
@@ -367,6 +372,10 @@ func TestKilledTesterLeavesNothingOfPausedAndLimitedNodes(t *testing.T) {
 				return len(pids) == 0
 			})
 			eventually(t, "all groups are gone", func() bool { return len(groupDirs(name)) == 0 })
+			eventually(t, "the temporary directory is gone", func() bool {
+				_, err := os.Stat(tried[0])
+				return errors.Is(err, os.ErrNotExist)
+			})
 			eventually(t, "the janitor is gone", func() bool {
 				pids, _ = worlds(t, name)
 				return len(pids) == 0
@@ -422,7 +431,10 @@ func TestPausedWorld(t *testing.T) {
 		pidsOf(t, l, n.Name, 3)
 		must(t, l.Pause(n.Name))
 	}
-	fmt.Printf("all are paused: %s; %v\n", l.Resources().Method(), groupDirs(must1(groupName("/proc/self"))))
+	dir, err := tempDir() // with something in it
+	must(t, err)
+	must(t, os.Mkdir(filepath.Join(dir, "n1"), 0o700))
+	fmt.Printf("all are paused: %s; %v\n", l.Resources().Method(), groupDirs(must1(labName("/proc/self"))))
 	select {}
 }
 

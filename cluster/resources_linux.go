@@ -28,7 +28,7 @@ type resources struct {
 
 // newResources prepares to limit what l's nodes use.
 func newResources(l *Local) (*resources, error) {
-	name, err := groupName("/proc/self")
+	name, err := labName("/proc/self")
 	if err != nil {
 		return nil, err
 	}
@@ -489,13 +489,17 @@ func (n *limited) limitFiles(most uint64) error {
 		case !known || now.Cur > most && now.Cur > before: // or it has raised it
 			before = now.Cur
 		}
-		was[m.pid] = before
-		n.usual = before
 		if want := min(most, before); now.Cur != want {
-			if err := setFiles(m.pid, want, now.Max); err != nil {
+			replaced, err := setFiles(m.pid, want, now.Max)
+			if err != nil {
 				return err
 			}
+			if replaced > now.Cur { // it has raised it just now
+				before = max(before, replaced)
+			}
 		}
+		was[m.pid] = before
+		n.usual = before
 	}
 	n.files = was
 	return nil
@@ -534,21 +538,25 @@ func raiseFiles(pid int, soft uint64) error {
 	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &now); err != nil {
 		return nil // it has ended
 	}
-	return setFiles(pid, min(soft, now.Max), now.Max)
+	_, err := setFiles(pid, min(soft, now.Max), now.Max)
+	return err
 }
 
-func setFiles(pid int, soft, hard uint64) error {
-	err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: soft, Max: hard}, nil)
+// setFiles sets the limits of a process, if it is still there, and returns the soft one
+// that this replaced.
+func setFiles(pid int, soft, hard uint64) (replaced uint64, err error) {
+	var was unix.Rlimit
+	err = unix.Prlimit(pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: soft, Max: hard}, &was)
 	if err != nil && !errors.Is(err, unix.ESRCH) {
-		return fmt.Errorf("limit of process %d: %w", pid, err)
+		return 0, fmt.Errorf("limit of process %d: %w", pid, err)
 	}
-	return nil
+	return was.Cur, nil
 }
 
 // tryResources limits a process that takes what it can get: first its time, then its
 // memory.
 func tryResources() (detail string, err error) {
-	dir, err := os.MkdirTemp("", "hacheck-doctor-")
+	dir, err := tempDir()
 	if err != nil {
 		return "", err
 	}

@@ -3,6 +3,7 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -400,7 +401,7 @@ func TestLimitsThatAreNone(t *testing.T) {
 	if _, err := l.Resources().Limit("n1", Limit{CPU: 0.5, Memory: 1 << 30, Files: 10}); err != nil {
 		t.Error(err) // closing the lab lifts it
 	}
-	name := must1(groupName("/proc/self"))
+	name := must1(labName("/proc/self"))
 	if dirs := groupDirs(name); strings.HasPrefix(l.Resources().Method(), "cgroup") != (len(dirs) > 0) {
 		t.Errorf("limits are kept by %s; groups: %v", l.Resources().Method(), dirs)
 	}
@@ -433,6 +434,33 @@ func TestHierarchiesAsMachinesHaveThem(t *testing.T) {
 		}
 		if len(got) != 1 || got[0].v2 != test.v2 || !slices.Equal(got[0].parents(), test.parents) {
 			t.Errorf("%s: got %+v", test.name, got)
+		}
+	}
+}
+
+// TestNoGroupIsLeftWhereNoneCanBeMade: containers have theirs for reading alone.
+func TestNoGroupIsLeftWhereNoneCanBeMade(t *testing.T) {
+	if !inLab(t) {
+		return
+	}
+	dir := t.TempDir()
+	must(t, unix.Mount("groups", dir, "tmpfs", unix.MS_RDONLY, ""))
+	defer func() { must(t, unix.Unmount(dir, 0)) }()
+	if err := os.Remove(filepath.Join(dir, "lab")); !errors.Is(err, unix.EROFS) {
+		t.Errorf("what is not there was not removed: %v", err)
+	}
+	must(t, removeGroups(filepath.Join(dir, "lab")))
+}
+
+// TestGroupsAreMadeWhereProcessesMayBeMovedTo: to make one is not enough.
+func TestGroupsAreMadeWhereProcessesMayBeMovedTo(t *testing.T) {
+	mount := t.TempDir()
+	must(t, os.MkdirAll(filepath.Join(mount, "a", "b"), 0o755))
+	must(t, os.WriteFile(filepath.Join(mount, "a", "cgroup.procs"), nil, 0o600))
+	for v2, want := range map[bool]string{true: "a/lab", false: "a/b/lab"} {
+		h := hierarchy{v2: v2, mount: mount, own: "/a/b"}
+		if got := h.newGroup("lab"); got != filepath.Join(mount, want) {
+			t.Errorf("version 2: %v: made %q, want %s", v2, got, want)
 		}
 	}
 }

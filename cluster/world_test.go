@@ -212,23 +212,44 @@ func TestCrashIsNoExitStatus(t *testing.T) {
 	}
 }
 
+// awaitSignals in the environment makes a test the tester of another, which sends it
+// signals; what it says is what of them it expects.
+const awaitSignals = "AWAIT_SIGNALS"
+
+// awaitSignal is such a tester. It is deaf until something is in the fifo, if there is
+// one. It ends with status 7 when it has heard as many signals as it was told to.
+func awaitSignal(t *testing.T) {
+	if !Inside() {
+		exit, err := Enter(t.Context(), os.Args[1:])
+		skipRefused(t, err)
+		os.Exit(exit)
+	}
+	if fifo := os.Getenv("DEAF_UNTIL"); fifo != "" {
+		fmt.Println("deaf")
+		f, err := os.Open(fifo)
+		must(t, err)
+		_, err = f.Read(make([]byte, 1))
+		must(t, err)
+	}
+	expected, err := strconv.Atoi(os.Getenv(awaitSignals))
+	must(t, err)
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, passedOn...)
+	Listening()
+	fmt.Println("waiting")
+	for range expected {
+		fmt.Println("got", <-signals)
+	}
+	os.Exit(ExitStatus(7))
+}
+
 // TestSignalsArriveOnce: the outer process passes on what asks it to end.
 func TestSignalsArriveOnce(t *testing.T) {
-	if os.Getenv("AWAIT_SIGNALS") != "" {
-		if !Inside() {
-			exit, err := Enter(t.Context(), os.Args[1:])
-			skipRefused(t, err)
-			os.Exit(exit)
-		}
-		signals := make(chan os.Signal, 8)
-		signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
-		fmt.Println("waiting")
-		fmt.Println("got", <-signals)
-		fmt.Println("got", <-signals)
-		os.Exit(ExitStatus(7))
+	if os.Getenv(awaitSignals) != "" {
+		awaitSignal(t)
 	}
 	c := exec.Command("/proc/self/exe", "-test.run=^TestSignalsArriveOnce$", "-test.v")
-	c.Env = append(os.Environ(), "AWAIT_SIGNALS=1")
+	c.Env = append(os.Environ(), awaitSignals+"=2")
 	out, err := c.StdoutPipe()
 	must(t, err)
 	must(t, c.Start())
@@ -249,6 +270,104 @@ func TestSignalsArriveOnce(t *testing.T) {
 	_ = c.Wait()
 	if len(got) != 2 || got[0] != "got interrupt" || got[1] != "got terminated" || c.ProcessState.ExitCode() != 7 {
 		t.Errorf("got %q, exit %d", got, c.ProcessState.ExitCode())
+	}
+}
+
+// TestSignalsWaitUntilTheTesterListens: it would die of one that came before.
+func TestSignalsWaitUntilTheTesterListens(t *testing.T) {
+	if os.Getenv(awaitSignals) != "" {
+		awaitSignal(t)
+	}
+	for _, s := range passedOn {
+		fifo := filepath.Join(t.TempDir(), "fifo")
+		must(t, syscall.Mkfifo(fifo, 0o600))
+		listen, err := os.OpenFile(fifo, os.O_RDWR, 0) // that waits for nobody
+		must(t, err)
+		defer listen.Close()
+		c := exec.Command("/proc/self/exe", "-test.run=^TestSignalsWaitUntilTheTesterListens$", "-test.v")
+		c.Env = append(os.Environ(), awaitSignals+"=1", "DEAF_UNTIL="+fifo)
+		out, err := c.StdoutPipe()
+		must(t, err)
+		must(t, c.Start())
+		got := ""
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			switch line := lines.Text(); {
+			case line == "deaf":
+				must(t, c.Process.Signal(s.(syscall.Signal)))
+				_, err := listen.Write([]byte{1})
+				must(t, err)
+			case strings.HasPrefix(line, "got"):
+				got = line
+			case strings.Contains(line, "--- SKIP"):
+				t.Skip("the machine refuses a lab")
+			}
+		}
+		_ = c.Wait()
+		if want := fmt.Sprint("got ", s); got != want || c.ProcessState.ExitCode() != 7 {
+			t.Errorf("got %q, exit %v; want %q, 7", got, c.ProcessState, want)
+		}
+	}
+}
+
+// TestInterruptsAtAnyTimeEndTheWorld interrupts at the time at which there is nothing
+// yet, at that at which the tester waits, and all the way between.
+func TestInterruptsAtAnyTimeEndTheWorld(t *testing.T) {
+	if os.Getenv(awaitSignals) != "" {
+		awaitSignal(t)
+	}
+	var at []time.Duration
+	for d := time.Duration(0); d < 80*time.Millisecond; d += 2 * time.Millisecond {
+		at = append(at, d)
+	}
+	at = append(at, 100*time.Millisecond, 200*time.Millisecond, 400*time.Millisecond)
+	outcomes := map[string]int{}
+	for i, d := range at {
+		token := fmt.Sprintf("token-%d-%v", os.Getpid(), d)
+		// To the whole group, as a terminal does, or to the outer process alone; and
+		// somebody who is impatient twice.
+		group, again := i%2 == 0, i%3 == 0
+		var said bytes.Buffer
+		c := exec.Command("/proc/self/exe", "-test.run=^TestInterruptsAtAnyTimeEndTheWorld$", "-test.v", "-test.timeout=30s")
+		c.Env = append(os.Environ(), awaitSignals+"=1", "TOKEN="+token)
+		c.Stdout, c.Stderr = &said, &said
+		c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		must(t, c.Start())
+		ended := make(chan error, 1)
+		go func() { ended <- c.Wait() }()
+		pid := c.Process.Pid
+		if group {
+			pid = -pid
+		}
+		select {
+		case <-time.After(d):
+			must(t, syscall.Kill(pid, syscall.SIGINT))
+			if again {
+				_ = syscall.Kill(pid, syscall.SIGINT) // or it has ended
+			}
+			<-ended
+		case <-ended:
+			if strings.Contains(said.String(), "--- SKIP") {
+				t.Skip("the machine refuses a lab")
+			}
+		}
+		status := c.ProcessState.Sys().(syscall.WaitStatus)
+		switch {
+		case status.Exited() && status.ExitStatus() == 7 && !strings.Contains(said.String(), "hacheck:"):
+			outcomes["heard inside"]++
+		case status.Signaled() && status.Signal() == syscall.SIGINT && !strings.Contains(said.String(), "waiting"):
+			outcomes["before there was a lab"]++
+		default:
+			outcomes["wrong"]++
+			t.Errorf("interrupted after %v: %v: %s", d, c.ProcessState, said.String())
+		}
+		eventually(t, "all processes are gone", func() bool {
+			pids, _ := worlds(t, token)
+			return len(pids) == 0
+		})
+	}
+	t.Log(outcomes)
+	if outcomes["heard inside"] == 0 {
+		t.Error("none was heard inside")
 	}
 }
 

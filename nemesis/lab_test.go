@@ -18,6 +18,7 @@ import (
 
 	"github.com/hacheck/hacheck/cluster"
 	"github.com/hacheck/hacheck/cluster/clock"
+	"github.com/hacheck/hacheck/systems/raftkv"
 )
 
 // enterLab is what a test that runs itself in a lab tells that run by.
@@ -32,6 +33,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == "play" {
 		play(os.Args[2])
 	}
+	if len(os.Args) > 3 && os.Args[1] == "node" && os.Args[2] == raftkv.Name {
+		os.Exit(playRaftkv(os.Args[3]))
+	}
 	if os.Getenv(enterLab) != "" && !cluster.Inside() {
 		exit, err := cluster.Enter(context.Background(), os.Args[1:])
 		if err != nil {
@@ -39,6 +43,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(exit)
 	}
+	cluster.Listening() // no test here minds signals
 	os.Exit(cluster.ExitStatus(m.Run()))
 }
 

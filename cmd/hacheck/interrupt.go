@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+
+	"github.com/hacheck/hacheck/cluster"
 )
 
 // An interruption is what signals ask of a run. What the first one means depends
@@ -23,6 +25,9 @@ type interruption struct {
 	giveUp  context.CancelFunc
 	judging context.Context // ends with run, or if judging is to end
 	settle  context.CancelCauseFunc
+
+	deciding sync.Mutex
+	decided  bool // the verdict stands
 }
 
 // phaseJudging follows the phases that the runner goes through.
@@ -46,6 +51,7 @@ func newInterruption(told io.Writer) *interruption {
 func (i *interruption) listen() (stop func()) {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	cluster.Listening()
 	over := make(chan struct{})
 	var listening sync.WaitGroup
 	listening.Go(func() {
@@ -79,7 +85,22 @@ func (i *interruption) early() bool {
 // enter takes note of a phase that begins.
 func (i *interruption) enter(phase string) { i.phase.Store(phase) }
 
+// decide says whether the run was not given up. From then on its verdict stands, and it
+// cannot be.
+func (i *interruption) decide() bool {
+	i.deciding.Lock()
+	defer i.deciding.Unlock()
+	i.decided = i.run.Err() == nil
+	return i.decided
+}
+
 func (i *interruption) first() {
+	i.deciding.Lock()
+	defer i.deciding.Unlock()
+	if i.decided {
+		i.say("the verdict stands, and is being written")
+		return
+	}
 	switch i.phase.Load() {
 	case "start":
 		i.say("it ends before the main phase; there is nothing to judge")
@@ -96,6 +117,11 @@ func (i *interruption) first() {
 }
 
 func (i *interruption) second() {
+	i.deciding.Lock()
+	defer i.deciding.Unlock()
+	if i.decided {
+		return
+	}
 	i.say("it is given up")
 	i.giveUp()
 }

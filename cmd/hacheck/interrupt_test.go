@@ -42,3 +42,26 @@ func TestWhatAnInterruptMeansDependsOnThePhase(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatIsDecidedIsNotGivenUp(t *testing.T) {
+	var said strings.Builder
+	i := newInterruption(&said)
+	i.enter(phaseJudging)
+	if !i.decide() {
+		t.Fatal("it was given up by nobody")
+	}
+	i.first()
+	i.second()
+	if i.run.Err() != nil || i.judging.Err() != nil {
+		t.Error("its verdict stands, and yet it was given up")
+	}
+	if got, want := said.String(), "interrupted: the verdict stands, and is being written\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+
+	i = newInterruption(&said)
+	i.second()
+	if i.decide() {
+		t.Error("it was given up, and yet there is a verdict")
+	}
+}

@@ -397,7 +397,7 @@ func (t *trial) judge() error {
 	if err := r.judge(t.interrupt.judging); err != nil {
 		return err
 	}
-	if t.interrupt.run.Err() != nil {
+	if !t.interrupt.decide() {
 		return t.fail(errGivenUp)
 	}
 	if err := t.run.WriteJSON(store.ResultsFile, r.result); err != nil {
