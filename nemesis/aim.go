@@ -60,11 +60,14 @@ type Aim struct {
 // is not spent with a majority down all the time.
 func (e Env) drawAim(r *rand.Rand, f Fault, s Spec) Aim {
 	a := Aim{Target: s.Target, Order: shuffled(r, e.Nodes)}
+	n := len(e.Nodes)
+	few := fewOf(n)
 	if a.Target == "" {
 		var names []string
 		for _, t := range f.Targets {
 			switch {
 			case t.OnRequest:
+			case t.Name == Minority && few == 0:
 			case t.Name != Leading:
 				names = append(names, t.Name)
 			case e.Leader != nil:
@@ -77,11 +80,9 @@ func (e Env) drawAim(r *rand.Rand, f Fault, s Spec) Aim {
 		}
 		a.Target, e.decks[s] = deck[0], deck[1:]
 	}
-	n := len(e.Nodes)
-	fewest := fewOf(n)
 	switch a.Target {
 	case Minority:
-		a.Count = 1 + r.IntN(max(1, fewest))
+		a.Count = 1 + r.IntN(few)
 	case Majority:
 		a.Count = n/2 + 1
 	case AllNodes:
@@ -127,10 +128,17 @@ func (e Env) checkAim(s Spec) error {
 	switch {
 	case len(e.Nodes) == 0:
 		return errors.New("there are no nodes")
+	case s.Target == Minority && fewOf(len(e.Nodes)) == 0: // less than half of them is none
+		return tooFew(3, e.Nodes)
 	case s.Target == Leading && e.Leader == nil:
 		return errors.New("the system does not tell who leads")
 	case isNode(s.Target) && !slices.Contains(e.Nodes, s.Target):
 		return fmt.Errorf("there is no node %s; the last one is %s", s.Target, e.Nodes[len(e.Nodes)-1])
 	}
 	return nil
+}
+
+// tooFew is why a fault is refused that would never find whom to act on.
+func tooFew(least int, nodes []string) error {
+	return fmt.Errorf("it takes %d nodes, and there are %d", least, len(nodes))
 }

@@ -112,7 +112,8 @@ type Scar struct {
 	Error    string `json:"error,omitempty"`
 
 	impaired cluster.Impairment
-	done     bool // what is to be done only once
+	done     bool   // what is to be done only once
+	back     func() // tells the guard that it is a member again; nil: it never left
 }
 
 // acted returns how often the fault was seen to do what it does.
@@ -360,21 +361,18 @@ func (h *heldTrouble) repair(ctx context.Context, node string, scar *Scar) error
 	if scar.Replaced || scar.Down {
 		return nil
 	}
-	ended := func() bool {
-		_, running := h.env.Processes.Process(node)
-		return !running
-	}
-	if scar.Again == 0 {
-		if err := h.start(node, scar); err != nil {
+	if scar.back == nil {
+		runs, err := h.bears(ctx, node, scar)
+		if runs || err != nil {
 			return err
 		}
-	}
-	if !ended() && !poll(ctx, refusalLimit, ended) {
-		return nil
-	}
-	if h.env.Members == nil {
-		scar.Down = true
-		return nil
+		if h.env.Members == nil {
+			scar.Down = true
+			return nil
+		}
+		if scar.back, err = h.env.guard.replace(node, h.trouble.Target); err != nil {
+			return err
+		}
 	}
 	if err := h.env.Members.Leave(ctx, node); err != nil {
 		return err
@@ -385,6 +383,22 @@ func (h *heldTrouble) repair(ctx context.Context, node string, scar *Scar) error
 	if err := h.env.Members.Join(ctx, node); err != nil {
 		return err
 	}
+	scar.back()
 	scar.Replaced = true
 	return nil
+}
+
+// bears starts a node whose files were damaged, unless that was done, and says whether
+// it goes on.
+func (h *heldTrouble) bears(ctx context.Context, node string, scar *Scar) (runs bool, err error) {
+	if scar.Again == 0 {
+		if err := h.start(node, scar); err != nil {
+			return false, err
+		}
+	}
+	ended := func() bool {
+		_, running := h.env.Processes.Process(node)
+		return !running
+	}
+	return !poll(ctx, refusalLimit, ended), nil
 }

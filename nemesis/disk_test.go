@@ -210,6 +210,79 @@ func TestWhoEndsForTroubleIsStartedAgain(t *testing.T) {
 	})
 }
 
+// TestWhoIsReplacedCountsAsOneThatLeaves: until it is back no fault is aimed at a majority,
+// and it does not leave where the others are no majority. What fails is done again.
+func TestWhoIsReplacedCountsAsOneThatLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, env := newPlates(5)
+		env.Members = replaced{p}
+		h, err := begin(t, breaker(t, Disk(), env, "disk:bitflip:n2"), 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		everybody := func() error {
+			release, err := env.guard.claim(&Aim{Target: AllNodes, Count: 5}, env.Nodes, stops)
+			if err == nil {
+				release()
+			}
+			return err
+		}
+		p.end("n2") // it has noticed
+		p.did = nil
+		together, err := env.guard.part([]string{"n4", "n5"})
+		if !errors.Is(err, errGuarded) {
+			t.Errorf("a partition of two where one is damaged: %v", err)
+		}
+		large, err := env.guard.claim(&Aim{Target: Majority, Count: 3}, []string{"n1", "n3", "n4"}, stops)
+		if err != nil || together != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := h.End(t.Context()); !errors.Is(err, errGuarded) || len(p.did) > 0 {
+			t.Errorf("while a majority is stopped: %v, and did %v", err, p.did)
+		}
+		large()
+		if err := everybody(); err != nil {
+			t.Errorf("before it leaves: %v", err)
+		}
+		p.fails["join n2"] = errors.New("nobody answers")
+		if _, _, err := h.End(t.Context()); err == nil {
+			t.Error("it was healed, and has not joined")
+		}
+		if _, runs := p.running()["n2"]; !runs {
+			t.Error("what joins does not run") // as if it did well, for who looks no closer
+		}
+		if err := everybody(); !errors.Is(err, errGuarded) {
+			t.Errorf("while it is away: %v", err)
+		}
+		clear(p.fails)
+		_, evidence, err := h.End(t.Context())
+		if err != nil || !evidence.(map[string]*Scar)["n2"].Replaced {
+			t.Errorf("it was not replaced: %v, %+v", err, evidence)
+		}
+		if err := everybody(); err != nil {
+			t.Errorf("when it is back: %v", err)
+		}
+	})
+}
+
+// TestMajorityThatWasAskedForIsReplaced as far as it goes.
+func TestMajorityThatWasAskedForIsReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, env := newPlates(3)
+		env.Members = replaced{p}
+		h, err := breaker(t, Disk(), env, "disk:bitflip:any").Begin(t.Context(), encode(Trouble{
+			Variant: diskBits, Aim: Aim{Target: Any, Order: env.Nodes, Count: 2}, Damage: &cluster.Damage{Kind: cluster.DamageBits},
+		}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.end("n2")
+		if _, evidence, err := h.End(t.Context()); err != nil || !evidence.(map[string]*Scar)["n2"].Replaced || evidence.(map[string]*Scar)["n1"].Replaced {
+			t.Errorf("%v, %+v", err, evidence)
+		}
+	})
+}
+
 // TestTroubleThatCannotBeUndoneIsInForce: else what it ended would never run again.
 func TestTroubleThatCannotBeUndoneIsInForce(t *testing.T) {
 	p, env := newPlates(3)

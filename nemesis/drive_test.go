@@ -32,6 +32,9 @@ type drive struct {
 	happens []happening
 	// each is told of every completion and may say what happens upon it.
 	each func(op histories.Op) *happening
+	// bubble says that this is one of package synctest, where it shows how long an op
+	// waits: it completes so much later.
+	bubble bool
 
 	now   time.Duration
 	ops   []histories.Op
@@ -116,8 +119,12 @@ func (d *drive) invoke(g generator.Generator, op histories.Op) {
 func (d *drive) complete(g generator.Generator) {
 	op := *d.doing
 	d.doing = nil
-	d.c.Now, d.c.Free, d.c.Busy = d.now, []histories.Process{histories.Nemesis}, nil
+	asked := time.Now()
 	value, err := d.p.Nemesis.Invoke(d.t.Context(), op)
+	if d.bubble {
+		d.now += time.Since(asked)
+	}
+	d.c.Now, d.c.Free, d.c.Busy = d.now, []histories.Process{histories.Nemesis}, nil
 	op.Type, op.Value = histories.Info, encoded(d.t, value)
 	if err != nil {
 		op.Error = err.Error()

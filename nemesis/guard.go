@@ -122,6 +122,17 @@ func (g *guard) claim(a *Aim, order []string, h harm) (release func(), err error
 	return g.enter(&hold{slices.Clone(a.Nodes), h}), nil
 }
 
+// replace enters a node that a fault aimed at target has damaged as one that leaves, until
+// it is a member again.
+func (g *guard) replace(node, target string) (release func(), err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.off && target != Any && !g.bears([]string{node}, leaves) {
+		return nil, fmt.Errorf("%w: to replace %s takes a majority, and %v are disturbed", errGuarded, node, g.disturbed())
+	}
+	return g.enter(&hold{[]string{node}, leaves}), nil
+}
+
 // part enters nodes that see less than a majority. As long as nothing is stopped,
 // partitions may add up as they like: all of it heals at once.
 func (g *guard) part(nodes []string) (release func(), err error) {

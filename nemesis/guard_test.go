@@ -300,8 +300,8 @@ func TestMajorityIsLeftAloneUntilAMemberIsBack(t *testing.T) {
 	}
 }
 
-// TestNobodyWaitsForALeaderThereCannotBe: else what keeps him away could not be healed.
-func TestNobodyWaitsForALeaderThereCannotBe(t *testing.T) {
+// TestNobodyWaitsForALeader: else what keeps him away could not be healed.
+func TestNobodyWaitsForALeader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := five()
 		e.Leader = leaderFunc(func() (string, error) { return "", errors.New("there is none") })
@@ -316,7 +316,7 @@ func TestNobodyWaitsForALeaderThereCannotBe(t *testing.T) {
 		}
 		heal()
 		asked = time.Now()
-		if _, err := e.claim(t.Context(), &Aim{Target: Leading, Count: 1}, slows); err == nil || errors.Is(err, errGuarded) || time.Since(asked) != leaderLimit {
+		if _, err := e.claim(t.Context(), &Aim{Target: Leading, Count: 1}, slows); err == nil || errors.Is(err, errGuarded) || time.Since(asked) > 0 {
 			t.Errorf("afterwards: %v, after %v", err, time.Since(asked))
 		}
 	})

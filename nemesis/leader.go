@@ -74,6 +74,8 @@ func newBallot(env Env, f Fault, s Spec) (*ballot, error) {
 		return nil, errors.New("the system's leader cannot be told to go")
 	case env.Observed == nil:
 		return nil, errors.New("the system does not show its state")
+	case len(env.Nodes) < 2:
+		return nil, tooFew(2, env.Nodes)
 	}
 	a, err := newAiming(env, f, s)
 	if err != nil {

@@ -83,7 +83,7 @@ func newExchange(env Env, f Fault, s Spec) (*exchange, error) {
 	case env.Processes == nil:
 		return nil, errors.New("there are no processes")
 	case len(env.Nodes) < 3:
-		return nil, errors.New("without one of them there would be no others to agree on anything")
+		return nil, tooFew(3, env.Nodes) // or nobody could agree on anything without one
 	}
 	a, err := newAiming(env, f, s)
 	if err != nil {
@@ -99,10 +99,12 @@ func newExchange(env Env, f Fault, s Spec) (*exchange, error) {
 }
 
 func (b *exchange) Draw(r *rand.Rand) any {
-	d := &Exchange{Variant: b.variant(r), Aim: b.aim(r)}
+	d := &Exchange{Variant: b.variant(r)}
+	spec := b.spec
 	if d.Variant == memberRolling {
-		d.Target, d.Count = AllNodes, len(d.Order)
+		spec.Target = One // at a time, in that order
 	}
+	d.Aim = b.env.drawAim(r, b.fault, spec)
 	return d
 }
 
@@ -117,7 +119,7 @@ func (b *exchange) Begin(ctx context.Context, detail json.RawMessage) (Held, err
 		if err != nil {
 			return nil, err
 		}
-		h.turns = []*turn{newTurn(ctx, b.env, h.exchange.Nodes[0], release)}
+		h.turns = []*turn{newTurn(b.env, h.exchange.Nodes[0], release)}
 	}
 	ctx, h.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	go h.run(ctx) // ends in time, and End waits for it
@@ -154,7 +156,7 @@ func (h *heldExchange) run(ctx context.Context) {
 			release()
 			return
 		}
-		t := newTurn(ctx, h.env, node, release)
+		t := newTurn(h.env, node, release)
 		h.turns = append(h.turns, t)
 		t.take(whatever, memberJoin)
 		if !t.joined {
@@ -200,14 +202,13 @@ type turn struct {
 	stop  context.CancelFunc
 }
 
-func newTurn(ctx context.Context, env Env, node string, release func()) *turn {
-	t := &turn{env: env, node: node, release: release}
-	t.passage.Before = t.members(ctx, func(members []string) bool { return members != nil })
-	return t
+func newTurn(env Env, node string, release func()) *turn {
+	return &turn{env: env, node: node, release: release}
 }
 
 // take does what a variant does with a node before it is healed.
 func (t *turn) take(ctx context.Context, variant string) {
+	t.passage.Before = t.members(ctx, func(members []string) bool { return members != nil })
 	err := func() error {
 		if variant == memberReplace {
 			if err := t.env.Processes.Kill(t.node); err != nil {

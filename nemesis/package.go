@@ -185,7 +185,7 @@ func (m *making) generators(paces []pace) (main, final generator.Generator) {
 	ids := new(int)
 	var begin, end []generator.Generator
 	for _, p := range paces {
-		s := &schedule{pace: p, ids: ids}
+		s := &schedule{pace: p, ids: ids, cluster: &m.crew.seen.watch}
 		m.crew.schedules = append(m.crew.schedules, s)
 		begin = append(begin, s)
 		end = append(end, &healing{schedule: s})
@@ -309,7 +309,8 @@ func (n *performer) take(id int) (Held, error) {
 	return held, nil
 }
 
-// Heal ends all instances, and lets none begin any more.
+// Heal ends all instances, and lets none begin any more. What fails is tried once more
+// when all others have ended: it may have been in need of what they had in hold.
 func (n *performer) Heal(ctx context.Context) error {
 	n.mu.Lock()
 	n.closed = true
@@ -317,11 +318,16 @@ func (n *performer) Heal(ctx context.Context) error {
 	n.held = map[int]Held{}
 	n.mu.Unlock()
 	var errs []error
-	for _, id := range slices.Sorted(maps.Keys(held)) {
-		if held[id] == nil {
-			errs = append(errs, fmt.Errorf("heal fault %d: it is still being healed", id))
-		} else if _, _, err := held[id].End(ctx); err != nil {
-			errs = append(errs, fmt.Errorf("heal fault %d: %w", id, err))
+	for range 2 {
+		errs = nil
+		for _, id := range slices.Sorted(maps.Keys(held)) {
+			if held[id] == nil {
+				errs = append(errs, fmt.Errorf("heal fault %d: it is still being healed", id))
+			} else if _, _, err := held[id].End(ctx); err != nil {
+				errs = append(errs, fmt.Errorf("heal fault %d: %w", id, err))
+			} else {
+				delete(held, id)
+			}
 		}
 	}
 	return errors.Join(errs...)

@@ -331,6 +331,26 @@ func TestFaultThatBeginsTooLateAndCannotBeUndoneIsLeftToHeal(t *testing.T) {
 	}
 }
 
+// TestHealTriesAgainWhatAnotherMayHaveHadInHold.
+func TestHealTriesAgainWhatAnotherMayHaveHadInHold(t *testing.T) {
+	b := &brake{}
+	f := b.fault()
+	f.New = func(nemesis.Env, nemesis.Spec) (nemesis.Breaker, error) { return &stubborn{brake: b}, nil }
+	p, err := nemesis.New([]nemesis.Fault{f}, nemesis.Env{}, asked(t, []nemesis.Fault{f}, "brake", time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id := range 2 {
+		value := encoded(t, histories.Fault{ID: id, Name: "brake", Detail: json.RawMessage("1")})
+		if _, err := p.Nemesis.Invoke(t.Context(), histories.Op{F: "brake", Value: value}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.Nemesis.Heal(t.Context()); err != nil || !slices.Equal(b.log, []string{"on 1", "on 1", "off 1", "off 1"}) {
+		t.Errorf("got %v, %q", err, b.log)
+	}
+}
+
 // stubborn is a brake whose instances cannot be ended the first time.
 type stubborn struct{ *brake }
 

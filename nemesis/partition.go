@@ -319,8 +319,8 @@ func newPartition(env Env, name string) (*partition, error) {
 
 // lacks says why shape s cannot be cut, if so.
 func (p *partition) lacks(s shape) error {
-	if n := len(p.env.Nodes); n < s.nodes {
-		return fmt.Errorf("it takes %d nodes, and there are %d", s.nodes, n)
+	if len(p.env.Nodes) < s.nodes {
+		return tooFew(s.nodes, p.env.Nodes)
 	}
 	if s.Name == Leading && p.env.Leader == nil {
 		return errors.New("the system does not tell who leads")

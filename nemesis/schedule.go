@@ -13,8 +13,9 @@ import (
 // each is begun, and healed, before the next. Which, and when, is decided by its
 // pace.
 type schedule struct {
-	pace pace
-	ids  *int // shared by the schedules of a package
+	pace    pace
+	ids     *int   // shared by the schedules of a package
+	cluster *watch // as well
 
 	// rand is the schedule's own. How often a generator is asked is a matter of timing;
 	// what it does must be one of the seed.
@@ -24,6 +25,9 @@ type schedule struct {
 	heal   time.Duration    // when it is to be healed; then, when that is to be tried again
 	tried  bool             // to heal it
 	busy   bool             // an op of this schedule is outstanding
+	// putOff is the next instance, which waits for somebody to lead until patience ends.
+	putOff   *instance
+	patience time.Duration
 }
 
 // A pace decides on the instances of a schedule. In the contexts that it gets, the
@@ -46,6 +50,7 @@ type pace interface {
 type instance struct {
 	family, name, of string // as in histories.Op and histories.Fault, where of is Asked
 	detail           json.RawMessage
+	now              bool // the moment was chosen: it is not put off
 }
 
 // quiet is how much shorter the time between two instances is than that of one. It
@@ -71,7 +76,7 @@ func (s *schedule) Next(c generator.Context) generator.Step {
 		}
 		return s.end(c)
 	}
-	i, step := s.pace.next(c)
+	i, step := s.next(c)
 	if i == nil {
 		return step
 	}
@@ -79,6 +84,39 @@ func (s *schedule) Next(c generator.Context) generator.Step {
 	*s.ids++
 	s.force, s.failed, s.tried = &f, false, false
 	return s.yield(c, i.family, f)
+}
+
+// next is that of the pace, but for instances that are aimed at the leader: those are
+// put off as long as nobody is seen to lead, within reason. Here that is in nobody's
+// way; an op that waits would keep heals waiting, since the nemesis does one thing at
+// a time.
+func (s *schedule) next(c generator.Context) (*instance, generator.Step) {
+	i := s.putOff
+	if i == nil {
+		var step generator.Step
+		if i, step = s.pace.next(c); i == nil {
+			return nil, step
+		}
+		s.patience = c.Now + leaderPatience
+	}
+	s.putOff = nil
+	if wait := s.patience - c.Now; wait > 0 && !i.now && s.cluster.goesOn(LeaderChange) && atLeader(i.detail) {
+		s.putOff = i
+		return nil, generator.Step{Wait: wait}
+	}
+	return i, generator.Step{}
+}
+
+// leaderPatience is how long an instance is put off until somebody leads.
+const leaderPatience = 2 * time.Second
+
+// atLeader says whether a detail is aimed at whoever leads.
+func atLeader(detail json.RawMessage) bool {
+	var d struct {
+		Target string `json:"target"` // of an [Aim]
+		Aim    string `json:"aim"`    // of a [Cut]
+	}
+	return json.Unmarshal(detail, &d) == nil && (d.Target == Leading || d.Aim == Leading)
 }
 
 func (s *schedule) end(c generator.Context) generator.Step {

@@ -313,7 +313,9 @@ func (m *making) appointment(e Entry) (*appointment, error) {
 // checkDetail says what is wrong with a detail that somebody may have written: it must
 // be like those that are drawn, and be aimed at what there is.
 func (m *making) checkDetail(s Spec, detail json.RawMessage) error {
-	b, err := newBreaker(m.faults, m.env, s) // another one, since some remember what they drew
+	env := m.env
+	env.decks = map[Spec][]string{} // and another breaker, since both remember what was drawn
+	b, err := newBreaker(m.faults, env, s)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hacheck/hacheck/cluster"
@@ -319,6 +320,56 @@ func TestAnchorsAreReadAsTheyPrint(t *testing.T) {
 	}
 	if s := (nemesis.Anchor{}).String(); s != "" {
 		t.Errorf("got %q", s)
+	}
+}
+
+// leads is a system in which somebody leads, if the function says so.
+type leads func() string
+
+func (f leads) Leader(context.Context) (string, error) {
+	if node := f(); node != "" {
+		return node, nil
+	}
+	return "", errors.New("there is an election")
+}
+
+// TestWhatIsAimedAtTheLeaderIsPutOffUntilThereIsOne, and what is due meanwhile is done in
+// time: the nemesis does one thing at a time, and an op that waits would keep it.
+func TestWhatIsAimedAtTheLeaderIsPutOffUntilThereIsOne(t *testing.T) {
+	const plan = `
+- {at: 1s, fault: brake, for: 2s, detail: 1}
+- {at: 2500ms, fault: partition:leader, for: 1s, detail: {shape: leader, aim: leader, node: n1, links: [n1→n2]}}
+- {at: 3200ms, fault: brake, for: 1h, detail: 2}
+`
+	const cut = `{"aim":"leader","links":["n1→n2"],"node":"n1","shape":"leader"}`
+	for name, c := range map[string]struct {
+		elected time.Duration
+		want    []string
+	}{
+		"soon":     {4 * time.Second, []string{"4s partition 2 " + cut, "5.001s heal 2"}},
+		"too late": {5 * time.Second, []string{"4.5s partition 2 " + cut, "4.501s heal 2"}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			table := []nemesis.Fault{nemesis.Partition(), (&brake{}).fault()}
+			entries, err := nemesis.ReadTimetable(table, strings.NewReader(plan), "plan.yaml")
+			if err != nil {
+				t.Fatal(err)
+			}
+			d := drive{t: t, end: 6 * time.Second, bubble: true, happens: []happening{
+				{0, led("n3", 1)}, {2 * time.Second, led("", 2)}, {c.elected, led("n3", 2)},
+			}}
+			env := nemesis.Env{Nodes: []string{"n1", "n2", "n3"}, Network: &nemesistest.Network{}, Observed: shown{}, Leader: leads(func() string {
+				if d.now >= 2*time.Second && d.now < c.elected {
+					return ""
+				}
+				return "n3"
+			})}
+			if d.p, err = nemesis.New(table, env, nemesis.Options{Interval: time.Second, Timetable: entries}); err != nil {
+				t.Fatal(err)
+			}
+			t.Log(name)
+			expect(t, d.run(), slices.Concat([]string{"1s brake 0 1", "3.001s heal 0", "3.2s brake 1 2"}, c.want, []string{"6s heal 1"})...)
+		})
 	}
 }
 

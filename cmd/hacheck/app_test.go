@@ -27,6 +27,11 @@ func TestEvidenceIsCounted(t *testing.T) {
 		"1 node replaced":     evidence("member:join", 1),
 		"1 clock read wrong":  evidence("clock", 1),
 		"2 clocks read wrong": evidence("clock", 2),
+		"7 syncs slowed":      evidence("disk:slow", 7),
+		"1 sync slowed":       evidence("disk:slow:leader", 1),
+		"2 effects on disks":  evidence("disk:leader", 2),
+		"2 packets touched":   evidence("packet:delay", 2),
+		"2 connections reset": evidence("packet:reset", 2),
 	} {
 		if got != want {
 			t.Errorf("got %q, want %q", got, want)
@@ -35,6 +40,11 @@ func TestEvidenceIsCounted(t *testing.T) {
 	for _, f := range faults {
 		if got := evidence(f.Name, 2); got == "2 evidence" {
 			t.Errorf("nobody knows what the evidence of %s is", f.Name)
+		}
+		for _, v := range f.Variants { // they do quite different things to a disk
+			if _, ok := units["disk:"+v.Name]; f.Name == "disk" && !ok {
+				t.Errorf("nobody knows what the evidence of disk:%s is", v.Name)
+			}
 		}
 	}
 }

@@ -89,26 +89,41 @@ var faults = []nemesis.Fault{
 	nemesis.Leader(),
 }
 
+// units are what the evidence of faults counts, one and many: by fault and variant, or
+// by fault where variants make no difference, or were drawn.
+var units = map[string][2]string{
+	"partition":     {"packet dropped", "packets dropped"},
+	"kill":          {"process ended", "processes ended"},
+	"restart":       {"process ended", "processes ended"},
+	"pause":         {"process stopped", "processes stopped"},
+	"packet":        {"packet touched", "packets touched"},
+	"packet:reset":  {"connection reset", "connections reset"},
+	"disk":          {"effect on a disk", "effects on disks"},
+	"disk:power":    {"write, name or process lost", "writes, names and processes lost"},
+	"disk:xfs":      {"write, name or process lost", "writes, names and processes lost"},
+	"disk:eio":      {"operation failed", "operations failed"},
+	"disk:full":     {"operation without space", "operations without space"},
+	"disk:slow":     {"sync slowed", "syncs slowed"},
+	"disk:bitflip":  {"file with flipped bits", "files with flipped bits"},
+	"disk:truncate": {"file cut short", "files cut short"},
+	"disk:rollback": {"disk rolled back", "disks rolled back"},
+	"clock":         {"clock read wrong", "clocks read wrong"},
+	"resource":      {"limit hit", "limits hit"},
+	"member":        {"node replaced", "nodes replaced"},
+	"leader":        {"election", "elections"},
+}
+
 // evidence says what the evidence of a fault counts: n of it.
 func evidence(fault string, n int64) string {
-	family, _, _ := strings.Cut(fault, ":")
-	units := map[string][2]string{
-		"partition": {"packet dropped", "packets dropped"},
-		"kill":      {"process ended", "processes ended"},
-		"restart":   {"process ended", "processes ended"},
-		"pause":     {"process stopped", "processes stopped"},
-		"packet":    {"packet touched", "packets touched"},
-		"disk":      {"loss or failure of a disk", "losses and failures of disks"},
-		"clock":     {"clock read wrong", "clocks read wrong"},
-		"resource":  {"limit hit", "limits hit"},
-		"member":    {"node replaced", "nodes replaced"},
-		"leader":    {"election", "elections"},
+	words := strings.SplitN(fault, ":", 3)
+	unit, ok := units[strings.Join(words[:min(2, len(words))], ":")]
+	if !ok { // the second word is a target
+		unit = units[words[0]]
 	}
-	unit := units[family][1]
 	if n == 1 {
-		unit = units[family][0]
+		return "1 " + cmp.Or(unit[0], "evidence")
 	}
-	return fmt.Sprintf("%d %s", n, cmp.Or(unit, "evidence"))
+	return fmt.Sprintf("%d %s", n, cmp.Or(unit[1], "evidence"))
 }
 
 func systemNames() (names []string) {

@@ -50,15 +50,22 @@ func answer(ctx context.Context, c *client.Client) error {
 	return errors.New("it knows no leader")
 }
 
-// leaderFor bounds the question who leads: a node answers that at once, or not.
-const leaderFor = 500 * time.Millisecond
+// These bound the question who leads: a node answers that at once, or not. Whoever asks
+// may have something urgent to do, so a node that is gone is not waited for as long as
+// one that may be slow.
+const (
+	leaderConnecting = 100 * time.Millisecond
+	leaderFor        = 500 * time.Millisecond
+)
 
 // leader asks all nodes who leads. That nobody said so in time says nothing of the
 // nodes if it was the caller's time that ended.
 func leader(ctx context.Context, c *client.Client) (string, error) {
 	asking, cancel := context.WithTimeout(ctx, leaderFor)
 	defer cancel()
-	node, err := Leading(c.Status(asking))
+	connecting, cancelConnecting := context.WithTimeout(asking, leaderConnecting)
+	defer cancelConnecting()
+	node, err := Leading(c.StatusOf(asking, connecting))
 	if err != nil && ctx.Err() != nil {
 		return "", fmt.Errorf("ask who leads: %w", context.Cause(ctx))
 	}

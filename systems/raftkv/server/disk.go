@@ -7,15 +7,22 @@ import (
 	"runtime/debug"
 )
 
-// makeDir makes a directory whose name a failure of power does not take away.
+// makeDir makes a directory whose name a failure of power does not take away, nor those
+// of the directories above that it makes, too.
 func makeDir(dir string) error {
 	if _, err := os.Stat(dir); err == nil {
 		return nil
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	parent := filepath.Dir(dir)
+	if parent != dir {
+		if err := makeDir(parent); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(dir))
+	return syncDir(parent)
 }
 
 // syncDir writes down the names in a directory. A file that was synced may yet be

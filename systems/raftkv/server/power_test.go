@@ -1,0 +1,125 @@
+//go:build linux
+
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/hacheck/hacheck/cluster"
+)
+
+// enterLab is what a test that runs itself in a lab tells that run by.
+const enterLab = "HACHECK_TEST_ENTER_LAB"
+
+func TestMain(m *testing.M) {
+	if handled, exit := cluster.Main(); handled {
+		os.Exit(exit)
+	}
+	if os.Getenv(enterLab) != "" && !cluster.Inside() {
+		exit, err := cluster.Enter(context.Background(), os.Args[1:])
+		if err != nil {
+			fmt.Println("refused:", err)
+		}
+		os.Exit(exit)
+	}
+	cluster.Listening() // no test here minds signals
+	os.Exit(cluster.ExitStatus(m.Run()))
+}
+
+// inLab runs the calling test once more inside a lab, and says whether this is that
+// run. What a machine refuses is skipped; but CI's may not refuse it.
+func inLab(t *testing.T) bool {
+	t.Helper()
+	if cluster.Inside() {
+		return true
+	}
+	c := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.count=1", "-test.timeout=60s")
+	c.Env = append(os.Environ(), enterLab+"=1", "TMPDIR="+t.TempDir())
+	out, err := c.CombinedOutput()
+	if reason, refused := strings.CutPrefix(string(out), "refused:"); refused && os.Getenv("CI") == "" {
+		t.Skip(reason)
+	}
+	if err != nil {
+		t.Fatalf("inside: %v\n%s", err, out)
+	}
+	return false
+}
+
+// TestNamesOutliveThePower: a file that is synced is gone all the same if its name was
+// not, and the disk here takes that by the letter. So each of these would lose what it
+// has acknowledged if it did not sync a directory.
+func TestNamesOutliveThePower(t *testing.T) {
+	if !inLab(t) {
+		return
+	}
+	lab, err := cluster.NewLocal(cluster.Options{
+		Nodes: 1, Dir: t.TempDir(), Disks: true, StrictNames: true, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	})
+	if refused, ok := errors.AsType[*cluster.RefusedError](err); ok && os.Getenv("CI") == "" {
+		t.Skip(refused)
+	}
+	must(t, err)
+	defer func() { must(t, lab.Close()) }()
+	node := lab.Nodes()[0]
+	powerFails := func() {
+		t.Helper()
+		_, err := lab.Disks().PowerOff(node.Name, cluster.PowerLoss{Mode: cluster.LoseAll})
+		must(t, err)
+	}
+	in := func(name string) string { return filepath.Join(node.Dir, name) }
+	isThere := func(name string) {
+		t.Helper()
+		if _, err := os.Stat(in(name)); err != nil {
+			t.Errorf("after the power failed: %v", err)
+		}
+	}
+
+	// That something is lost at all.
+	must(t, os.WriteFile(in("loose"), []byte("text"), 0o600))
+	powerFails()
+	if _, err := os.Stat(in("loose")); err == nil {
+		t.Error("what was not synced is there")
+	}
+
+	must(t, makeDir(in("a/b")))
+	powerFails()
+	isThere("a/b")
+
+	openSnapshots(t, in("snapshots"))
+	powerFails()
+	isThere("snapshots")
+
+	for n := uint64(1); n <= 3; n++ { // a new file each time, in the place of the old one
+		s := openStore(t, in("raft.db"))
+		if n > 1 && bounds(t, s) != [2]uint64{1, n - 1} {
+			t.Errorf("the log holds %v, want 1 to %d", bounds(t, s), n-1)
+		}
+		must(t, s.StoreLogs(entries(n, n, 1)))
+		must(t, s.Close())
+		powerFails()
+		isThere("raft.db")
+
+		snapshots := openSnapshots(t, in("snapshots"))
+		id := take(t, snapshots, 1, n, fmt.Sprint("state ", n))
+		powerFails()
+		if all, err := snapshots.List(); err != nil || len(all) != 1 || all[0].ID != id {
+			t.Errorf("the last snapshot is %v, %v; want %s", all, err, id)
+		}
+	}
+
+	s := openStore(t, in("raft.db"))
+	votes, err := openTornVotes(in("raft.vote"), s)
+	must(t, err)
+	must(t, votes.Set(lastVoteCand, []byte("n2")))
+	must(t, s.Close())
+	powerFails()
+	isThere("raft.vote")
+}
