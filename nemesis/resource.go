@@ -108,9 +108,9 @@ func (b *shortage) Draw(r *rand.Rand) any {
 	case resourceCPU:
 		s.CPU = hundredths(magnitude(r, 0.03, 0.5))
 	case resourceMemory:
-		s.Memory = hundredths(0.85 + 0.3*r.Float64())
+		s.Memory = hundredths(0.85 + 0.2*r.Float64())
 	case resourceFiles:
-		s.Files = r.IntN(7) - 3
+		s.Files = r.IntN(5) - 3
 	}
 	return s
 }
