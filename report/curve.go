@@ -24,14 +24,14 @@ const (
 	maxDots                 = 400 // a dot that cannot be told from the next says nothing
 )
 
-// Curve draws how a number grew, as SVG. A pointer that rests on a step is told what
-// was new there.
-func Curve(w io.Writer, title string, points []Point) error {
+// Curve draws how a number grew up to end, as SVG: that it did not grow any more is as
+// telling as that it did. A pointer that rests on a step is told what was new there.
+func Curve(w io.Writer, title string, end time.Duration, points []Point) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="sans-serif" font-size="12">`+"\n", curveWidth, curveHeight)
 	fmt.Fprintf(&b, `<rect width="%d" height="%d" fill="white"/>`+"\n", curveWidth, curveHeight)
 	fmt.Fprintf(&b, `<text x="%d" y="24" font-size="15">%s</text>`+"\n", curveLeft, html.EscapeString(title))
-	last, most := time.Second, 1
+	last, most := max(time.Second, end), 1
 	for _, p := range points {
 		last, most = max(last, p.Time), max(most, p.Value)
 	}
@@ -53,7 +53,7 @@ func Curve(w io.Writer, title string, points []Point) error {
 		for _, p := range points {
 			fmt.Fprintf(&b, "H%.1fV%.1f", x(p.Time), y(p.Value))
 		}
-		fmt.Fprintf(&b, `"/>`+"\n")
+		fmt.Fprintf(&b, `H%.1f"/>`+"\n", x(last))
 		for i, p := range points {
 			if i%(len(points)/maxDots+1) == 0 {
 				fmt.Fprintf(&b, `<circle cx="%.1f" cy="%.1f" r="%d" fill="#2266bb"><title>%.1f s: %d, %s</title></circle>`+"\n",

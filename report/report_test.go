@@ -187,7 +187,7 @@ func TestACurveIsWellFormedAndTellsWhatWasNew(t *testing.T) {
 		{{time.Second, 1, "leader <up>"}, {90 * time.Second, 2, `"no" quorum & paused`}, {2 * time.Minute, 37, "all"}},
 	} {
 		var b strings.Builder
-		if err := Curve(&b, "States <seen>", points); err != nil {
+		if err := Curve(&b, "States <seen>", time.Minute, points); err != nil {
 			t.Fatal(err)
 		}
 		d := xml.NewDecoder(strings.NewReader(b.String()))
@@ -212,6 +212,23 @@ func TestACurveIsWellFormedAndTellsWhatWasNew(t *testing.T) {
 			if !strings.Contains(all, p.About) {
 				t.Errorf("%q is not in\n%s", p.About, all)
 			}
+		}
+	}
+}
+
+// What has not grown for a while is seen not to.
+func TestACurveGoesOnToTheEnd(t *testing.T) {
+	points := []Point{{0, 1, "first"}, {time.Second, 2, "last"}}
+	for end, want := range map[time.Duration]string{
+		0:                `H56.0V158.0H700.0V40.0H700.0"/>`, // nothing ends before what it has
+		10 * time.Second: `H56.0V158.0H120.4V40.0H700.0"/>`,
+	} {
+		var b strings.Builder
+		if err := Curve(&b, "States", end, points); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("up to %v: %s is not in\n%s", end, want, b.String())
 		}
 	}
 }

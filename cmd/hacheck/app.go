@@ -51,6 +51,9 @@ func hacheck(args []string, stdout, stderr io.Writer) (status int) {
 	if _, ok := errors.AsType[*usageError](err); ok {
 		return exitUsage
 	}
+	if _, ok := errors.AsType[cli.ExitCoder](err); ok {
+		return exitUsage // it is cli's, of help that there is not
+	}
 	return exitFailed
 }
 
@@ -200,7 +203,7 @@ func (p *program) help(c *cli.Context) error {
 		return cli.ShowAppHelp(c)
 	case 1:
 		name := c.Args().First()
-		if c.App.Command(name) == nil {
+		if command := c.App.Command(name); command == nil || command.Hidden {
 			return unknownCommand(name)
 		}
 		// Help of a command begins with that of its parent's context.

@@ -26,7 +26,7 @@ func checkFlags() []cli.Flag {
 			Name: "workload", Aliases: []string{"w"}, Value: choice(&name, "workload", workloadNames()),
 			Usage: "judge as a run of workload `NAME`; by default run.json or the functions tell",
 		},
-		&cli.StringFlag{Name: "artifacts", Usage: "write pictures of what is invalid into `DIR`"},
+		&cli.StringFlag{Name: "artifacts", Usage: "write the pictures that belong to the verdict into `DIR`"},
 		jsonFlag("print the verdict tree; of several files one on each line"),
 	}
 }
@@ -245,11 +245,14 @@ func (r *judged) judge(ctx context.Context) (err error) {
 	if part, ok := covered(r.history); ok {
 		r.result.Parts = append(r.result.Parts, part)
 	}
-	if missing := r.missing(); len(missing) > 0 {
-		r.lacks("nemesis", fmt.Sprintf(
-			"asked for, but never begun: %s; it takes a longer --time-limit, or a shorter --interval", enumerate(missing)))
+	ended := r.run == nil || r.info.Ended != nil
+	if missing := r.missing(); len(missing.notes) > 0 {
+		if missing.drawn && ended { // else it is plain why
+			missing.notes = append(missing.notes, "it takes a longer --time-limit, or a shorter --interval")
+		}
+		r.lacks("nemesis", strings.Join(missing.notes, "; "))
 	}
-	if r.run != nil && r.info.Ended == nil {
+	if !ended {
 		r.lacks("run", "it did not come to its end; this is what it had recorded")
 	}
 	return nil
@@ -263,26 +266,74 @@ func (r *judged) lacks(name, note string) {
 	}
 }
 
+// A lacking says which faults were never begun.
+type lacking struct {
+	notes []string
+	drawn bool // some were to come by themselves, with time
+}
+
 // missing returns the faults that were asked for and never begun. Of all it is enough
 // that there were some.
-func (r *judged) missing() []string {
+func (r *judged) missing() (missing lacking) {
 	spans, err := r.history.Faults()
 	if err != nil {
-		return nil // the checkers have said so
+		return missing // the checkers have said so
 	}
-	var missing []string
-	asked := slices.Clone(r.info.Nemesis)
-	for _, s := range r.info.Schedule {
-		asked = append(asked, s.Fault)
+	begun := func(name string) bool {
+		return slices.ContainsFunc(spans, func(f histories.FaultSpan) bool { return f.Name == name })
 	}
-	for _, name := range asked {
-		begun := slices.ContainsFunc(spans, func(f histories.FaultSpan) bool { return f.Name == name }) ||
-			name == nemesis.All && len(spans) > 0
-		if !begun && !slices.Contains(missing, name) {
-			missing = append(missing, name)
+	add := func(names []string, what string) {
+		if slices.Sort(names); len(names) > 0 {
+			missing.notes = append(missing.notes, what+": "+enumerate(slices.Compact(names)))
 		}
 	}
+	var drawn, timed, awaited []string
+	for _, name := range r.info.Nemesis {
+		if !begun(name) && (name != nemesis.All || len(spans) == 0) {
+			drawn = append(drawn, name)
+		}
+	}
+	for _, s := range r.info.Schedule {
+		switch {
+		case begun(s.Fault):
+		case s.On != "":
+			awaited = append(awaited, s.Fault+" "+s.On)
+		default:
+			timed = append(timed, s.Fault)
+		}
+	}
+	missing.drawn = len(drawn) > 0
+	add(timed, "of the schedule, never begun")
+	add(awaited, "of the schedule, never begun, since the event was not seen")
+	add(drawn, "asked for, but never begun")
 	return missing
+}
+
+// unkept says how many of the faults that the schedule has a time for have not begun:
+// some may not be let by those before them.
+func (r *judged) unkept() string {
+	spans, err := r.history.Faults()
+	if err != nil {
+		return "" // the checkers have said so
+	}
+	kept, due := 0, map[string]int{} // by name
+	all := 0
+	for _, s := range r.info.Schedule {
+		if s.On == "" {
+			due[s.Fault]++
+			all++
+		}
+	}
+	for _, s := range spans {
+		if due[s.Name] > 0 && (s.Failed == "" || s.Acted > 0) {
+			due[s.Name]--
+			kept++
+		}
+	}
+	if kept == all {
+		return ""
+	}
+	return fmt.Sprintf("%d of the %s that the schedule has a time for began; for the others there was no room beside those before them, or no time", kept, count(all, "fault"))
 }
 
 // place writes the artifacts into dir, if there is one; or else says where the run

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"time"
 
 	"github.com/hacheck/hacheck/checker"
 	"github.com/hacheck/hacheck/histories"
@@ -17,13 +18,13 @@ import (
 func covered(h *histories.History) (checker.Result, bool) {
 	for _, op := range h.All() {
 		if op.Process == histories.Observer && op.F == histories.State {
-			return coverage(nemesis.Covered(h)), true
+			return coverage(nemesis.Covered(h), h.Duration()), true
 		}
 	}
 	return checker.Result{}, false
 }
 
-func coverage(c nemesis.Coverage) checker.Result {
+func coverage(c nemesis.Coverage, end time.Duration) checker.Result {
 	note := fmt.Sprintf("%s of the cluster seen; the next would be a new one with a chance of %s",
 		count(c.Distinct, "state"), percent(c.New))
 	if unseen := int(math.Round(c.Unseen)); unseen > 0 {
@@ -42,7 +43,7 @@ func coverage(c nemesis.Coverage) checker.Result {
 		},
 		Artifacts: map[string]func(io.Writer) error{
 			"coverage.svg": func(w io.Writer) error {
-				return report.Curve(w, "States of the cluster that the run has seen", points)
+				return report.Curve(w, "States of the cluster that the run has seen", end, points)
 			},
 		},
 	}

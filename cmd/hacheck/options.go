@@ -296,17 +296,21 @@ func schedule(file *string, entries *[]nemesis.Entry) *value {
 			if *file != "" {
 				return fmt.Errorf("there is one already: %s", quote(*file))
 			}
-			f, err := os.Open(given)
-			if errors.Is(err, fs.ErrNotExist) {
+			switch stat, err := os.Stat(given); { // before it is opened: a pipe waits for who writes
+			case errors.Is(err, fs.ErrNotExist):
 				return errors.New("there is no such file")
+			case err != nil:
+				return err
+			case stat.IsDir():
+				return errors.New("it is a directory")
+			case !stat.Mode().IsRegular():
+				return errors.New("it is no regular file, and must be read more than once")
 			}
+			f, err := os.Open(given)
 			if err != nil {
 				return err
 			}
 			defer f.Close()
-			if stat, err := f.Stat(); err == nil && stat.IsDir() {
-				return errors.New("it is a directory")
-			}
 			if *entries, err = nemesis.ReadTimetable(faults, f, given); err != nil {
 				return errors.New(strings.ReplaceAll(err.Error(), "\n", "; "))
 			}
@@ -314,6 +318,41 @@ func schedule(file *string, entries *[]nemesis.Entry) *value {
 			return nil
 		},
 	}
+}
+
+// unknownFault says that there is no such fault, and what may have been meant. Of one
+// that is known that is looked for among its own variants and targets, by what stands
+// behind its name: that they share the name makes them no more alike.
+func unknownFault(unknown *nemesis.UnknownError) error {
+	hint := "hacheck list shows all"
+	family, tail, ofFamily := strings.Cut(unknown.Name, ":")
+	switch at := slices.IndexFunc(faults, func(f nemesis.Fault) bool { return f.Name == family }); {
+	case unknown.Name == "none":
+		return errors.New("none is no fault, and stands alone")
+	case ofFamily && at >= 0:
+		if near := nearest(tail, tails(faults[at])); near != "" {
+			hint = fmt.Sprintf("did you mean %s:%s?", family, near)
+		}
+	case strings.Contains(unknown.Name, " "):
+		hint = "commas stand between faults, without spaces"
+	default:
+		hint = suggest(unknown.Name, append(unknown.Known, "none"), "hacheck list")
+	}
+	return fmt.Errorf("no such %s: %q; %s", unknown.What, unknown.Name, hint)
+}
+
+// tails are what may stand behind the name of a fault and a colon.
+func tails(f nemesis.Fault) (tails []string) {
+	for _, t := range f.Targets {
+		tails = append(tails, t.Name)
+	}
+	for _, v := range f.Variants {
+		tails = append(tails, v.Name)
+		for _, t := range f.Targets {
+			tails = append(tails, v.Name+":"+t.Name)
+		}
+	}
+	return tails
 }
 
 // nemesisList is names of faults, separated by commas. Given twice, the lists add
@@ -327,7 +366,7 @@ func nemesisList(specs *[]nemesis.Spec) *value {
 			}
 			asked, err := nemesis.Parse(faults, given)
 			if unknown, ok := errors.AsType[*nemesis.UnknownError](err); ok {
-				return fmt.Errorf("no such %s: %q; %s", unknown.What, unknown.Name, suggest(unknown.Name, append(unknown.Known, "none"), "hacheck list"))
+				return unknownFault(unknown)
 			}
 			if err != nil {
 				return err

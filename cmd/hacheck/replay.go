@@ -7,9 +7,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/hacheck/hacheck/cluster"
 	"github.com/hacheck/hacheck/histories"
 	"github.com/hacheck/hacheck/internal/store"
 	"github.com/hacheck/hacheck/nemesis"
@@ -134,10 +136,39 @@ func openRun(who, dir string) (*recordedRun, error) {
 		return nil, usage("%s is of workload %q, which this hacheck does not know; it knows %s", who, r.info.Workload, enumerate(workloadNames()))
 	case !slices.Contains(systemNames(), r.info.System):
 		return nil, usage("%s is of system %q, which this hacheck does not know; it knows %s", who, r.info.System, enumerate(systemNames()))
-	case r.info.Options.Nodes < 1:
-		return nil, usage("%s: %s does not say of how many nodes it was", who, store.InfoFile)
+	}
+	if wrong := implausible(r.info.Options); wrong != "" {
+		return nil, usage("%s: %s has %s, and no run can", who, store.InfoFile, wrong)
 	}
 	return r, nil
+}
+
+// implausible returns what of the options in a file no run can have had, or "". Those
+// that the command line gives were looked at when they were read.
+func implausible(o store.Options) string {
+	for _, n := range []struct {
+		name     string
+		is, most int
+	}{
+		{"nodes", o.Nodes, cluster.MaxNodes},
+		{"concurrency", o.Concurrency, maxConcurrency},
+		{"keys", o.Keys, maxKeys},
+	} {
+		if n.is < 1 || n.is > n.most {
+			return fmt.Sprintf("%s %d", n.name, n.is)
+		}
+	}
+	switch limit, interval := o.TimeLimit.Std(), o.Interval.Std(); {
+	case limit < time.Millisecond || limit > maxTime:
+		return fmt.Sprintf("time_limit %v", limit)
+	case interval != 0 && (interval < minInterval || interval > maxTime):
+		return fmt.Sprintf("interval %v", interval)
+	case !(o.Rate >= 0 && o.Rate <= maxRate):
+		return fmt.Sprintf("rate %g", o.Rate)
+	case o.Heal != "" && !slices.Contains(heals, o.Heal):
+		return fmt.Sprintf("heal %q", o.Heal)
+	}
+	return ""
 }
 
 // scheduled returns entries as run.json keeps them.

@@ -77,6 +77,9 @@ func (r *judged) remarks() (remarks []string) {
 		remarks = append(remarks, "not among all: "+left)
 	}
 	remarks = append(remarks, r.info.Limits...)
+	if unkept := r.unkept(); unkept != "" && r.info.Ended != nil {
+		remarks = append(remarks, unkept)
+	}
 	if r.info.Options.Unguarded {
 		remarks = append(remarks, "the quorum guard was off: faults may have taken more nodes than any system can bear to lose")
 	}

@@ -75,12 +75,13 @@ func (s *shrinking) shrink(ctx context.Context) error {
 	return s.improved()
 }
 
-// reduce takes away whatever can go: faults first, since they are what is to be
-// understood, then how long they hold, then work.
+// reduce takes away whatever can go: first what came after the anomaly, since every run
+// takes that much longer; then faults, since they are what is to be understood, then how
+// long they hold, then work.
 func (s *shrinking) reduce(ctx context.Context) error {
 	for again := true; again; {
 		again = false
-		for _, pass := range []func(context.Context) (bool, error){s.fewerFaults, s.shorterFaults, s.lessWork} {
+		for _, pass := range []func(context.Context) (bool, error){s.soonerOver, s.fewerFaults, s.shorterFaults, s.lessWork} {
 			smaller, err := pass(ctx)
 			if err != nil {
 				return err
@@ -91,28 +92,54 @@ func (s *shrinking) reduce(ctx context.Context) error {
 	return nil
 }
 
-// fewerFaults deletes faults: all, those that came too late, then halves, quarters
-// and so on down to single ones.
-func (s *shrinking) fewerFaults(ctx context.Context) (smaller bool, err error) {
-	without := func(gone func(i int, e nemesis.Entry) bool) error {
-		o := s.best
-		o.timetable = nil
-		for i, e := range s.best.timetable {
-			if !gone(i, e) {
-				o.timetable = append(o.timetable, e)
-			}
+// soonerOver deletes the faults that came too late, and halves how long the run is.
+func (s *shrinking) soonerOver(ctx context.Context) (smaller bool, err error) {
+	smaller, err = s.without(ctx, func(_ int, e nemesis.Entry) bool { return e.At > s.anomaly })
+	if err != nil {
+		return smaller, err
+	}
+	shorter, err := s.halved(ctx, halfTheTime)
+	return smaller || shorter, err
+}
+
+// without deletes the faults that are to be gone, if there are any.
+func (s *shrinking) without(ctx context.Context, gone func(i int, e nemesis.Entry) bool) (took bool, err error) {
+	o := s.best
+	o.timetable = nil
+	for i, e := range s.best.timetable {
+		if !gone(i, e) {
+			o.timetable = append(o.timetable, e)
 		}
-		if len(o.timetable) == len(s.best.timetable) {
-			return nil
+	}
+	if len(o.timetable) == len(s.best.timetable) {
+		return false, nil
+	}
+	return s.try(ctx, o)
+}
+
+// halved halves something for as long as that can be.
+func (s *shrinking) halved(ctx context.Context, halve func(*options) bool) (smaller bool, err error) {
+	for {
+		o := s.best
+		if !halve(&o) {
+			return smaller, nil
 		}
 		took, err := s.try(ctx, o)
+		if err != nil || !took {
+			return smaller, err
+		}
+		smaller = true
+	}
+}
+
+// fewerFaults deletes faults: all, then halves, quarters and so on down to single ones.
+func (s *shrinking) fewerFaults(ctx context.Context) (smaller bool, err error) {
+	without := func(gone func(i int, e nemesis.Entry) bool) error {
+		took, err := s.without(ctx, gone)
 		smaller = smaller || took
 		return err
 	}
 	if err := without(func(int, nemesis.Entry) bool { return true }); err != nil {
-		return smaller, err
-	}
-	if err := without(func(_ int, e nemesis.Entry) bool { return e.At > s.anomaly }); err != nil {
 		return smaller, err
 	}
 	for size := (len(s.best.timetable) + 1) / 2; size > 0; size /= 2 {
@@ -150,19 +177,9 @@ func (s *shrinking) shorterFaults(ctx context.Context) (smaller bool, err error)
 // lessWork halves how long the run is, the clients, the keys and the rate.
 func (s *shrinking) lessWork(ctx context.Context) (smaller bool, err error) {
 	for _, halve := range []func(o *options) bool{halfTheTime, twiceAsEarly, halfTheClients, halfTheKeys, halfTheRate} {
-		for {
-			o := s.best
-			if !halve(&o) {
-				break
-			}
-			took, err := s.try(ctx, o)
-			if err != nil {
-				return smaller, err
-			}
-			if !took {
-				break
-			}
-			smaller = true
+		less, err := s.halved(ctx, halve)
+		if smaller = smaller || less; err != nil {
+			return smaller, err
 		}
 	}
 	return smaller, nil

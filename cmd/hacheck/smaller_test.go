@@ -165,3 +165,24 @@ func TestShrinkingTriesNothingTwice(t *testing.T) {
 		}
 	}
 }
+
+// What comes after the anomaly goes first: every run takes that much longer.
+func TestShrinkingSavesTime(t *testing.T) {
+	needed, spent := []string{"n1", "n2"}, time.Duration(0)
+	s := &shrinking{
+		shrinkOptions: shrinkOptions{runs: 3, need: 2}, best: tenFaults(), anomaly: 2500 * time.Millisecond,
+		rerun: func(_ context.Context, o options) (bool, error) {
+			spent += o.timeLimit
+			return !slices.ContainsFunc(needed, func(n string) bool { return !slices.Contains(targetsOf(o), n) }), nil
+		},
+		improved: func() error { return nil },
+		tell:     func(string, ...any) {},
+	}
+	s.best.timeLimit = 80 * time.Second
+	if err := s.shrink(t.Context()); err != nil || !slices.Equal(targetsOf(s.best), needed) {
+		t.Fatalf("%v is left, %v", targetsOf(s.best), err)
+	}
+	if spent > 12*time.Minute {
+		t.Errorf("it took %v of runs", spent)
+	}
+}
