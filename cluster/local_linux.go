@@ -227,6 +227,7 @@ func (l *Local) Start(node string, c Command) error {
 	if err != nil {
 		return err
 	}
+	l.bury(at)
 	if l.disks != nil {
 		defer l.disks.present(at)()
 	}

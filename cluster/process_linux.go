@@ -226,6 +226,24 @@ func (l *Local) Process(node string) (Process, bool) {
 	return Process{PID: p.pid, State: m.state}, true
 }
 
+// bury waits until the end of a process that has died is noted, too: whoever has seen it
+// dead may start another.
+func (l *Local) bury(at int) {
+	p := l.running(at)
+	if p == nil {
+		return
+	}
+	if m, err := l.memberOf(p); err == nil && !m.dead() {
+		return
+	}
+	limit := time.NewTimer(killLimit)
+	defer limit.Stop()
+	select {
+	case <-p.exited:
+	case <-limit.C:
+	}
+}
+
 // memberOf looks for a process that was started on a node.
 func (l *Local) memberOf(p *process) (member, error) {
 	if ownProc() {

@@ -108,6 +108,18 @@ func TestKillReachesWhatLeftItsSession(t *testing.T) {
 	}
 }
 
+// TestWhoIsSeenDeadCanBeStartedAgain: at once, though its end may not be noted yet.
+func TestWhoIsSeenDeadCanBeStartedAgain(t *testing.T) {
+	if !inLab(t) {
+		return
+	}
+	l := newLab(t, Options{Nodes: 1})
+	for range 200 {
+		must(t, l.Start("n1", Command{Path: "/bin/true"}))
+		eventually(t, "it is dead", func() bool { _, running := l.Process("n1"); return !running })
+	}
+}
+
 func TestPausedTwiceRunsWhenResumedTwice(t *testing.T) {
 	if !inLab(t) {
 		return
