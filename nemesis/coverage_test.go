@@ -26,7 +26,7 @@ func recorded(t *testing.T, states ...cluster.State) *histories.History {
 
 func TestCoverageCountsStatesAndEstimatesWhatIsLeft(t *testing.T) {
 	calm, none, few := led("n1", 1), led("", 1), cluster.State{"n1": {Term: 1}}
-	snap, change := with(led("n1", 1), "n2", taking), with(led("n1", 1), "n2", changing)
+	snap, change := with(led("n1", 1), "n2", taking), with(led("n1", 1), "n1", changing)
 	c := nemesis.Covered(recorded(t,
 		calm, led("n1", 7), led("n2", 8), // one state: who leads, and in which term, makes every moment different
 		none, calm, none, // none twice

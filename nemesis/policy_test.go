@@ -85,9 +85,9 @@ func lively(t *testing.T) func(histories.Op) *happening {
 		s = with(s, "n2", func(m *cluster.NodeState) {
 			m.Commit = []uint64{0, 200, 2000, 20000}[n%4]
 			m.Snapshot = n/8%2 == 1
-			m.Changing = n/16%2 == 1
 			m.Term = 1 + uint64(n/32)%4
 		})
+		s = with(s, "n1", func(m *cluster.NodeState) { m.Changing = n/16%2 == 1 })
 		return &happening{op.Time + 300*time.Millisecond, s}
 	}
 }

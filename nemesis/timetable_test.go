@@ -149,24 +149,39 @@ func TestFaultFollowsALeaderChange(t *testing.T) {
 }
 
 func TestFaultLastsAsLongAsWhatItIsTiedTo(t *testing.T) {
-	for event, change := range map[string]func(*cluster.NodeState){"snapshot": taking, "member-change": changing} {
-		b := &brake{}
-		p := timed(t, []nemesis.Fault{b.fault()}, "- {during: "+event+" +100ms, fault: brake, detail: 1, at: 1s}")
-		d := drive{t: t, p: p, end: 9 * time.Second, happens: []happening{
-			{0, led("n1", 1)},
-			{500 * time.Millisecond, with(led("n1", 1), "n1", change)}, // it goes on when its time has come
-			{3 * time.Second, led("n1", 1)},
-			{4 * time.Second, with(led("n1", 1), "n2", change)}, // over too soon
-			{4050 * time.Millisecond, led("n1", 1)},
-			{5 * time.Second, with(led("n1", 1), "n2", change)},
-			{6 * time.Second, with(with(led("n1", 1), "n2", change), "n3", change)}, // goes on
-			{7 * time.Second, with(led("n1", 1), "n3", change)},
-			{8 * time.Second, led("n1", 1)},
-		}}
-		expect(t, d.run(),
-			"1.1s brake 0 1", "3s heal 0",
-			"5.1s brake 1 1", "8s heal 1")
-	}
+	b := &brake{}
+	p := timed(t, []nemesis.Fault{b.fault()}, "- {during: snapshot +100ms, fault: brake, detail: 1, at: 1s}")
+	d := drive{t: t, p: p, end: 9 * time.Second, happens: []happening{
+		{0, led("n1", 1)},
+		{500 * time.Millisecond, with(led("n1", 1), "n1", taking)}, // it goes on when its time has come
+		{3 * time.Second, led("n1", 1)},
+		{4 * time.Second, with(led("n1", 1), "n2", taking)}, // over too soon
+		{4050 * time.Millisecond, led("n1", 1)},
+		{5 * time.Second, with(led("n1", 1), "n2", taking)},
+		{6 * time.Second, with(with(led("n1", 1), "n2", taking), "n3", taking)}, // goes on
+		{7 * time.Second, with(led("n1", 1), "n3", taking)},
+		{8 * time.Second, led("n1", 1)},
+	}}
+	expect(t, d.run(),
+		"1.1s brake 0 1", "3s heal 0",
+		"5.1s brake 1 1", "8s heal 1")
+}
+
+// TestMembersChangeAsTheLeaderSays: a node that has just begun again has the last
+// change in its log, and does not know that it was agreed on long ago.
+func TestMembersChangeAsTheLeaderSays(t *testing.T) {
+	b := &brake{}
+	p := timed(t, []nemesis.Fault{b.fault()}, "- {during: member-change, fault: brake, detail: 1}")
+	d := drive{t: t, p: p, end: 9 * time.Second, happens: []happening{
+		{0, led("n1", 1)},
+		{1 * time.Second, with(led("n1", 1), "n2", changing)},
+		{2 * time.Second, with(led("", 1), "n2", changing)},
+		{3 * time.Second, with(led("n1", 2), "n1", changing)},
+		{4 * time.Second, led("", 2)}, // nobody says that it is over
+		{5 * time.Second, with(led("n2", 3), "n2", changing)},
+		{6 * time.Second, with(led("n2", 3), "n1", changing)},
+	}}
+	expect(t, d.run(), "3s brake 0 1", "6s heal 0")
 }
 
 func TestFaultDuringAnEventMayEndBefore(t *testing.T) {

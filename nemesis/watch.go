@@ -22,7 +22,10 @@ type watch struct {
 		term   uint64
 	} // who led last
 	members string // as last seen
-	most    int    // nodes that were seen at a time
+	// change is what was last seen to become of the members: who leads says so, as others
+	// may have heard of a change, but not yet that it was agreed on.
+	change struct{ under, learning bool }
+	most   int // nodes that were seen at a time
 	// happened counts events, by what an [Anchor] calls them.
 	happened map[string]int
 
@@ -102,6 +105,7 @@ func (w *watch) see(s cluster.State) {
 			w.happened[LeaderChange]++
 		}
 		w.led.leader, w.led.term = w.leader, term
+		w.change.under, w.change.learning = s[w.leader].Changing, len(s[w.leader].Learners) > 0
 	}
 	if first {
 		return
@@ -171,16 +175,12 @@ func (w *watch) goesOn(event string) bool {
 
 // changing says whether members change, or learn.
 func (w *watch) changing() bool {
-	return w.any(func(n cluster.NodeState) bool { return n.Changing || len(n.Learners) > 0 })
+	return w.change.under || w.change.learning
 }
 
 func (w *watch) snapshot() bool {
-	return w.any(func(n cluster.NodeState) bool { return n.Snapshot })
-}
-
-func (w *watch) any(is func(cluster.NodeState) bool) bool {
 	for _, n := range w.view {
-		if is(n) {
+		if n.Snapshot {
 			return true
 		}
 	}
@@ -235,7 +235,7 @@ func (w *watch) quorum() string {
 // phase says how far a change of members has come.
 func (w *watch) phase() string {
 	switch {
-	case w.any(func(n cluster.NodeState) bool { return n.Changing }):
+	case w.change.under:
 		return "changing"
 	case w.changing():
 		return "learning"

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -215,13 +216,15 @@ func (s *System) nodeReady(ctx context.Context, n cluster.Node) error {
 	return nil
 }
 
-// lastWords returns the last line that a node printed.
+// lastWords returns the last line that a node printed: not what the lab notes between.
 func (s *System) lastWords(node string) string {
-	lines := s.lab.Log(node, 1)
-	if len(lines) == 0 {
-		return ""
+	const notes = 10 // that there are behind it, at the most
+	for _, line := range slices.Backward(s.lab.Log(node, notes+1)) {
+		if line != "" && !strings.HasPrefix(line, "--- ") {
+			return ": " + line
+		}
 	}
-	return ": " + lines[len(lines)-1]
+	return ""
 }
 
 // Leader returns the node that leads; see [Leading].

@@ -37,8 +37,12 @@ func (n *Node) membership() ([]raft.Server, error) {
 }
 
 // changing says whether a change of members stands in the log behind what is known to
-// be agreed on. (Raft knows, but does not tell.)
+// be agreed on. (Raft knows, but does not tell.) A node that has just begun knows of
+// nothing that it is agreed on, and so cannot say.
 func (n *Node) changing(agreed uint64) bool {
+	if agreed == 0 {
+		return false
+	}
 	for index := agreed + 1; index <= n.raft.LastIndex(); index++ {
 		var l raft.Log
 		if n.logs.GetLog(index, &l) == nil && l.Type == raft.LogConfiguration {
