@@ -49,7 +49,7 @@ type Entry struct {
 func ReadTimetable(faults []Fault, r io.Reader, name string) ([]Entry, error) {
 	list, err := readYAML(r)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %s", name, strings.TrimPrefix(err.Error(), "go-yaml load error in "))
+		return nil, fmt.Errorf("%s: %w", name, plain(err))
 	}
 	if list.Kind != yaml.SequenceNode || len(list.Content) == 0 {
 		return nil, fmt.Errorf(`%s:%d: this is no list of faults; the least is "- {at: 5s, fault: %s}"`, name, max(list.Line, 1), faults[0].Name)
@@ -67,6 +67,18 @@ func ReadTimetable(faults []Fault, r io.Reader, name string) ([]Entry, error) {
 		return nil, err
 	}
 	return entries, nil
+}
+
+// plain takes away what an error of YAML or JSON says of their libraries.
+func plain(err error) error {
+	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		if e.Field == "" {
+			return fmt.Errorf("it is a %s; write a mapping, as a history has it", e.Value)
+		}
+		return fmt.Errorf("%s is a %s, which it cannot be", e.Field, e.Value)
+	}
+	text := strings.TrimPrefix(err.Error(), "json: ")
+	return errors.New(strings.TrimPrefix(strings.TrimPrefix(text, "go-yaml load error in "), "constructor at "))
 }
 
 // readYAML returns what the one document in r is.
@@ -95,6 +107,9 @@ var fields = []string{"at", "on", "during", "fault", "target", "for", "detail"}
 
 // readEntry reads one item. Errors begin with the number of the line.
 func readEntry(faults []Fault, item *yaml.Node) (e Entry, err error) {
+	if item.Kind == yaml.AliasNode {
+		return e, fmt.Errorf("%d: *%s is an alias; write the fault out", item.Line, item.Value)
+	}
 	if item.Kind != yaml.MappingNode {
 		return e, fmt.Errorf(`%d: this is no fault; write "at: 5s" and "fault: %s"`, item.Line, faults[0].Name)
 	}
@@ -157,6 +172,9 @@ func (e *Entry) set(faults []Fault, name string, value *yaml.Node) (err error) {
 		var detail any
 		if err = value.Load(&detail); err == nil {
 			e.Detail, err = json.Marshal(detail)
+		}
+		if err != nil {
+			err = plain(err)
 		}
 	}
 	return err
@@ -327,7 +345,7 @@ func (m *making) checkDetail(s Spec, detail json.RawMessage) error {
 	d := json.NewDecoder(bytes.NewReader(detail))
 	d.DisallowUnknownFields()
 	if err := d.Decode(like.Interface()); err != nil {
-		return errors.New(strings.TrimPrefix(err.Error(), "json: "))
+		return plain(err)
 	}
 	if c, ok := like.Interface().(interface{ check() error }); ok {
 		if err := c.check(); err != nil {
