@@ -36,7 +36,11 @@ func tempDir() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return os.MkdirTemp("", name+"-")
+	dir, err := os.MkdirTemp("", name+"-")
+	if err != nil {
+		return "", &RefusedError{What: "a temporary directory", Err: err, Remedy: "set TMPDIR to a directory that you may write to"}
+	}
+	return dir, nil
 }
 
 // A janitor is a process outside the lab, with the end of a pipe that closes when
