@@ -10,7 +10,7 @@ func TestBanditTriesAllAndThenWhatPays(t *testing.T) {
 		b := newBandit(5)
 		counts := make([]int, 5)
 		for i := range 300 {
-			arm := b.choose(r)
+			arm := b.choose(r, nil)
 			counts[arm]++
 			if i == 4 {
 				for a, n := range counts {
@@ -38,7 +38,7 @@ func TestBanditForgets(t *testing.T) {
 	b := newBandit(2)
 	late := 0
 	for i := range 400 {
-		arm := b.choose(r)
+		arm := b.choose(r, nil)
 		pay := 0.0
 		if arm == 0 == (i < 200) {
 			pay = 0.8

@@ -59,7 +59,8 @@ type explored struct {
 	watch
 	now    situation
 	visits map[situation]int
-	total  int // of visits
+	total  int            // of visits
+	found  map[string]int // situations, by the kind of the last fault
 	curve  []CoveragePoint
 }
 
@@ -74,12 +75,13 @@ func (e *explored) note(op histories.Op) {
 		return
 	}
 	if e.visits == nil {
-		e.visits = map[situation]int{}
+		e.visits, e.found = map[situation]int{}, map[string]int{}
 	}
 	e.now = s
 	e.visits[s]++
 	e.total++
 	if e.visits[s] == 1 {
+		e.found[s.fault]++
 		e.curve = append(e.curve, CoveragePoint{Time: op.Time, Distinct: len(e.visits), State: s.String()})
 	}
 }

@@ -52,19 +52,22 @@ const (
 	discount = 0.95
 	// curiosity weighs how little is known of an arm against what it pays. The theory's
 	// 2 is for payments of 0 and 1 and runs without end; a run has some dozens of tries.
-	curiosity = 0.5
+	curiosity = 0.1
 )
 
 func newBandit(arms int) *bandit { return &bandit{make([]arm, arms)} }
 
-// choose returns the arm to try. Ties are broken by r.
-func (b *bandit) choose(r *rand.Rand) int {
+// choose returns the arm to try, of those that are not taken. Ties are broken by r.
+func (b *bandit) choose(r *rand.Rand, taken map[int]bool) int {
 	total := 0.0
 	for _, a := range b.arms {
 		total += a.tries
 	}
 	best, most := -1, 0.0
 	for _, i := range r.Perm(len(b.arms)) {
+		if taken[i] {
+			continue
+		}
 		score := math.Inf(1)
 		if a := b.arms[i]; a.tries > 0 {
 			score = a.paid/a.tries + math.Sqrt(curiosity*math.Log(max(total, 1))/a.tries)
@@ -120,8 +123,11 @@ func phaseOf(w *watch) int {
 type chooser struct {
 	cluster *explored
 	choices []choice
-	faults  *bandit // of choices
-	phases  *bandit
+	// taken are choices that schedules have made, where there are enough others: two
+	// instances of a fault are in each other's way. Else it is nil.
+	taken  map[int]bool
+	faults *bandit // of choices
+	phases *bandit
 }
 
 // A choice is a fault with the roles it can be aimed at.
@@ -150,6 +156,9 @@ func (m *making) adaptive(named, all []asked) (paces []pace, err error) {
 	schedules := len(named)
 	if len(all) > 0 {
 		schedules += min(len(all), inForce+1) // of which one waits as a rule, or is held back
+	}
+	if len(w.choices) >= 2*schedules {
+		w.taken = map[int]bool{}
 	}
 	for range schedules {
 		paces = append(paces, &choosing{chooser: w, interval: m.interval})
@@ -194,7 +203,7 @@ type choosing struct {
 
 	tried  bool // an instance is to be paid for
 	actual int  // the phase in which it began
-	before int  // the situations seen until it did
+	before int  // the situations seen until it did, of those that its kind led to
 }
 
 func (y *choosing) next(c generator.Context) (*instance, generator.Step) {
@@ -206,7 +215,7 @@ func (y *choosing) next(c generator.Context) (*instance, generator.Step) {
 		return nil, generator.Step{Wait: wait}
 	}
 	if !y.chosen {
-		y.pay(reward(len(y.cluster.visits) - y.before))
+		y.pay(reward(y.found() - y.before))
 		y.choose(c)
 	}
 	y.actual = phaseOf(&y.cluster.watch)
@@ -216,7 +225,7 @@ func (y *choosing) next(c generator.Context) (*instance, generator.Step) {
 	if y.actual != y.phase { // to wait was worth nothing
 		y.phases.pay(y.phase, 0)
 	}
-	y.before, y.tried, y.chosen = len(y.cluster.visits), true, false
+	y.before, y.tried, y.chosen = y.found(), true, false
 	a := y.choices[y.fault].asked
 	a.breaker = y.choices[y.fault].roles[y.role]
 	i := a.draw(c.Rand)
@@ -224,11 +233,17 @@ func (y *choosing) next(c generator.Context) (*instance, generator.Step) {
 	return i, generator.Step{}
 }
 
-// choose makes a choice. It may be of a fault that another schedule has in force.
+// found returns how many situations the kind of the chosen fault has led to.
+func (y *choosing) found() int { return y.cluster.found[y.choices[y.fault].asked.spec.Fault] }
+
+// choose makes a choice.
 func (y *choosing) choose(c generator.Context) {
-	y.fault = y.faults.choose(c.Rand)
-	y.role = y.choices[y.fault].by.choose(c.Rand)
-	y.phase = y.phases.choose(c.Rand)
+	y.fault = y.faults.choose(c.Rand, y.taken)
+	if y.taken != nil {
+		y.taken[y.fault] = true
+	}
+	y.role = y.choices[y.fault].by.choose(c.Rand, nil)
+	y.phase = y.phases.choose(c.Rand, nil)
 	y.chosen = true
 }
 
@@ -239,8 +254,7 @@ func (y *choosing) plan(c generator.Context, d time.Duration) {
 }
 
 // pay pays for the last instance, if nobody has. That is put off until what it led
-// to has had some time to show. What was new then is put down to all faults that
-// were in force.
+// to has had some time to show. What was new is put down to the fault that began last.
 func (y *choosing) pay(reward float64) {
 	if !y.tried {
 		return
@@ -256,6 +270,7 @@ func (y *choosing) over() bool                              { return false }
 func (y *choosing) seen(generator.Context)                  {}
 
 func (y *choosing) ended(c generator.Context, begun bool) {
+	delete(y.taken, y.fault)
 	if begun {
 		y.failed = 0
 		y.plan(c, y.interval/quiet)
