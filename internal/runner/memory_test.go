@@ -148,7 +148,7 @@ func (s *session) do(ctx context.Context, key string, f func(register.Value) (re
 	if node == "" {
 		node, _ = s.Leader(ctx)
 	}
-	r := register.Result{Node: node}
+	r := register.Result{Said: workloads.Said{Node: node}}
 	err := s.travel(ctx, cluster.Tester, node)
 	if err == nil {
 		r.Value, err = s.serve(ctx, node, key, f, read)

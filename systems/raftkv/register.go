@@ -80,7 +80,7 @@ func (k *kv) classify(err error) error {
 }
 
 func result(r client.Result) register.Result {
-	return register.Result{Node: r.Node, Revision: r.Revision, Term: r.Term}
+	return register.Result{Said: workloads.Said{Node: r.Node, Revision: r.Revision, Term: r.Term}}
 }
 
 func text(v register.Value) []byte {

@@ -5,18 +5,15 @@ import (
 
 	"github.com/hacheck/hacheck/checker"
 	"github.com/hacheck/hacheck/histories"
+	"github.com/hacheck/hacheck/workloads"
 )
 
 // Checker returns the checker of the workload: every key is a linearizable
 // register, and the run tried hard enough to say so: with operations that
 // succeeded, faults that acted, and a look at what was left in the end.
 func Checker(b checker.Budget) checker.Checker {
-	return checker.Compose("register",
-		checker.Part{Name: "linearizable", Checker: checker.Linearizable(model(), b)},
-		checker.Part{Name: "stats", Checker: checker.Stats(Read, Write, CAS)},
-		checker.Part{Name: "faults", Checker: checker.Faults()},
-		checker.Part{Name: "recovery", Checker: checker.Recovery(readBack)},
-	)
+	return workloads.Judge("register", []string{Read, Write, CAS}, readBack,
+		checker.Part{Name: "linearizable", Checker: checker.Linearizable(model(), b)})
 }
 
 // call is an operation on a register. Its Out is what it saw there: the result

@@ -5,18 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 
 	"github.com/hacheck/hacheck/histories"
 	"github.com/hacheck/hacheck/workloads"
 )
 
-// A client performs ops by the calls of a KV.
-type client struct{ kv KV }
-
-func (c client) Close() error { return c.kv.Close() }
-
-func (c client) Invoke(ctx context.Context, op histories.Op) (workloads.Reply, error) {
+// perform performs an op by a call of a KV.
+func perform(ctx context.Context, kv KV, op histories.Op) (workloads.Reply, error) {
 	in, err := ParseInput(op.F, op.Value)
 	if err != nil {
 		return workloads.Reply{}, workloads.Definite(fmt.Errorf("%s %s: %w", op.F, op.Value, err))
@@ -25,13 +20,13 @@ func (c client) Invoke(ctx context.Context, op histories.Op) (workloads.Reply, e
 	reply := workloads.Reply{}
 	switch op.F {
 	case Read:
-		if r, err = c.kv.Read(ctx, in.Key); err == nil {
+		if r, err = kv.Read(ctx, in.Key); err == nil {
 			reply.Value = ReadPayload(in.Key, r.Value)
 		}
 	case Write:
-		r, err = c.kv.Write(ctx, in.Key, in.New)
+		r, err = kv.Write(ctx, in.Key, in.New)
 	case CAS:
-		r, err = c.kv.CAS(ctx, in.Key, in.Old, in.New)
+		r, err = kv.CAS(ctx, in.Key, in.Old, in.New)
 	}
 	reply.Node = r.Node
 	refused, ok := errors.AsType[*Refused](err)
@@ -45,22 +40,13 @@ func (c client) Invoke(ctx context.Context, op histories.Op) (workloads.Reply, e
 // meta returns what r says beside the value, and what a refusal found; see refused
 // for who reads it.
 func meta(r Result, refused *Refused) json.RawMessage {
-	var b []byte
-	add := func(name, value string) {
-		b = append(b, `,"`+name+`":`+value...)
+	said := r.Meta()
+	if refused == nil {
+		return said
 	}
-	if refused != nil {
-		add("current", refused.Current.String())
+	current := []byte(`{"current":` + refused.Current.String())
+	if said == nil {
+		return append(current, '}')
 	}
-	if r.Revision != 0 {
-		add("revision", strconv.FormatUint(r.Revision, 10))
-	}
-	if r.Term != 0 {
-		add("term", strconv.FormatUint(r.Term, 10))
-	}
-	if b == nil {
-		return nil
-	}
-	b[0] = '{'
-	return append(b, '}')
+	return append(append(current, ','), said[1:]...)
 }

@@ -1,6 +1,10 @@
 package register
 
-import "context"
+import (
+	"context"
+
+	"github.com/hacheck/hacheck/workloads"
+)
 
 // A KV is what a system under test offers to this workload, as one client sees
 // it. Its calls come one at a time and return soon after ctx has ended. What an
@@ -24,11 +28,7 @@ type KV interface {
 type Result struct {
 	// Value is what a read found.
 	Value Value
-	// Node is the node that was asked, if the client knows.
-	Node string
-	// Revision and Term say where in the system's own order the operation stood;
-	// 0 if it does not tell.
-	Revision, Term uint64
+	workloads.Said
 }
 
 // Refused is the error of a CAS that was refused since the key held something

@@ -61,16 +61,10 @@ func New(o Options, open func(ctx context.Context, worker int) (KV, error), b ch
 		main = generator.Stagger(time.Duration(float64(time.Second)/o.Rate), main)
 	}
 	return workloads.Workload{
-		Name:  "register",
-		Main:  generator.OnClients(main),
-		Final: generator.OnClients(generator.TimeLimit(o.FinalLimit, &final{keys: keys})),
-		Open: func(ctx context.Context, worker int) (workloads.Client, error) {
-			kv, err := open(ctx, worker)
-			if err != nil {
-				return nil, err
-			}
-			return client{kv}, nil
-		},
+		Name:    "register",
+		Main:    generator.OnClients(main),
+		Final:   generator.OnClients(generator.TimeLimit(o.FinalLimit, &final{keys: keys})),
+		Open:    workloads.Connect(open, perform),
 		Checker: Checker(b),
 	}
 }

@@ -217,7 +217,7 @@ func (s *stub) Close() error {
 }
 
 func TestOpsBecomeCalls(t *testing.T) {
-	seven := register.Result{Value: register.Of(7), Node: "n2", Revision: 5, Term: 2}
+	seven := register.Result{Value: register.Of(7), Said: workloads.Said{Node: "n2", Revision: 5, Term: 2}}
 	silent := errors.New("no answer")
 	for _, test := range []struct {
 		f, value string
@@ -229,10 +229,10 @@ func TestOpsBecomeCalls(t *testing.T) {
 	}{
 		{"read", `["k",null]`, seven, nil, "read k", `["k",7]`, `{"revision":5,"term":2}`, false},
 		{"read", `["k",null]`, register.Result{}, nil, "read k", `["k",null]`, ``, false},
-		{"read", `["k",null]`, register.Result{Node: "n2"}, silent, "read k", ``, ``, false},
+		{"read", `["k",null]`, register.Result{Said: workloads.Said{Node: "n2"}}, silent, "read k", ``, ``, false},
 		{"write", `["k",3]`, seven, nil, "write k 3", ``, `{"revision":5,"term":2}`, false},
-		{"write", `["k",3]`, register.Result{Node: "n2"}, silent, "write k 3", ``, ``, false},
-		{"write", `["k",3]`, register.Result{Node: "n2"}, workloads.Definite(silent), "write k 3", ``, ``, true},
+		{"write", `["k",3]`, register.Result{Said: workloads.Said{Node: "n2"}}, silent, "write k 3", ``, ``, false},
+		{"write", `["k",3]`, register.Result{Said: workloads.Said{Node: "n2"}}, workloads.Definite(silent), "write k 3", ``, ``, true},
 		{"cas", `["k",[null,3]]`, seven, nil, "cas k null 3", ``, `{"revision":5,"term":2}`, false},
 		{"cas", `["k",[1,3]]`, seven, &register.Refused{Current: register.Of(9)}, "cas k 1 3", ``, `{"current":9,"revision":5,"term":2}`, true},
 		{"cas", `["k",[1,3]]`, register.Result{}, fmt.Errorf("cas: %w", &register.Refused{}), "cas k 1 3", ``, `{"current":null}`, true},
