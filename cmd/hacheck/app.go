@@ -91,7 +91,7 @@ func usage(format string, args ...any) error { return &usageError{fmt.Sprintf(fo
 // unknown command is no error to it, it prints pages of help after a mistake, and
 // it exits by itself.
 func (p *program) app() *cli.App {
-	bare, run, shrink := newOptions(), newOptions(), newShrinkOptions()
+	bare, run, shrink, prove := newOptions(), newOptions(), newShrinkOptions(), newProveOptions()
 	app := &cli.App{
 		Name:                  "hacheck",
 		Usage:                 "does a distributed system keep its promises when things break?",
@@ -136,6 +136,17 @@ func (p *program) app() *cli.App {
 					"whole schedule shows the anomaly again.",
 				Flags:  shrink.flags(),
 				Action: func(c *cli.Context) error { return p.shrink(c, shrink) },
+			},
+			{
+				Name:      "prove",
+				Usage:     "put the tester to the test: find every deliberate bug, and nothing else",
+				UsageText: "hacheck prove [options]",
+				Description: "Runs, for each deliberate bug, what is said to find it, as often as it takes while\n" +
+					"there is time, and runs without a bug, and prints which bug was found by what.\n" +
+					"Exit status 1 if a bug was missed, or a run without a bug was invalid; 2 if this\n" +
+					"machine cannot do all of it. Ctrl-C ends it with what there is.",
+				Flags:  prove.flags(),
+				Action: func(c *cli.Context) error { return p.prove(c, prove) },
 			},
 			{
 				Name:      "list",
@@ -223,7 +234,7 @@ func misplacedFlags(c *cli.Context) error {
 }
 
 func unknownCommand(name string) error {
-	names := []string{"run", "check", "shrink", "list", "doctor", "help"}
+	names := []string{"run", "check", "shrink", "prove", "list", "doctor", "help"}
 	switch {
 	case exists(name):
 		return usage("unknown command %q; to judge that file: hacheck check %s", name, quote(name))

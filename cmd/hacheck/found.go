@@ -3,11 +3,13 @@ package main
 import (
 	"slices"
 	"time"
+
+	"github.com/hacheck/hacheck/systems/raftkv"
 )
 
 // A find is a deliberate bug of a system, and a run that finds it. What is worth
-// telling of a tester is what it finds, so that there is one for each bug; "make
-// bugs" measures how often, and list tells.
+// telling of a tester is what it finds, so that there is one for each bug; prove runs
+// them, and list tells.
 type find struct {
 	system, bug string
 	workload    string
@@ -31,6 +33,12 @@ var finds = []find{
 	{system: "raftkv", bug: "snapshot-drops-keys", workload: "register", nemesis: "restart,kill", timeLimit: time.Minute, flags: []string{"--interval", "2s"}},
 	{system: "raftkv", bug: "wipe-rejoin", workload: "register", nemesis: "member:rolling", timeLimit: time.Minute},
 	{system: "raftkv", bug: "split-brain-bootstrap", workload: "register", nemesis: "kill,partition", timeLimit: 45 * time.Second, flags: []string{"--interval", "1s"}},
+}
+
+// schedules are the files that the flags name, by their names from the root of the
+// repository: this program has them in it.
+var schedules = map[string][]byte{
+	"systems/raftkv/schedules/torn-vote.yaml": raftkv.TornVoteSchedule,
 }
 
 // options returns those of the run, but for the bug and its system.

@@ -21,6 +21,7 @@ type interruption struct {
 	phase atomic.Value
 
 	begun   chan struct{}   // closed if the main phase is to end, or not to begin
+	end     func()          // closes it, however often it is called
 	run     context.Context // ends if the run is given up
 	giveUp  context.CancelFunc
 	judging context.Context // ends with run, or if judging is to end
@@ -41,6 +42,7 @@ var (
 
 func newInterruption(told io.Writer) *interruption {
 	i := &interruption{told: told, begun: make(chan struct{})}
+	i.end = sync.OnceFunc(func() { close(i.begun) })
 	i.phase.Store("start")
 	i.run, i.giveUp = context.WithCancel(context.Background())
 	i.judging, i.settle = context.WithCancelCause(i.run)
@@ -104,10 +106,10 @@ func (i *interruption) first() {
 	switch i.phase.Load() {
 	case "start":
 		i.say("it ends before the main phase; there is nothing to judge")
-		close(i.begun)
+		i.end()
 	case "main":
 		i.say("the main phase ends, and what there is will be judged; once more gives up")
-		close(i.begun)
+		i.end()
 	case phaseJudging:
 		i.say("judging ends with what it has; once more gives up")
 		i.settle(errInterrupted)
@@ -124,6 +126,16 @@ func (i *interruption) second() {
 	}
 	i.say("it is given up")
 	i.giveUp()
+}
+
+// enough ends the main phase, if it goes on: nobody asked, but there is nothing more to be
+// had of it.
+func (i *interruption) enough() bool {
+	if i.phase.Load() != "main" || i.early() {
+		return false
+	}
+	i.end()
+	return true
 }
 
 // say tells what happens now. Nobody listening is no reason for it not to.

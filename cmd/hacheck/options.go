@@ -36,6 +36,7 @@ type options struct {
 	seed                  uint64
 	seeded                bool // seed was given
 	store                 string
+	untilInvalid          bool
 	quiet, json, pcap     bool
 
 	// recorded are the options of the run that is repeated, or nil, and replayed says
@@ -102,6 +103,10 @@ func (o *options) flags() []cli.Flag {
 		rate,
 		keys,
 		flag(howMuch, "time-limit", "length of the main phase: `TIME`", duration(&o.timeLimit, time.Millisecond, maxTime)),
+		&cli.BoolFlag{
+			Category: howMuch, Name: "until-invalid", Destination: &o.untilInvalid, DisableDefaultText: true,
+			Usage: "end the main phase as soon as an anomaly is proven",
+		},
 		seed,
 		flag(whatIsKept, "store", "keep runs below `DIR`", text(&o.store, "a directory")),
 		&cli.BoolFlag{Category: whatIsKept, Name: "pcap", Usage: "keep the network's packets in net.pcap", Destination: &o.pcap, DisableDefaultText: true},
@@ -156,6 +161,9 @@ func (o *options) arguments() []string {
 	add(o.rate != d.rate, "rate", o.rate)
 	add(o.keys != d.keys, "keys", o.keys)
 	add(o.timeLimit != d.timeLimit, "time-limit", o.timeLimit)
+	if o.untilInvalid && !d.untilInvalid {
+		args = append(args, "--until-invalid")
+	}
 	add(o.interval != d.interval, "interval", o.interval)
 	add(o.heal != d.heal, "heal", o.heal)
 	add(o.store != d.store, "store", o.store)

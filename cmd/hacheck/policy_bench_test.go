@@ -1,14 +1,20 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"testing"
 	"time"
 
+	"github.com/hacheck/hacheck/checker"
 	"github.com/hacheck/hacheck/histories"
 	"github.com/hacheck/hacheck/internal/store"
 	"github.com/hacheck/hacheck/nemesis"
@@ -98,4 +104,32 @@ func BenchmarkPolicies(b *testing.B) {
 			}
 		})
 	}
+}
+
+// look performs the run of f, as a process of its own, and says whether it found the
+// bug, and how long after the run began.
+func look(ctx context.Context, dir string, f find) (found bool, after time.Duration, err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return false, 0, err
+	}
+	cmd := exec.CommandContext(ctx, self, slices.Concat(f.arguments(), []string{"--json", "--quiet", "--store", dir})...)
+	cmd.Env = append(os.Environ(), asHacheck+"=1")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if exit, ok := errors.AsType[*exec.ExitError](err); err != nil && (!ok || exit.ExitCode() > exitUnknown) {
+		return false, 0, err
+	}
+	var result checker.Result
+	if err := json.Unmarshal(out, &result); err != nil {
+		return false, 0, err
+	}
+	if result.Verdict != checker.Invalid {
+		return false, 0, nil
+	}
+	h, err := histories.ReadFile(filepath.Join(dir, store.Latest, store.HistoryFile))
+	if err != nil {
+		return false, 0, err
+	}
+	return true, anomalyTime(h, result), nil
 }

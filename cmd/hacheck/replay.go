@@ -50,7 +50,7 @@ func (o *options) repeat(c *cli.Context) error {
 	given := *o
 	*o = *recorded
 	o.recorded, o.seeded = recorded, true
-	o.quiet, o.json, o.pcap = given.quiet, given.json, given.pcap
+	o.quiet, o.json, o.pcap, o.untilInvalid = given.quiet, given.json, given.pcap, given.untilInvalid
 	for name, take := range map[string]func(){
 		"bug":             func() { o.bug = given.bug },
 		"nodes":           func() { o.nodes = given.nodes },

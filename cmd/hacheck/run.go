@@ -133,6 +133,7 @@ type trial struct {
 	log       *slog.Logger
 	interrupt *interruption
 	zero      time.Time // of the times that are shown: when the main phase began
+	enough    bool      // the main phase has ended since an anomaly was proven
 }
 
 // runInside runs, judges what was written, and prints it.
@@ -158,7 +159,7 @@ func (p *program) runInside(o *options) error {
 	defer end()
 	outcome, err := t.perform(t.interrupt.run)
 	t.progress.Done()
-	if outcome.Interrupted {
+	if outcome.Interrupted && !t.enough {
 		t.info.Trouble = append(t.info.Trouble, "the main phase was interrupted")
 	}
 	for _, trouble := range outcome.Trouble {
@@ -320,6 +321,9 @@ func (t *trial) perform(ctx context.Context) (outcome runner.Outcome, err error)
 	breaking, err := t.nemesisOf(lab, system)
 	if err != nil {
 		return outcome, err
+	}
+	if t.untilInvalid {
+		defer t.lookOut()()
 	}
 	return runner.Run(ctx, runner.Plan{
 		Lab: lab, System: system, Workload: findWorkload(t.workload).new(system, t.options), Nemesis: breaking,

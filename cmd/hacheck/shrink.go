@@ -3,12 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"runtime"
@@ -36,9 +34,6 @@ const (
 	maxReruns = 100
 	minBudget = time.Second
 )
-
-// patience is how long a run that was told to end has for it.
-const patience = 10 * time.Second
 
 // errBudget is why shrinking ends before nothing more can go.
 var errBudget = errors.New("the budget of time is used up")
@@ -251,45 +246,9 @@ func (r *rerunner) run(ctx context.Context, o options) (shown bool, err error) {
 			return false, err
 		}
 	}
-	result, err := r.perform(ctx, o.arguments())
+	result, err := r.program.child(ctx, o.arguments())
 	if err != nil {
 		return false, err
 	}
 	return slices.ContainsFunc(anomaliesOf(result), func(k anomalyKind) bool { return slices.Contains(r.wanted, k) }), nil
 }
-
-// perform runs this program again. A run that came to no verdict shows nothing; what
-// it was told is an error only if it did not take what it was asked for.
-func (r *rerunner) perform(ctx context.Context, args []string) (result checker.Result, err error) {
-	self, err := os.Executable()
-	if err != nil {
-		return result, err
-	}
-	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, self, append(args, "--quiet", "--json")...)
-	cmd.Args[0] = r.program.args[0]
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	cmd.WaitDelay = patience
-	err = cmd.Run()
-	if ctx.Err() != nil {
-		return result, context.Cause(ctx)
-	}
-	exit, failed := errors.AsType[*exec.ExitError](err)
-	switch {
-	case err != nil && !failed:
-		return result, fmt.Errorf("run %s: %w", quoteAll(args), err)
-	case failed && exit.ExitCode() == exitUsage:
-		return result, fmt.Errorf("run %s: %s", quoteAll(args), strings.TrimSpace(stderr.String()))
-	case failed && exit.ExitCode() != exitInvalid && exit.ExitCode() != exitUnknown:
-		return result, &failedRun{strings.TrimSpace(stderr.String())}
-	}
-	if err := json.Unmarshal(stdout.Bytes(), &result); err != nil {
-		return result, fmt.Errorf("read the verdict of %s: %w", quoteAll(args), err)
-	}
-	return result, nil
-}
-
-// A failedRun is a run that came to no verdict.
-type failedRun struct{ words string }
-
-func (f *failedRun) Error() string { return "a run failed: " + f.words }
