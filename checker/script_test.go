@@ -2,6 +2,10 @@ package checker_test
 
 import (
 	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,7 +16,8 @@ import (
 	"github.com/hacheck/hacheck/histories"
 )
 
-// TestScripts runs the files of testdata: a history, and what a checker says.
+// TestScripts runs the files of testdata: a history, and what a checker says, with
+// the argument counts in numbers, too.
 // Rewrite them with -rewrite, and read the diff.
 func TestScripts(t *testing.T) {
 	checkers := map[string]checker.Checker{
@@ -20,6 +25,7 @@ func TestScripts(t *testing.T) {
 		"faults":       checker.Faults(),
 		"linearizable": checker.Linearizable(cell(), checker.Budget{}),
 		"recovery":     checker.Recovery(reads),
+		"availability": checker.Availability(),
 	}
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
@@ -31,9 +37,28 @@ func TestScripts(t *testing.T) {
 			if err != nil {
 				return "error: " + err.Error() + "\n"
 			}
+			if d.HasArg("counts") {
+				return checkertest.Format(r) + counts(r, "")
+			}
 			return checkertest.Format(r)
 		})
 	})
+}
+
+// counts returns the counts of a result and of its parts, those of each on a line.
+func counts(r checker.Result, of string) string {
+	var b strings.Builder
+	if of += r.Name; len(r.Counts) > 0 {
+		fmt.Fprintf(&b, "%s:", of)
+		for _, name := range slices.Sorted(maps.Keys(r.Counts)) {
+			fmt.Fprintf(&b, " %s=%d", name, r.Counts[name])
+		}
+		b.WriteByte('\n')
+	}
+	for _, part := range r.Parts {
+		b.WriteString(counts(part, of+"/"))
+	}
+	return b.String()
 }
 
 // reads says that each function is a key, which an ok call reads. That of "odd"

@@ -6,6 +6,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -65,6 +66,7 @@ func Text(w io.Writer, r Run, s Style) error {
 	t.title(r)
 	t.checkers(r)
 	t.functions(r.Result)
+	t.availability(r.Result)
 	t.anomalies(r)
 	t.artifacts(r)
 	for _, trouble := range r.Trouble {
@@ -290,6 +292,62 @@ func (t *text) functions(r checker.Result) {
 	}
 	t.section()
 	t.table("  ", rows, "<>>>>>")
+}
+
+// availability writes the table of how long it took after faults until the system
+// answered again, and as much as without them, from the part named availability; see
+// [checker.Availability]. Of the nodes it tells of the one that took longest.
+func (t *text) availability(r checker.Result) {
+	at := slices.IndexFunc(r.Parts, func(p checker.Result) bool { return p.Name == "availability" })
+	if at < 0 {
+		return
+	}
+	part := r.Parts[at]
+	rows := [][]string{{"time until", "median", "p90", "max", "unseen"}}
+	add := func(what, name string, counts map[string]int64) {
+		_, seen := counts[name+"_max_us"]
+		unseen := counts[name+"_unseen"]
+		if !seen && unseen == 0 {
+			return
+		}
+		row := []string{what}
+		for _, as := range []string{"median", "p90", "max"} {
+			took := "-"
+			if seen {
+				took = short(time.Duration(counts[name+"_"+as+"_us"]) * time.Microsecond)
+			}
+			row = append(row, took)
+		}
+		rows = append(rows, append(row, fmt.Sprint(unseen)))
+	}
+	throughput := fmt.Sprintf("  90 %% of %d ok/s", part.Counts["ok_per_second"])
+	add("ok after a fault began", "begin_ok", part.Counts)
+	if node, counts := slowest(part); node != "" {
+		add("  from "+node+", the slowest", "begin_ok", counts)
+	}
+	add(throughput, "begin_90", part.Counts)
+	add("ok after it was healed", "heal_ok", part.Counts)
+	add(throughput, "heal_90", part.Counts)
+	if len(rows) > 1 {
+		t.section()
+		t.table("  ", rows, "<>>>>")
+	}
+}
+
+// slowest returns the node that took longest to answer after a fault: often not at
+// all, or else late.
+func slowest(availability checker.Result) (node string, counts map[string]int64) {
+	at := slices.IndexFunc(availability.Parts, func(p checker.Result) bool { return p.Name == "by node" })
+	if at < 0 || len(availability.Parts[at].Parts) < 2 {
+		return "", nil
+	}
+	worst := slices.MaxFunc(availability.Parts[at].Parts, func(a, b checker.Result) int {
+		return cmp.Or(
+			cmp.Compare(a.Counts["begin_ok_unseen"], b.Counts["begin_ok_unseen"]),
+			cmp.Compare(a.Counts["begin_ok_max_us"], b.Counts["begin_ok_max_us"]),
+		)
+	})
+	return worst.Name, worst.Counts
 }
 
 // table writes rows in columns. align has a byte for each column: '<' or '>'. On a

@@ -14,5 +14,6 @@ func Judge(name string, functions []string, readBack checker.ReadBack, parts ...
 		checker.Part{Name: "stats", Checker: checker.Stats(functions...)},
 		checker.Part{Name: "faults", Checker: checker.Faults()},
 		checker.Part{Name: "recovery", Checker: checker.Recovery(readBack)},
+		checker.Part{Name: "availability", Checker: checker.Availability()},
 	)...)
 }

@@ -81,6 +81,7 @@ func TestWholeChecker(t *testing.T) {
     write: valid (1 call: 1 ok, 0 failed, 0 indeterminate; median 1ms, p99 1ms)
   faults: valid (no faults)
   recovery: valid (no recovery was waited for)
+  availability: valid (2ms without an ok at most, from 2ms on; ok: 50.0 % without faults)
 `
 	if got := checkertest.Format(r); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)

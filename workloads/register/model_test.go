@@ -102,7 +102,7 @@ func TestTextsAreComparedByWhatTheySay(t *testing.T) {
 }
 
 func TestNoCasExpectsWhatNobodyWrote(t *testing.T) {
-	k := (&keys{}).open(10)
+	k := (&keys{}).open(10, false)
 	for _, v := range []Value{Of(3), Text("rotten")} {
 		k.Update(generator.Context{}, histories.Op{Type: histories.OK, F: Read, Value: ReadPayload(k.name, v)})
 		if k.seen != Of(3) || k.unread {
@@ -114,7 +114,7 @@ func TestNoCasExpectsWhatNobodyWrote(t *testing.T) {
 // TestAReadBeginsAfterEveryWrite: once, mostly, and again if that did not succeed.
 func TestAReadBeginsAfterEveryWrite(t *testing.T) {
 	c := generator.Context{Free: []histories.Process{0}, Rand: rand.New(rand.NewPCG(1, 2))}
-	k := (&keys{}).open(100000)
+	k := (&keys{}).open(100000, false)
 	reads, after := map[string]int{}, map[string]int{}
 	what := "a read"
 	for range 10000 {

@@ -22,6 +22,9 @@ type Options struct {
 	// Rate is the number of operations per second, all clients together; 0 means as
 	// many as they can.
 	Rate float64
+	// CAS makes most changes compare-and-sets. In what they see of each other they are
+	// stricter than writes.
+	CAS bool
 	// FinalLimit bounds the final reads.
 	FinalLimit time.Duration
 }
@@ -56,7 +59,7 @@ func New(o Options, open func(ctx context.Context, worker int) (KV, error), b ch
 		o.FinalLimit = DefaultFinalLimit
 	}
 	keys := &keys{}
-	main := generator.Independent(o.Keys, func(int) generator.Generator { return keys.open(o.OpsPerKey) })
+	main := generator.Independent(o.Keys, func(int) generator.Generator { return keys.open(o.OpsPerKey, o.CAS) })
 	if o.Rate > 0 {
 		main = generator.Stagger(time.Duration(float64(time.Second)/o.Rate), main)
 	}
@@ -72,15 +75,16 @@ func New(o Options, open func(ctx context.Context, worker int) (KV, error), b ch
 // keys are the names of the registers that were opened.
 type keys struct{ names []string }
 
-func (k *keys) open(ops int) *key {
+func (k *keys) open(ops int, cas bool) *key {
 	name := "k" + strconv.Itoa(len(k.names))
 	k.names = append(k.names, name)
-	return &key{name: name, left: ops, read: Input{Key: name}.Payload(Read)}
+	return &key{name: name, cas: cas, left: ops, read: Input{Key: name}.Payload(Read)}
 }
 
 // A key generates the operations on one register.
 type key struct {
 	name          string
+	cas           bool   // most changes are
 	read          []byte // the payload of every read
 	left          int    // operations until it is retired
 	indeterminate int    // of its writes
@@ -106,7 +110,7 @@ func (k *key) Next(c generator.Context) generator.Step {
 	switch draw := c.Rand.IntN(10); {
 	case writer(c, op.Process):
 		op.F = Write
-	case draw >= 8:
+	case draw >= 8 || k.cas && draw >= 5:
 		op.F, in.Old = CAS, k.expect(c)
 	case draw >= 4:
 		op.F = Write

@@ -1,0 +1,436 @@
+package checker
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/hacheck/hacheck/histories"
+)
+
+// Availability returns a checker that measures how available the system was, and
+// judges nothing: it is Valid whatever it measures. It looks at the main phase alone,
+// from the first to the last op of a client before the nemesis waits for the recovery.
+//
+// Its counts, of which those are left out that could not be measured:
+//
+//   - main_us is how long the main phase took, calls and ok what was called and what
+//     of it succeeded.
+//   - longest_gap_us is the longest time in which no call succeeded, from
+//     longest_gap_at_us on.
+//   - no_fault_ok_permille, fault_ok_permille and minority_ok_permille are the shares
+//     of the calls that succeeded of those invoked while no fault held, while some did,
+//     and while those that held had hit less than half of the nodes. The latter is
+//     known of faults whose details name nodes, or groups that have none in common.
+//   - ok_per_second is the throughput without faults, window_us what it is measured in:
+//     the median of the windows that no fault touches, if there are enough.
+//   - begin_ok_*_us is the time from when a fault had begun to the end of the first
+//     call that was invoked after that and succeeded, and begin_90_*_us the time until
+//     the throughput of the following window was 90 % of that without faults, 0 if it
+//     had not fallen below. heal_ok_*_us and heal_90_*_us are the same from when it was
+//     healed. Each has min, median, p90 and max over the faults, by nearest rank; and
+//     begin_ok_unseen and so on count the faults after which the main phase ended first.
+//
+// Its part "by fault" has parts with the times after faults of each family, its part
+// "by node" has parts with all of the above for the calls that a node answered.
+func Availability() Checker { return Func(availability) }
+
+const (
+	// A window of throughput is long enough for its rate to mean something: this long
+	// at least, and with so many calls that succeed in it on average.
+	minWindow    = 250 * time.Millisecond
+	callsAWindow = 20
+	// minQuiet is of how many windows without faults a median is taken at least.
+	minQuiet = 4
+)
+
+func availability(_ context.Context, h *histories.History) (Result, error) {
+	spans, err := h.Faults()
+	if err != nil {
+		return Result{}, err
+	}
+	calls, err := histories.Calls(h, nothing, nothing)
+	if err != nil {
+		return Result{}, err
+	}
+	result := Result{Name: "availability", Verdict: Valid}
+	phase, began := mainPhase(h)
+	if !began {
+		result.Note = "nobody called"
+		return result, nil
+	}
+	calls = slices.DeleteFunc(calls, func(c probe) bool { return c.Invoked > phase.to })
+	spans = slices.DeleteFunc(spans, func(s histories.FaultSpan) bool {
+		return s.From > phase.to || s.Failed != "" && s.Acted == 0
+	})
+	m := &measurement{
+		phase: phase, faults: intervals(spans), minority: minority(calls, spans),
+		begins: map[string][]time.Duration{}, heals: map[string][]time.Duration{},
+	}
+	families := map[string]bool{}
+	for _, s := range spans {
+		family, _, _ := strings.Cut(s.Name, ":")
+		families[family] = true
+		m.begins[family] = append(m.begins[family], s.From)
+		if s.End < 0 || s.HealFailed != "" {
+			continue
+		}
+		if healed := h.At(h.Pair(s.End)).Time; healed <= phase.to {
+			m.heals[family] = append(m.heals[family], healed)
+		}
+	}
+
+	cluster := m.measure(calls)
+	result.Counts = cluster.counts
+	result.Note = cluster.note()
+	byFault := Result{Name: "by fault", Verdict: Valid}
+	for _, family := range slices.Sorted(maps.Keys(families)) {
+		part := Result{Name: family, Verdict: Valid, Counts: map[string]int64{"faults": int64(len(m.begins[family]))}}
+		cluster.after(part.Counts, m.begins[family], m.heals[family])
+		part.Note = count(part.Counts["faults"], "fault")
+		byFault.Parts = append(byFault.Parts, part)
+	}
+	byNode := Result{Name: "by node", Verdict: Valid}
+	nodes := map[string][]probe{}
+	for _, c := range calls {
+		if c.Node != "" {
+			nodes[c.Node] = append(nodes[c.Node], c)
+		}
+	}
+	for _, node := range slices.Sorted(maps.Keys(nodes)) {
+		s := m.measure(nodes[node])
+		byNode.Parts = append(byNode.Parts, Result{Name: node, Verdict: Valid, Note: s.note(), Counts: s.counts})
+	}
+	for _, group := range []Result{byFault, byNode} {
+		if len(group.Parts) > 0 {
+			result.Parts = append(result.Parts, group)
+		}
+	}
+	return result, nil
+}
+
+// A probe is a call of which only the outcome matters.
+type probe = histories.Call[struct{}, struct{}]
+
+// mainPhase returns when clients were at work before the recovery.
+func mainPhase(h *histories.History) (phase interval, began bool) {
+	for _, op := range h.All() {
+		switch {
+		case op.Process == histories.Nemesis && op.F == histories.Recover:
+			return phase, began
+		case op.Process < 0:
+		case !began:
+			phase, began = interval{op.Time, op.Time}, true
+		default:
+			phase.to = op.Time
+		}
+	}
+	return phase, began
+}
+
+// A measurement is what the calls of the cluster and of each node are measured by.
+type measurement struct {
+	phase            interval
+	faults, minority timeline
+	begins, heals    map[string][]time.Duration // by family
+}
+
+// A series is what came of some calls.
+type series struct {
+	counts map[string]int64
+
+	invoked  []time.Duration // when those that succeeded were invoked, ascending
+	earliest []time.Duration // of those from each of these on, when the first completed
+	done     []time.Duration // when they completed, ascending
+
+	phase  interval
+	window time.Duration
+	enough int   // completions in a window at 90 % of the throughput; 0: not known
+	full   []int // for each of done the next one, itself included, that begins enough of them
+}
+
+// measure measures calls, which are in the order of their invocations.
+func (m *measurement) measure(calls []probe) *series {
+	s := &series{counts: map[string]int64{"main_us": m.phase.length().Microseconds()}, phase: m.phase}
+	for _, c := range calls {
+		if c.Type == histories.OK && c.Completed <= m.phase.to {
+			s.invoked = append(s.invoked, c.Invoked)
+			s.done = append(s.done, c.Completed)
+		}
+	}
+	s.counts["calls"], s.counts["ok"] = int64(len(calls)), int64(len(s.done))
+	s.earliest = slices.Clone(s.done)
+	for i := len(s.earliest) - 2; i >= 0; i-- {
+		s.earliest[i] = min(s.earliest[i], s.earliest[i+1])
+	}
+	slices.Sort(s.done)
+
+	s.shares(calls, m)
+	s.gap()
+	s.throughput(m.faults)
+	s.after(s.counts, flat(m.begins), flat(m.heals))
+	return s
+}
+
+func flat(by map[string][]time.Duration) (all []time.Duration) {
+	for _, times := range by {
+		all = append(all, times...)
+	}
+	return all
+}
+
+func (i interval) length() time.Duration { return i.to - i.from }
+
+// shares counts which part of the calls succeeded.
+func (s *series) shares(calls []probe, m *measurement) {
+	share := func(name string, among func(at time.Duration) bool) {
+		all, ok := int64(0), int64(0)
+		for _, c := range calls {
+			if among(c.Invoked) {
+				all++
+				if c.Type == histories.OK {
+					ok++
+				}
+			}
+		}
+		if all > 0 {
+			s.counts[name+"_ok_permille"] = ok * 1000 / all
+		}
+	}
+	share("no_fault", func(at time.Duration) bool { return !m.faults.contain(at) })
+	share("fault", m.faults.contain)
+	share("minority", m.minority.contain)
+}
+
+// gap finds the longest time in which nothing succeeded.
+func (s *series) gap() {
+	longest := interval{s.phase.from, s.phase.from}
+	last := s.phase.from
+	for _, t := range append(slices.Clone(s.done), s.phase.to) {
+		if t-last > longest.length() {
+			longest = interval{last, t}
+		}
+		last = t
+	}
+	s.counts["longest_gap_us"] = longest.length().Microseconds()
+	s.counts["longest_gap_at_us"] = longest.from.Microseconds()
+}
+
+// throughput finds what it is without faults, and when there is enough of it.
+func (s *series) throughput(faults timeline) {
+	if len(s.done) == 0 {
+		return
+	}
+	s.window = max(minWindow, s.phase.length()*callsAWindow/time.Duration(len(s.done)))
+	var quiet []int64
+	for from := s.phase.from; from+s.window <= s.phase.to; from += s.window {
+		if !faults.touch(interval{from, from + s.window}) {
+			quiet = append(quiet, int64(s.upTo(from+s.window)-s.upTo(from)))
+		}
+	}
+	if len(quiet) < minQuiet {
+		return
+	}
+	slices.Sort(quiet)
+	normal := rank(quiet, 50)
+	if normal == 0 {
+		return
+	}
+	s.counts["window_us"] = s.window.Microseconds()
+	s.counts["ok_per_second"] = int64(math.Round(float64(normal) / s.window.Seconds()))
+	s.enough = int((normal*9 + 9) / 10)
+	s.full = make([]int, len(s.done))
+	next := len(s.done)
+	for i := len(s.done) - 1; i >= 0; i-- {
+		if last := i + s.enough - 1; last < len(s.done) && s.done[last]-s.done[i] < s.window {
+			next = i
+		}
+		s.full[i] = next
+	}
+}
+
+// upTo returns how many had completed by t.
+func (s *series) upTo(t time.Duration) int {
+	return sort.Search(len(s.done), func(i int) bool { return s.done[i] > t })
+}
+
+// touch says whether t and i have a moment in common.
+func (t timeline) touch(i interval) bool {
+	at := sort.Search(len(t), func(n int) bool { return t[n].to >= i.from })
+	return at < len(t) && t[at].from <= i.to
+}
+
+// firstOK returns how long after since the first call completed that was invoked then
+// and succeeded.
+func (s *series) firstOK(since time.Duration) (took time.Duration, seen bool) {
+	i := sort.Search(len(s.invoked), func(i int) bool { return s.invoked[i] > since })
+	if i == len(s.invoked) {
+		return 0, false
+	}
+	return s.earliest[i] - since, true
+}
+
+// back returns how long after since the first window begins that has enough
+// completions. The earliest that has a certain run of them ends with it.
+func (s *series) back(since time.Duration) (took time.Duration, seen bool) {
+	i := s.upTo(since)
+	if i == len(s.done) || s.full[i] == len(s.done) {
+		return 0, false
+	}
+	last := s.done[s.full[i]+s.enough-1]
+	return max(0, last-s.window-since), true
+}
+
+// after adds what was measured after faults that began and were healed then.
+func (s *series) after(counts map[string]int64, begins, heals []time.Duration) {
+	add := func(name string, since []time.Duration, measured func(time.Duration) (time.Duration, bool)) {
+		var times []time.Duration
+		for _, t := range since {
+			if took, seen := measured(t); seen {
+				times = append(times, took)
+			}
+		}
+		if unseen := len(since) - len(times); unseen > 0 {
+			counts[name+"_unseen"] = int64(unseen)
+		}
+		if len(times) == 0 {
+			return
+		}
+		slices.Sort(times)
+		for as, percent := range map[string]int{"min": 0, "median": 50, "p90": 90, "max": 100} {
+			counts[name+"_"+as+"_us"] = rank(times, percent).Microseconds()
+		}
+	}
+	add("begin_ok", begins, s.firstOK)
+	add("heal_ok", heals, s.firstOK)
+	if s.enough > 0 {
+		add("begin_90", begins, s.back)
+		add("heal_90", heals, s.back)
+	}
+}
+
+// rank returns the smallest of ascending values that so many per cent do not exceed.
+func rank[T any](values []T, percent int) T {
+	return values[max(0, (len(values)*percent+99)/100-1)]
+}
+
+// note says in short what can be said so.
+func (s *series) note() string {
+	us := func(name string) time.Duration { return brief(time.Duration(s.counts[name]) * time.Microsecond) }
+	var shares []string
+	for _, share := range []struct{ name, while string }{
+		{"no_fault", "without faults"}, {"fault", "under faults"}, {"minority", "with a minority hit"},
+	} {
+		if n, ok := s.counts[share.name+"_ok_permille"]; ok {
+			shares = append(shares, fmt.Sprintf("%d.%d %% %s", n/10, n%10, share.while))
+		}
+	}
+	return fmt.Sprintf("%v without an ok at most, from %v on; ok: %s",
+		us("longest_gap_us"), us("longest_gap_at_us"), strings.Join(shares, ", "))
+}
+
+// minority returns the time in which faults held, and had hit less than half of the
+// nodes together, as far as their details say whom they hit.
+func minority(calls []probe, spans []histories.FaultSpan) timeline {
+	type edge struct {
+		at    time.Duration
+		begin bool
+		hit   []string // none: nobody knows
+	}
+	nodes := map[string]bool{}
+	for _, c := range calls {
+		if c.Node != "" {
+			nodes[c.Node] = true
+		}
+	}
+	var edges []edge
+	for _, s := range spans {
+		hit, all := hits(s.Detail)
+		for _, node := range all {
+			nodes[node] = true
+		}
+		edges = append(edges, edge{s.From, true, hit})
+		if s.To != histories.Never {
+			edges = append(edges, edge{s.To, false, hit})
+		}
+	}
+	slices.SortStableFunc(edges, func(a, b edge) int { return cmp.Compare(a.at, b.at) })
+	held := map[string]int{} // faults that have hit a node
+	vague := 0               // faults of which nobody knows
+	var t timeline
+	open := false
+	for _, e := range edges {
+		by := 1
+		if !e.begin {
+			by = -1
+		}
+		if e.hit == nil {
+			vague += by
+		}
+		for _, node := range e.hit {
+			if held[node] += by; held[node] == 0 {
+				delete(held, node)
+			}
+		}
+		few := vague == 0 && len(held) > 0 && 2*len(held) < len(nodes)
+		switch {
+		case few && !open:
+			t = append(t, interval{e.at, histories.Never})
+		case !few && open:
+			t[len(t)-1].to = e.at
+		}
+		open = few
+	}
+	return t
+}
+
+// hits returns which nodes a fault has hit by its detail, none if that does not say,
+// and all nodes that it names.
+func hits(detail json.RawMessage) (hit, all []string) {
+	var d struct {
+		Shape  string     `json:"shape"`
+		Order  []string   `json:"order"`
+		Nodes  []string   `json:"nodes"`
+		Node   string     `json:"node"`
+		Groups [][]string `json:"groups"`
+	}
+	if json.Unmarshal(detail, &d) != nil {
+		return nil, nil
+	}
+	if d.Shape == "client" && len(d.Groups) == 2 { // the first is the tester
+		return d.Groups[1], d.Groups[1]
+	}
+	var largest []string
+	members, seen := 0, map[string]bool{}
+	for _, group := range d.Groups {
+		for _, node := range group {
+			seen[node] = true
+		}
+		members += len(group)
+		if len(group) > len(largest) {
+			largest = group
+		}
+	}
+	all = slices.Concat(d.Order, d.Nodes, slices.Collect(maps.Keys(seen)))
+	switch {
+	case len(seen) > 0 && len(seen) < members: // nodes that see several groups: who is cut off?
+	case len(seen) > 0:
+		for node := range seen {
+			if !slices.Contains(largest, node) {
+				hit = append(hit, node)
+			}
+		}
+	case len(d.Nodes) > 0:
+		hit = slices.Clone(d.Nodes)
+	case d.Node != "":
+		hit, all = []string{d.Node}, append(all, d.Node)
+	}
+	return hit, all
+}

@@ -1,0 +1,145 @@
+// Package appends is the workload "append": transactions that append elements to
+// lists and read lists. As each element is appended once, and a read shows all that
+// was appended before, the order of writes can be read off the lists, and what each
+// transaction must have come before or after. So one that takes every transaction's
+// results for its own order is found in a history of any length.
+//
+// It is Elle's list-append (Kingsbury, Alvaro: Elle: Inferring Isolation Anomalies
+// from Experimental Observations, VLDB 2020), with Jepsen's operations: a txn is
+// [["append", key, element], ["r", key, null], ...], and completes with the lists
+// that were read in the place of each null.
+package appends
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/hacheck/hacheck/histories"
+	"github.com/hacheck/hacheck/workloads"
+)
+
+// Txn is the only function.
+const Txn = "txn"
+
+// What a [Mop] does.
+const (
+	Append = "append"
+	Read   = "r"
+)
+
+// A Mop is a micro-operation of a transaction: it appends Element to the list at
+// Key, or reads that. A list that nobody appended to is empty.
+type Mop struct {
+	F       string // Append or Read
+	Key     string
+	Element int64   // to append
+	List    []int64 // that was read
+}
+
+// A Store is what a system under test offers to this workload, as one client sees
+// it. Its calls come one at a time and return soon after ctx has ended. What an
+// error means is what [workloads.Client] says: one that is not marked as definite
+// leaves open whether the transaction was committed.
+type Store interface {
+	// Txn performs mops in their order, all together or not at all, as if no other
+	// transaction ran meanwhile. Reads see what was appended before them in the same
+	// transaction, too.
+	Txn(ctx context.Context, mops []Mop) (Result, error)
+	// Close ends the connection.
+	Close() error
+}
+
+// A Result is what a system said of a transaction.
+type Result struct {
+	// Mops are those of the transaction, in the same order, with what was read.
+	Mops []Mop
+	workloads.Said
+}
+
+// perform performs an op by a call of a Store.
+func perform(ctx context.Context, s Store, op histories.Op) (workloads.Reply, error) {
+	mops, err := parse(op.F, op.Value)
+	if err != nil {
+		return workloads.Reply{}, workloads.Definite(fmt.Errorf("%s %s: %w", op.F, op.Value, err))
+	}
+	r, err := s.Txn(ctx, slices.Clone(mops))
+	reply, _ := r.Reply(nil) // which encodes nothing
+	if err != nil {
+		return reply, err
+	}
+	if !answers(mops, r.Mops) {
+		return reply, fmt.Errorf("%s was answered with %s", payload(mops), payload(r.Mops))
+	}
+	reply.Value = payload(r.Mops)
+	return reply, nil
+}
+
+// answers says that done are the results of asked and not of something else.
+func answers(asked, done []Mop) bool {
+	return slices.EqualFunc(asked, done, func(a, b Mop) bool {
+		return a.F == b.F && a.Key == b.Key && a.Element == b.Element
+	})
+}
+
+// payload returns a transaction as an op carries it.
+func payload(mops []Mop) json.RawMessage {
+	b, err := json.Marshal(mops)
+	if err != nil {
+		panic("appends: " + err.Error()) // texts and numbers always marshal
+	}
+	return b
+}
+
+// parse is the inverse of payload.
+func parse(f string, value json.RawMessage) (mops []Mop, err error) {
+	if f != Txn {
+		return nil, errors.New("is no function of this workload")
+	}
+	err = json.Unmarshal(value, &mops)
+	return mops, err
+}
+
+// MarshalJSON returns ["append", key, element] or ["r", key, list], where a list
+// that is not known yet is null.
+func (m Mop) MarshalJSON() ([]byte, error) {
+	if m.F == Append {
+		return json.Marshal([]any{m.F, m.Key, m.Element})
+	}
+	return json.Marshal([]any{m.F, m.Key, m.List})
+}
+
+// UnmarshalJSON is the inverse of MarshalJSON. Keys may be numbers, as Jepsen's are.
+func (m *Mop) UnmarshalJSON(b []byte) error {
+	var parts []json.RawMessage
+	if err := json.Unmarshal(b, &parts); err != nil {
+		return err
+	}
+	if len(parts) != 3 {
+		return fmt.Errorf("%s is not [function, key, argument]", b)
+	}
+	if err := json.Unmarshal(parts[0], &m.F); err != nil {
+		return err
+	}
+	m.Key = string(parts[1])
+	if bytes.HasPrefix(parts[1], []byte(`"`)) {
+		if err := json.Unmarshal(parts[1], &m.Key); err != nil {
+			return err
+		}
+	}
+	switch m.F {
+	case Append:
+		var e *int64
+		if err := json.Unmarshal(parts[2], &e); err != nil || e == nil {
+			return fmt.Errorf("%s appends no whole number", b)
+		}
+		m.Element = *e
+		return nil
+	case Read:
+		return json.Unmarshal(parts[2], &m.List)
+	}
+	return fmt.Errorf("%s is neither %s nor %s", b, Append, Read)
+}

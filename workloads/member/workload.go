@@ -1,0 +1,154 @@
+package member
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/hacheck/hacheck/checker"
+	"github.com/hacheck/hacheck/generator"
+	"github.com/hacheck/hacheck/histories"
+	"github.com/hacheck/hacheck/workloads"
+)
+
+// Options say what clients do. Zero fields mean the defaults.
+type Options struct {
+	// Keys is the number of registers in use at the same time.
+	Keys int
+	// OpsPerKey is after how many operations a key is retired and another takes its
+	// place, so that judging stays easy. A key is retired before if many of its
+	// writes ended indeterminate.
+	OpsPerKey int
+	// Rate is the number of operations on registers per second, all clients together;
+	// 0 means as many as they can.
+	Rate float64
+	// Pause is how long the members stay as they are between two changes, on average.
+	Pause time.Duration
+	// FinalLimit bounds how long it may take in the end until all nodes are members
+	// again, and then the final reads.
+	FinalLimit time.Duration
+}
+
+// The default options.
+const (
+	DefaultKeys       = 5
+	DefaultOpsPerKey  = 400
+	DefaultPause      = 200 * time.Millisecond
+	DefaultFinalLimit = 10 * time.Second
+)
+
+const (
+	// maxIndeterminate is how many indeterminate writes a key may have, and after how
+	// many indeterminate changes nobody leaves any more: it is in those that judging is
+	// exponential.
+	maxIndeterminate = 16
+	// finalPause is how long the final operations pause after one that failed.
+	finalPause = 10 * time.Millisecond
+	// membersEvery is how often clients ask for the members beside what else they do.
+	membersEvery = 20 * time.Millisecond
+)
+
+// New returns the workload. One worker is the admin: it has nodes leave as long as a
+// majority of all stays, join again, often at once, and lead. There is never more than
+// one change at a time; after one that did not succeed the members are read before
+// there is another. All other workers write and read registers, and now and then read
+// the members. In the end all nodes join that are not there, the members are read, and
+// so is each key. open connects the client of a worker.
+func New(o Options, open func(ctx context.Context, worker int) (Cluster, error), b checker.Budget) workloads.Workload {
+	if o.Keys == 0 {
+		o.Keys = DefaultKeys
+	}
+	if o.OpsPerKey == 0 {
+		o.OpsPerKey = DefaultOpsPerKey
+	}
+	if o.Pause == 0 {
+		o.Pause = DefaultPause
+	}
+	if o.FinalLimit == 0 {
+		o.FinalLimit = DefaultFinalLimit
+	}
+	keys := &keys{}
+	registers := generator.Independent(o.Keys, func(int) generator.Generator { return keys.open(o.OpsPerKey) })
+	if o.Rate > 0 {
+		registers = generator.Stagger(time.Duration(float64(time.Second)/o.Rate), registers)
+	}
+	looks := generator.Stagger(membersEvery, generator.Of(func(generator.Context, histories.Process) histories.Op {
+		return histories.Op{F: Members}
+	}))
+	a := &admin{pause: o.Pause, nodes: map[string]bool{}, loose: map[string]bool{}, unsure: map[string]bool{}}
+	limited := func(g generator.Generator) generator.Generator { return generator.TimeLimit(o.FinalLimit, g) }
+	return workloads.Workload{
+		Name: "member",
+		Main: generator.Any(
+			generator.On(func(c generator.Context, p histories.Process) bool { return p >= 0 && c.Worker(p) == 0 }, a),
+			generator.On(func(c generator.Context, p histories.Process) bool {
+				return p >= 0 && (c.Worker(p) > 0 || c.Workers == 1)
+			}, generator.Any(registers, looks)),
+		),
+		Final: generator.OnClients(generator.Phases(
+			limited(generator.Cycle(1, a.restore)), limited(generator.Cycle(1, keys.final)),
+		)),
+		Open:    workloads.Connect(open, perform),
+		Checker: Checker(b),
+	}
+}
+
+// keys are the names of the registers that were opened.
+type keys struct{ names []string }
+
+func (k *keys) open(ops int) *key {
+	name := "k" + strconv.Itoa(len(k.names))
+	k.names = append(k.names, name)
+	return &key{name: name, left: ops, read: payload(name, nil)}
+}
+
+// final reads each key that was ever opened until the read succeeds.
+func (k *keys) final() generator.Generator {
+	var ops []histories.Op
+	for _, name := range k.names {
+		ops = append(ops, histories.Op{F: Read, Value: payload(name, nil)})
+	}
+	return generator.UntilOK(finalPause, ops...)
+}
+
+// A key generates the operations on one register. When a write has ended, a read
+// mostly begins before the next: what was lost is to be missed before it is
+// overwritten.
+type key struct {
+	name          string
+	read          []byte // the payload of every read
+	left          int    // operations until it is retired
+	indeterminate int    // of its writes
+	written       int64  // the last value that was to be written
+	unread        bool   // no read was begun since the last write ended, or it did not succeed
+}
+
+func (k *key) Next(c generator.Context) generator.Step {
+	if k.left == 0 || k.indeterminate >= maxIndeterminate {
+		return generator.Step{Done: true}
+	}
+	if len(c.Free) == 0 {
+		return generator.Step{}
+	}
+	k.left--
+	op := &histories.Op{Type: histories.Invoke, Process: c.Free[0], F: Read, Value: k.read}
+	if k.unread && c.Rand.IntN(8) > 0 || c.Rand.IntN(3) == 0 {
+		k.unread = false
+		return generator.Step{Op: op}
+	}
+	k.written++
+	op.F, op.Value = Write, payload(k.name, &k.written)
+	return generator.Step{Op: op}
+}
+
+func (k *key) Update(_ generator.Context, op histories.Op) {
+	switch {
+	case op.Type == histories.Invoke:
+	case op.F == Read:
+		k.unread = k.unread || op.Type != histories.OK && k.written > 0
+	case op.Type == histories.OK:
+		k.unread = true
+	case op.Type == histories.Info:
+		k.indeterminate++
+	}
+}

@@ -1,0 +1,82 @@
+// Package uniqueids is the workload of identifiers that a system hands out: none
+// may be handed out twice.
+package uniqueids
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/hacheck/hacheck/histories"
+	"github.com/hacheck/hacheck/workloads"
+)
+
+// Generate is the workload's one function. Its op carries nothing, and is completed
+// by the identifier: by a text, by a list of its bytes if it is none, or by any
+// JSON but null if it is another tool's. The text "7" and the number 7 are two.
+const Generate = "generate"
+
+// IDs is what a system under test offers to this workload, as one client sees it.
+// Its calls come one at a time and return soon after ctx has ended. What an error
+// means is what [workloads.Client] says.
+type IDs interface {
+	// Generate returns an identifier that nobody was ever given.
+	Generate(ctx context.Context) (Result, error)
+	// Close ends the connection.
+	Close() error
+}
+
+// A Result is what a system handed out.
+type Result struct {
+	// ID is the identifier, as it is: any bytes.
+	ID string
+	workloads.Said
+}
+
+// perform performs an op by a call of an IDs.
+func perform(ctx context.Context, ids IDs, op histories.Op) (workloads.Reply, error) {
+	if _, err := parseInput(op.F, op.Value); err != nil {
+		return workloads.Reply{}, workloads.Definite(fmt.Errorf("%s %s: %w", op.F, op.Value, err))
+	}
+	r, err := ids.Generate(ctx)
+	switch {
+	case err != nil:
+		return workloads.Reply{Node: r.Node, Meta: r.Meta()}, err
+	case utf8.ValidString(r.ID):
+		return r.Reply(r.ID)
+	}
+	// As a text JSON would make the same of many: its bytes, as numbers.
+	var numbers []int
+	for _, b := range []byte(r.ID) {
+		numbers = append(numbers, int(b))
+	}
+	return r.Reply(numbers)
+}
+
+func parseInput(f string, _ json.RawMessage) (struct{}, error) {
+	if f != Generate {
+		return struct{}{}, errors.New("is no function of this workload")
+	}
+	return struct{}{}, nil
+}
+
+// parseOutput returns the identifier of an ok completion, spelt in one way.
+func parseOutput(_ string, value json.RawMessage) (string, error) {
+	if len(value) == 0 {
+		return "", errors.New("is no identifier")
+	}
+	d := json.NewDecoder(strings.NewReader(string(value)))
+	d.UseNumber() // which keeps all digits
+	var id any
+	if err := d.Decode(&id); err != nil {
+		return "", err
+	}
+	if id == nil {
+		return "", errors.New("is no identifier")
+	}
+	b, err := json.Marshal(id)
+	return string(b), err
+}
