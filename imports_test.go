@@ -39,7 +39,19 @@ var floors = []floor{
 	{"internal/store", 1, "the run's directory: names and atomic writes"},
 	{"nemesis", 2, "faults as operations: breaks a lab, and knows neither system nor workload"},
 	{"workloads", 2, "what a workload is"},
+	{"workloads/appends", 3, "one workload; it knows no other, and no system"},
+	{"workloads/counter", 3, "one workload; it knows no other, and no system"},
+	{"workloads/election", 3, "one workload; it knows no other, and no system"},
+	{"workloads/kv", 3, "one workload; it knows no other, and no system"},
+	{"workloads/lease", 3, "one workload; it knows no other, and no system"},
+	{"workloads/lock", 3, "one workload; it knows no other, and no system"},
+	{"workloads/member", 3, "one workload; it knows no other, and no system"},
+	{"workloads/queue", 3, "one workload; it knows no other, and no system"},
 	{"workloads/register", 3, "one workload; it knows no other, and no system"},
+	{"workloads/session", 3, "one workload; it knows no other, and no system"},
+	{"workloads/set", 3, "one workload; it knows no other, and no system"},
+	{"workloads/uniqueids", 3, "one workload; it knows no other, and no system"},
+	{"workloads/watch", 3, "one workload; it knows no other, and no system"},
 	{"systems/raftkv", 4, "how one system is started, and its clients made a workload's"},
 	{"systems/raftkv/server", outside, "the system under test"},
 	{"systems/raftkv/client", outside, "its client, as its users have it"},
@@ -65,6 +77,7 @@ var owners = []owner{
 	{module: "github.com/cockroachdb/datadriven", tests: true, why: "tests that are text files"},
 	{module: "github.com/hanwen/go-fuse/v2", folders: []string{"cluster/disk"}, why: "the kernel's side of a file system in a process"},
 	{module: "github.com/hashicorp/go-hclog", folders: []string{"systems/raftkv/server", "systems/raftkv/raftkvtest"}, why: "raft logs to it"},
+	{module: "github.com/hashicorp/go-immutable-radix/v2", folders: []string{"systems/raftkv/server/mvcc"}, why: "ordered keys, of which a snapshot is a pointer"},
 	{module: "github.com/hashicorp/raft", folders: []string{"systems/raftkv/server", "systems/raftkv/raftkvtest"}, why: "the consensus under test; no part of the tester"},
 	{module: "github.com/rogpeppe/go-internal", tests: true, why: "testscript: the command, tested as a shell sees it"},
 	{module: "github.com/urfave/cli/v2", folders: []string{"cmd"}, why: "flags are for people, and people are met in cmd"},
@@ -185,6 +198,11 @@ func sources(t *testing.T) []source {
 		}
 		if d.IsDir() && name != "." && (d.Name()[0] == '.' || slices.Contains([]string{"testdata", "store", "bin"}, d.Name())) && name != "internal/store" {
 			return fs.SkipDir
+		}
+		if d.IsDir() && name != "." {
+			if _, err := fs.Stat(root, name+"/go.mod"); err == nil { // a module of its own
+				return fs.SkipDir
+			}
 		}
 		if d.IsDir() || path.Ext(name) != ".go" {
 			return nil

@@ -61,7 +61,7 @@ func newParliament(t *testing.T) *parliament {
 			t.Error(err)
 		}
 	})
-	system, err := raftkv.New(lab, raftkv.Options{Concurrency: 2})
+	system, err := raftkv.New(lab, raftkv.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,8 +21,8 @@ func TestEachBugIsFoundBySomething(t *testing.T) {
 		if err := o.check(); err != nil {
 			t.Errorf("%v: %v", f.arguments(), err)
 		}
-		if o.bug == "" || !o.breaks() || o.timeLimit > time.Minute {
-			t.Errorf("%v is no run of at most a minute that breaks something of a system with a bug", f.arguments())
+		if o.bug == "" || o.timeLimit > time.Minute {
+			t.Errorf("%v is no run of at most a minute of a system with a bug", f.arguments())
 		}
 	}
 }

@@ -209,10 +209,14 @@ func (o *proveOptions) cleanRuns() (runs []cleanProof) {
 	if len(names) == 0 {
 		names = systemNames()
 	}
-	for i := range o.clean {
-		w := allWorkloads[i%len(allWorkloads)]
+	for i := 0; len(runs) < o.clean; i++ {
+		round, at := i/len(allWorkloads), i%len(allWorkloads)
+		w, nemesis := allWorkloads[at], nemeses[(at+round)%len(nemeses)]
+		if w.bars[nemesis] != "" {
+			continue
+		}
 		runs = append(runs, cleanProof{
-			system: names[i%len(names)], workload: w.name, nemesis: nemeses[(i%len(allWorkloads)+i/len(allWorkloads))%len(nemeses)],
+			system: names[i%len(names)], workload: w.name, nemesis: nemesis,
 			flags: []string{"--time-limit", cleanLimit.String(), "--interval", "2s"},
 		})
 	}

@@ -19,7 +19,12 @@ func raftkvBugs() []named {
 }
 
 func installRaftkv(l cluster.Lab, o *options) (installed, error) {
-	return raftkv.New(l, raftkv.Options{Bug: o.bug, Concurrency: o.concurrency})
+	return raftkv.New(l, raftkv.Options{
+		Bug: o.bug,
+		// Else a watcher that comes back late would be right to be told that what it missed was
+		// compacted, though no client asked for that.
+		KeepRevisions: o.workload == "watch",
+	})
 }
 
 func raftkvNode(ctx context.Context, config string) error {

@@ -13,7 +13,19 @@ import (
 	"github.com/hacheck/hacheck/nemesis"
 	"github.com/hacheck/hacheck/systems/raftkv"
 	"github.com/hacheck/hacheck/workloads"
+	"github.com/hacheck/hacheck/workloads/appends"
+	"github.com/hacheck/hacheck/workloads/counter"
+	"github.com/hacheck/hacheck/workloads/election"
+	"github.com/hacheck/hacheck/workloads/kv"
+	"github.com/hacheck/hacheck/workloads/lease"
+	"github.com/hacheck/hacheck/workloads/lock"
+	"github.com/hacheck/hacheck/workloads/member"
+	"github.com/hacheck/hacheck/workloads/queue"
 	"github.com/hacheck/hacheck/workloads/register"
+	"github.com/hacheck/hacheck/workloads/session"
+	"github.com/hacheck/hacheck/workloads/set"
+	"github.com/hacheck/hacheck/workloads/uniqueids"
+	"github.com/hacheck/hacheck/workloads/watch"
 )
 
 // What there is to choose from. To add to it is to add a line here: nothing
@@ -35,12 +47,24 @@ type system struct {
 
 type named struct{ name, about string }
 
-// An installed is a system in a lab, with a client for every workload there is.
+// An installed is a system in a lab, with a client for every workload there is: each
+// connects that of a worker.
 type installed interface {
 	cluster.System
 	io.Closer
-	// OpenRegister connects the client of a worker.
 	OpenRegister(ctx context.Context, worker int) (register.KV, error)
+	OpenKV(ctx context.Context, worker int) (kv.Store, error)
+	OpenSet(ctx context.Context, worker int) (set.Set, error)
+	OpenAppend(ctx context.Context, worker int) (appends.Store, error)
+	OpenCounter(ctx context.Context, worker int) (counter.Counter, error)
+	OpenIDs(ctx context.Context, worker int) (uniqueids.IDs, error)
+	OpenQueue(ctx context.Context, worker int) (queue.Queue, error)
+	OpenLock(ctx context.Context, worker int) (lock.Locks, error)
+	OpenLease(ctx context.Context, worker int) (lease.Leases, error)
+	OpenWatch(ctx context.Context, worker int) (watch.Store, error)
+	OpenElection(ctx context.Context, worker int) (election.Elections, error)
+	OpenMember(ctx context.Context, worker int) (member.Cluster, error)
+	OpenSession(ctx context.Context, worker int) (session.Session, error)
 }
 
 var systems = []system{
@@ -57,10 +81,18 @@ var systems = []system{
 // A workload is what clients do.
 type workload struct {
 	name, about string
-	// functions are what its clients invoke, by which a history is recognised.
+	// functions are what its clients invoke, by which a history is recognised; none if it
+	// is judged as another one, whose histories look the same.
 	functions []string
-	checker   func(checker.Budget) checker.Checker
-	new       func(s installed, o *options) workloads.Workload
+	// bars are faults that cannot be combined with it, each with the reason.
+	bars    map[string]string
+	checker func(checker.Budget) checker.Checker
+	new     func(s installed, o *options) workloads.Workload
+}
+
+// unbounded makes a checker that takes what it takes one with a budget: it needs none.
+func unbounded(c func() checker.Checker) func(checker.Budget) checker.Checker {
+	return func(checker.Budget) checker.Checker { return c() }
 }
 
 var allWorkloads = []workload{
@@ -71,6 +103,126 @@ var allWorkloads = []workload{
 		checker:   register.Checker,
 		new: func(s installed, o *options) workloads.Workload {
 			return register.New(register.Options{Keys: o.keysInUse(), Rate: o.rate}, s.OpenRegister, checker.Budget{})
+		},
+	},
+	{
+		name:    "cas-register",
+		about:   "the same, and most changes are compare-and-sets",
+		checker: register.Checker,
+		new: func(s installed, o *options) workloads.Workload {
+			return register.New(register.Options{Keys: o.keysInUse(), Rate: o.rate, CAS: true}, s.OpenRegister, checker.Budget{})
+		},
+	},
+	{
+		name:      "kv",
+		about:     "puts, deletes, ranges and transactions; the whole store must be linearizable over its revisions",
+		functions: []string{kv.Get, kv.Range, kv.Put, kv.Delete, kv.Transact},
+		checker:   unbounded(kv.Checker),
+		new: func(s installed, o *options) workloads.Workload {
+			return kv.New(kv.Options{Keys: o.keys, Rate: o.rate}, s.OpenKV)
+		},
+	},
+	{
+		name:      "set",
+		about:     "add elements and read whole sets; what was added must be in every later read, once",
+		functions: []string{set.Add, set.Read},
+		checker:   unbounded(set.Checker),
+		new: func(s installed, o *options) workloads.Workload {
+			return set.New(set.Options{Sets: o.keys, Rate: o.rate}, s.OpenSet)
+		},
+	},
+	{
+		name:      "append",
+		about:     "transactions that append to lists and read them; they must be strictly serializable",
+		functions: []string{appends.Txn},
+		checker:   unbounded(appends.Checker),
+		new: func(s installed, o *options) workloads.Workload {
+			return appends.New(appends.Options{Keys: o.keys, Rate: o.rate}, s.OpenAppend)
+		},
+	},
+	{
+		name:      "counter",
+		about:     "add to sums, up and down, and read them; every read must be a sum that can be",
+		functions: []string{counter.Add, counter.Read},
+		checker:   unbounded(counter.Checker),
+		new: func(s installed, o *options) workloads.Workload {
+			return counter.New(counter.Options{Counters: o.keys, Rate: o.rate}, s.OpenCounter)
+		},
+	},
+	{
+		name:      "unique-ids",
+		about:     "take identifiers; none may be handed out twice",
+		functions: []string{uniqueids.Generate},
+		checker:   unbounded(uniqueids.Checker),
+		new: func(s installed, o *options) workloads.Workload {
+			return uniqueids.New(uniqueids.Options{Rate: o.rate}, s.OpenIDs)
+		},
+	},
+	{
+		name:      "queue",
+		about:     "enqueue and dequeue values; each must come out once, in order",
+		functions: []string{queue.Enqueue, queue.Dequeue},
+		checker:   unbounded(func() checker.Checker { return queue.Checker(true) }),
+		new: func(s installed, o *options) workloads.Workload {
+			return queue.New(queue.Options{Queues: o.keys, Rate: o.rate}, s.OpenQueue)
+		},
+	},
+	{
+		name:      "lock",
+		about:     "take locks and write what they protect; one holder at a time, fenced by tokens",
+		functions: []string{lock.Acquire, lock.Renew, lock.Release, lock.Write, lock.Read},
+		checker:   unbounded(lock.Checker),
+		new: func(s installed, o *options) workloads.Workload {
+			return lock.New(lock.Options{Locks: o.keys, Rate: o.rate}, s.OpenLock)
+		},
+	},
+	{
+		name:      "lease",
+		about:     "keep leases alive, or not; their keys must live as long, and hardly longer",
+		functions: []string{lease.Grant, lease.KeepAlive, lease.Revoke, lease.Read},
+		checker:   unbounded(lease.Checker),
+		new: func(s installed, o *options) workloads.Workload {
+			return lease.New(lease.Options{Keys: o.keys, Rate: o.rate}, s.OpenLease)
+		},
+	},
+	{
+		name:      "watch",
+		about:     "write keys and watch them; each watcher must be told every change once, in order",
+		functions: []string{watch.Put, watch.Delete, watch.Compact, watch.Status, watch.Watch},
+		checker:   unbounded(watch.Checker),
+		new: func(s installed, o *options) workloads.Workload {
+			return watch.New(watch.Options{Rate: o.rate}, s.OpenWatch)
+		},
+	},
+	{
+		name:      "election",
+		about:     "campaign, proclaim and resign; one leader a term, and who is deposed is fenced off",
+		functions: []string{election.Campaign, election.Proclaim, election.Resign, election.Observe},
+		checker:   unbounded(election.Checker),
+		new: func(s installed, o *options) workloads.Workload {
+			return election.New(election.Options{Elections: o.keys, Rate: o.rate}, s.OpenElection)
+		},
+	},
+	{
+		name:      "member",
+		about:     "nodes leave and join under reads and writes; no write may be lost, and who is a member is linearizable",
+		functions: []string{member.Read, member.Write, member.Members, member.Leave, member.Join, member.Transfer},
+		bars: map[string]string{
+			"member": "its clients change the members themselves",
+			"disk":   "when nodes have left, one that has lost what it held may be one too many",
+		},
+		checker: member.Checker,
+		new: func(s installed, o *options) workloads.Workload {
+			return member.New(member.Options{Keys: o.keys, Rate: o.rate}, s.OpenMember, checker.Budget{})
+		},
+	},
+	{
+		name:      "session",
+		about:     "read from any node; each client must see its own writes, and nothing go back",
+		functions: []string{session.Write, session.Read},
+		checker:   unbounded(session.Checker),
+		new: func(s installed, o *options) workloads.Workload {
+			return session.New(session.Options{Rate: o.rate}, s.OpenSession)
 		},
 	},
 }

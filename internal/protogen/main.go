@@ -54,9 +54,13 @@ var plugins = []string{"protoc-gen-go", "protoc-gen-go-grpc"}
 // generate returns the code of the protobuf files in dir by the names of the
 // files it belongs in. Files without a service yield no file of services.
 func generate(ctx context.Context, dir string, files []string) (map[string][]byte, error) {
+	siblings, err := filepath.Glob(filepath.Join(dir, "..", "*")) // where files lie that these import
+	if err != nil {
+		return nil, err
+	}
 	compiler := protocompile.Compiler{
 		Resolver: protocompile.WithStandardImports(&protocompile.SourceResolver{
-			ImportPaths: []string{dir},
+			ImportPaths: append([]string{dir}, siblings...),
 		}),
 		SourceInfoMode: protocompile.SourceInfoStandard, // comments come with it
 	}

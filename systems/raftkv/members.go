@@ -2,6 +2,7 @@ package raftkv
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"sync"
@@ -11,14 +12,8 @@ import (
 	"github.com/hacheck/hacheck/systems/raftkv/client"
 	"github.com/hacheck/hacheck/systems/raftkv/server"
 	"github.com/hacheck/hacheck/systems/raftkv/server/api"
+	"github.com/hacheck/hacheck/systems/raftkv/server/bug"
 )
-
-// WipeRejoin is a bug of who runs the nodes, not of a node: whoever replaces a disk
-// starts the node as if nothing were, under the name that it had, and is content when
-// it runs. It votes anew in terms in which it has voted, and counts for entries that it
-// has lost. Members of etcd came to that with --initial-cluster-state=new, and those of
-// Consul when Kubernetes gave a pod a new disk and its old name.
-const WipeRejoin = "wipe-rejoin"
 
 // A Roster keeps the books of the members of a cluster: which nodes are in it, and
 // under what names. It changes them by a client.
@@ -37,10 +32,20 @@ type Roster struct {
 
 // A place is that of a node in the cluster.
 type place struct {
-	changing sync.Mutex // held by whoever changes it
+	changing chan struct{} // holds one while somebody changes it
 	standing standing
 	// times is how often it has joined, the first time counted.
 	times int
+}
+
+// change waits until nobody else changes the place.
+func (p *place) change(ctx context.Context) (done func(), err error) {
+	select {
+	case p.changing <- struct{}{}:
+		return func() { <-p.changing }, nil
+	case <-ctx.Done():
+		return nil, &client.Error{Definite: true, Err: context.Cause(ctx)}
+	}
 }
 
 // A standing is what a node is to the cluster.
@@ -54,23 +59,23 @@ const (
 )
 
 // NewRoster returns the books of a cluster of which all nodes are members when it
-// begins. The client is of all nodes.
-func NewRoster(c *client.Client, bug string, address func(node string) string, start func(node string) error) *Roster {
-	return &Roster{client: c, bug: bug, address: address, start: start, places: map[string]*place{}}
+// begins. The client is of all nodes; the name is of a bug, or empty.
+func NewRoster(c *client.Client, name string, address func(node string) string, start func(node string) error) *Roster {
+	return &Roster{client: c, bug: bug.At(bug.Operator, name), address: address, start: start, places: map[string]*place{}}
 }
 
 func (r *Roster) place(node string) *place {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.places[node] == nil {
-		r.places[node] = &place{times: 1}
+		r.places[node] = &place{times: 1, changing: make(chan struct{}, 1)}
 	}
 	return r.places[node]
 }
 
 // member returns what a node is called among the members.
 func (r *Roster) member(node string, p *place) string {
-	if p.times == 1 || r.bug == WipeRejoin {
+	if p.times == 1 || r.bug == bug.WipeRejoin {
 		return node
 	}
 	return fmt.Sprintf("%s#%d", node, p.times)
@@ -102,6 +107,9 @@ func (r *Roster) In(node string) bool {
 	return s == in
 }
 
+// errLeft says that a node is no member, so that there is nothing to be started.
+var errLeft = errors.New("it has left")
+
 // Tell fills in what a node that starts is told of what it is. The error says why it
 // must not start.
 func (r *Roster) Tell(node string, c *server.Config) error {
@@ -112,8 +120,8 @@ func (r *Roster) Tell(node string, c *server.Config) error {
 	c.Member = r.member(node, p)
 	switch {
 	case s == out:
-		return fmt.Errorf("%s has left", node)
-	case !r.founded || r.bug == WipeRejoin:
+		return fmt.Errorf("%s: %w", node, errLeft)
+	case !r.founded || r.bug == bug.WipeRejoin:
 		c.Empty = server.EmptyFounds
 	case s == joining:
 		c.Empty = server.EmptyJoins
@@ -124,14 +132,17 @@ func (r *Roster) Tell(node string, c *server.Config) error {
 // Leave makes a node a member no more; see [cluster.Members].
 func (r *Roster) Leave(ctx context.Context, node string) error {
 	p := r.place(node)
-	p.changing.Lock()
-	defer p.changing.Unlock()
+	done, err := p.change(ctx)
+	if err != nil {
+		return fmt.Errorf("%s is changed by somebody else: %w", node, err)
+	}
+	defer done()
 	s, times := r.get(p)
 	if s == out {
 		return nil
 	}
 	r.set(p, leaving, times)
-	if r.bug != WipeRejoin {
+	if r.bug != bug.WipeRejoin {
 		if err := r.client.Remove(ctx, r.member(node, p)); err != nil {
 			return fmt.Errorf("%s leaves: %w", node, err)
 		}
@@ -143,8 +154,11 @@ func (r *Roster) Leave(ctx context.Context, node string) error {
 // Join makes a node that has left a member again; see [cluster.Members].
 func (r *Roster) Join(ctx context.Context, node string) error {
 	p := r.place(node)
-	p.changing.Lock()
-	defer p.changing.Unlock()
+	done, err := p.change(ctx)
+	if err != nil {
+		return fmt.Errorf("%s is changed by somebody else: %w", node, err)
+	}
+	defer done()
 	s, times := r.get(p)
 	switch s {
 	case in:
@@ -158,7 +172,7 @@ func (r *Roster) Join(ctx context.Context, node string) error {
 	if err := r.start(node); err != nil {
 		return fmt.Errorf("%s joins: %w", node, err)
 	}
-	if r.bug != WipeRejoin {
+	if r.bug != bug.WipeRejoin {
 		if err := r.client.Learn(ctx, r.member(node, p), r.address(node)); err != nil {
 			return fmt.Errorf("%s joins: learn: %w", node, err)
 		}

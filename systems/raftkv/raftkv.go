@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -18,7 +19,7 @@ import (
 	"github.com/hacheck/hacheck/cluster"
 	"github.com/hacheck/hacheck/systems/raftkv/client"
 	"github.com/hacheck/hacheck/systems/raftkv/server"
-	"github.com/hacheck/hacheck/workloads/register"
+	"github.com/hacheck/hacheck/systems/raftkv/server/bug"
 )
 
 // Name is the system's name.
@@ -26,12 +27,7 @@ const Name = "raftkv"
 
 // Bugs returns the deliberate bugs: of the servers, of who runs them, and of the
 // clients.
-func Bugs() []server.Bug {
-	return append(slices.Clone(server.Bugs),
-		server.Bug{Name: WipeRejoin, Summary: "a node that has lost its disk is started as the member that it was"},
-		server.Bug{Name: TimeoutAsFail, Summary: "the client reports a write whose outcome it does not know as failed"},
-	)
-}
+func Bugs() []bug.Bug { return slices.Clone(bug.All) }
 
 // Ports on which every node listens, on its own address.
 const (
@@ -43,13 +39,14 @@ const (
 type Options struct {
 	// Bug is the name of a deliberate bug, or empty. See [Bugs].
 	Bug string
-	// Concurrency is how many workers there will be. The first half of them gets
-	// clients bound to one node each, in turn; the other half looks for the leader.
-	Concurrency int
+	// KeepRevisions says that nothing is compacted but what a client asks for.
+	KeepRevisions bool
 }
 
 // A System is raftkv in a lab.
 type System struct {
+	Clients // [NodesFor] says which nodes each knows
+
 	lab     cluster.Lab
 	options Options
 	nodes   []cluster.Node
@@ -71,7 +68,7 @@ var (
 
 // New returns the system on the nodes of a lab. It starts nothing yet.
 func New(lab cluster.Lab, o Options) (*System, error) {
-	if o.Bug != "" && !slices.ContainsFunc(Bugs(), func(b server.Bug) bool { return b.Name == o.Bug }) {
+	if o.Bug != "" && !bug.Is(o.Bug) {
 		return nil, fmt.Errorf("raftkv has no bug %q", o.Bug)
 	}
 	s := &System{lab: lab, options: o, nodes: lab.Nodes(), started: map[string]bool{}}
@@ -88,6 +85,9 @@ func New(lab cluster.Lab, o Options) (*System, error) {
 		}
 		return s.Start(node)
 	})
+	s.Clients = NewClients(o.Bug, func(worker int) (*client.Client, error) {
+		return client.NewWith(NodesFor(clientNodes(s.nodes), worker), client.Options{Bug: bug.At(bug.Client, o.Bug)})
+	}, admin{s})
 	return s, nil
 }
 
@@ -97,11 +97,15 @@ func (s *System) Name() string { return Name }
 // Close ends the system's own connections. It stops no node.
 func (s *System) Close() error { return s.all.Close() }
 
-// Start starts a node that is a member, or is about to be one. When all were ready
+// Start starts a node that is a member, or is about to be one; of one that has left, and
+// that somebody else made leave than who starts it, nothing is to run. When all were ready
 // once the cluster has begun: a node whose disk is empty then has lost it, and ends
 // again.
 func (s *System) Start(node string) error {
 	c, err := s.config(node)
+	if errors.Is(err, errLeft) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -120,9 +124,14 @@ func (s *System) Start(node string) error {
 
 // config is what a node is told.
 func (s *System) config(node string) (server.Config, error) {
-	c := server.Config{ID: node}
-	if slices.ContainsFunc(server.Bugs, func(b server.Bug) bool { return b.Name == s.options.Bug }) {
-		c.Bug = s.options.Bug
+	c := server.Config{
+		ID: node, Bug: bug.At(bug.Server, s.options.Bug),
+		// Snapshots are so frequent that a run of seconds on a slow machine sees some, and
+		// nodes that need them.
+		SnapshotThreshold: 500, TrailingLogs: 250,
+	}
+	if s.options.KeepRevisions {
+		c.KeepRevisions = math.MaxInt64
 	}
 	for _, n := range s.nodes {
 		p := server.Peer{ID: n.Name, RaftAddr: address(n, raftPort), ClientAddr: address(n, clientPort)}
@@ -232,20 +241,28 @@ func (s *System) Leader(ctx context.Context) (string, error) {
 	return leader(ctx, s.all)
 }
 
-// OpenRegister returns a client for a worker; see [Options].
-func (s *System) OpenRegister(_ context.Context, worker int) (register.KV, error) {
-	c, err := client.New(NodesFor(clientNodes(s.nodes), worker, s.options.Concurrency))
-	if err != nil {
-		return nil, fmt.Errorf("open client of worker %d: %w", worker, err)
+// admin is the one whom clients ask to change members.
+type admin struct{ *System }
+
+// Leave makes a node a member no more, and sees to it that nothing is left of what it was.
+func (a admin) Leave(ctx context.Context, node string) error {
+	if err := a.System.Leave(ctx, node); err != nil {
+		return err
 	}
-	return Register(c, s.options.Bug), nil
+	if err := a.lab.Kill(node); err != nil {
+		return fmt.Errorf("%s has left: %w", node, err)
+	}
+	if err := a.lab.Wipe(node); err != nil {
+		return fmt.Errorf("%s has left: %w", node, err)
+	}
+	return nil
 }
 
-// NodesFor returns the nodes that a worker's client is to know: one, or all, but
-// not every client begins with the same.
-func NodesFor[Node any](nodes []Node, worker, workers int) []Node {
-	at := worker % len(nodes)
-	if worker < workers/2 {
+// NodesFor returns the nodes that a worker's client is to know: those of even workers
+// one each, in turn, and all others all, but not every one begins with the same.
+func NodesFor[Node any](nodes []Node, worker int) []Node {
+	at := worker / 2 % len(nodes)
+	if worker%2 == 0 {
 		return nodes[at : at+1]
 	}
 	return slices.Concat(nodes[at:], nodes[:at])

@@ -17,18 +17,22 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/hacheck/hacheck/systems/raftkv/server/api"
+	"github.com/hacheck/hacheck/systems/raftkv/server/bug"
 )
 
 // A script is a server that does what the test says. Its calls are noted as
-// "put 1/2" and so on, of session and number.
+// "txn 1/2" and so on, of session and number.
 type script struct {
 	api.UnimplementedRaftKVServer
 	server *grpc.Server
 	listen *bufconn.Listener
 
-	put  func(context.Context, *api.PutRequest) (*api.PutResponse, error)
-	get  func(context.Context) (*api.GetResponse, error)
-	open func(context.Context) (*api.OpenSessionResponse, error)
+	txn   func(context.Context, *api.TxnRequest) (*api.TxnResponse, error)
+	get   func(context.Context, *api.RangeRequest) (*api.RangeResponse, error)
+	open  func(context.Context) (*api.OpenSessionResponse, error)
+	watch func(*api.WatchRequest, grpc.ServerStreamingServer[api.WatchResponse]) error
+	grant func(context.Context) (*api.GrantLeaseResponse, error)
+	keep  func() error
 
 	mu    sync.Mutex
 	calls []string
@@ -38,11 +42,15 @@ type script struct {
 func serve() *script {
 	s := &script{
 		server: grpc.NewServer(), listen: bufconn.Listen(1 << 16),
-		put: func(context.Context, *api.PutRequest) (*api.PutResponse, error) {
-			return &api.PutResponse{Revision: 7}, nil
+		txn: func(_ context.Context, in *api.TxnRequest) (*api.TxnResponse, error) {
+			out := &api.TxnResponse{Succeeded: true, Revision: 7}
+			for range in.GetSuccess() {
+				out.Results = append(out.Results, &api.Result{})
+			}
+			return out, nil
 		},
-		get: func(context.Context) (*api.GetResponse, error) {
-			return &api.GetResponse{Found: true, Value: []byte("v")}, nil
+		get: func(context.Context, *api.RangeRequest) (*api.RangeResponse, error) {
+			return &api.RangeResponse{Revision: 7, Kvs: []*api.KeyValue{{Key: "k", Value: []byte("v"), Mod: 5}}, Count: 1}, nil
 		},
 		open: func(context.Context) (*api.OpenSessionResponse, error) {
 			return &api.OpenSessionResponse{Session: 1}, nil
@@ -65,14 +73,34 @@ func (s *script) noted() []string {
 	return slices.Clone(s.calls)
 }
 
-func (s *script) Put(ctx context.Context, in *api.PutRequest) (*api.PutResponse, error) {
-	s.note("put %d/%d", in.Write.GetSession(), in.Write.GetNumber())
-	return s.put(ctx, in)
+func (s *script) Txn(ctx context.Context, in *api.TxnRequest) (*api.TxnResponse, error) {
+	s.note("txn %d/%d", in.GetWrite().GetSession(), in.GetWrite().GetNumber())
+	return s.txn(ctx, in)
 }
 
-func (s *script) Get(ctx context.Context, _ *api.GetRequest) (*api.GetResponse, error) {
-	s.note("get")
-	return s.get(ctx)
+func (s *script) Range(ctx context.Context, in *api.RangeRequest) (*api.RangeResponse, error) {
+	s.note("range")
+	return s.get(ctx, in)
+}
+
+func (s *script) GrantLease(ctx context.Context, in *api.GrantLeaseRequest) (*api.GrantLeaseResponse, error) {
+	s.note("grant %d/%d", in.GetWrite().GetSession(), in.GetWrite().GetNumber())
+	return s.grant(ctx)
+}
+
+func (s *script) KeepAlive(context.Context, *api.KeepAliveRequest) (*api.KeepAliveResponse, error) {
+	s.note("keep")
+	return nil, s.keep()
+}
+
+func (s *script) RevokeLease(_ context.Context, in *api.RevokeLeaseRequest) (*api.RevokeLeaseResponse, error) {
+	s.note("revoke %d/%d %d", in.GetWrite().GetSession(), in.GetWrite().GetNumber(), in.GetLease())
+	return &api.RevokeLeaseResponse{}, nil
+}
+
+func (s *script) Watch(in *api.WatchRequest, out grpc.ServerStreamingServer[api.WatchResponse]) error {
+	s.note("watch %d", in.GetFrom())
+	return s.watch(in, out)
 }
 
 func (s *script) OpenSession(ctx context.Context, _ *api.OpenSessionRequest) (*api.OpenSessionResponse, error) {
@@ -84,6 +112,12 @@ func (s *script) OpenSession(ctx context.Context, _ *api.OpenSessionRequest) (*a
 // node on which nobody listens.
 func connect(t *testing.T, scripts ...*script) *Client {
 	t.Helper()
+	return connectWith(t, "", scripts...)
+}
+
+// connectWith is connect with a bug.
+func connectWith(t *testing.T, mistake string, scripts ...*script) *Client {
+	t.Helper()
 	var nodes []Node
 	byName := map[string]*script{}
 	for i, s := range scripts {
@@ -91,14 +125,14 @@ func connect(t *testing.T, scripts ...*script) *Client {
 		nodes = append(nodes, Node{Name: name, Addr: name})
 		byName[name] = s
 	}
-	c, err := NewWith(nodes, func(n Node) (api.Conn, error) {
+	c, err := NewWith(nodes, Options{Bug: mistake, Dial: func(n Node) (api.Conn, error) {
 		return api.Dial(n.Addr, grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
 			if s := byName[n.Name]; s != nil {
 				return s.listen.DialContext(ctx)
 			}
 			return nil, errors.New("connection refused")
 		}))
-	})
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,13 +163,13 @@ func put(t *testing.T, c *Client) (Result, error) {
 	return r, err
 }
 
-func refuse(r api.Reason, leader string) func(context.Context, *api.PutRequest) (*api.PutResponse, error) {
-	return func(context.Context, *api.PutRequest) (*api.PutResponse, error) {
+func refuse(r api.Reason, leader string) func(context.Context, *api.TxnRequest) (*api.TxnResponse, error) {
+	return func(context.Context, *api.TxnRequest) (*api.TxnResponse, error) {
 		return nil, &api.Error{Definite: true, Reason: r, Leader: leader, Err: errors.New("refused")}
 	}
 }
 
-func silent(ctx context.Context, _ *api.PutRequest) (*api.PutResponse, error) {
+func silent(ctx context.Context, _ *api.TxnRequest) (*api.TxnResponse, error) {
 	<-ctx.Done()
 	return nil, ctx.Err()
 }
@@ -183,18 +217,18 @@ func TestWriteThatWasNeverSentIsDefinite(t *testing.T) {
 
 func TestWriteWithoutAnswerIsIndeterminate(t *testing.T) {
 	in(t, func(t *testing.T, s []*script) {
-		s[0].put = silent
+		s[0].txn = silent
 		c := connect(t, s[0])
 		defer c.Close()
 		_, err := put(t, c)
 		wants(t, err, "indeterminate")
-		wantCalls(t, s[0], "open", "put 1/1")
+		wantCalls(t, s[0], "open", "txn 1/1")
 	})
 }
 
 func TestWriteWhoseServerDiesIsIndeterminate(t *testing.T) {
 	in(t, func(t *testing.T, s []*script) {
-		s[0].put = func(ctx context.Context, in *api.PutRequest) (*api.PutResponse, error) {
+		s[0].txn = func(ctx context.Context, in *api.TxnRequest) (*api.TxnResponse, error) {
 			go s[0].server.Stop()
 			return silent(ctx, in)
 		}
@@ -207,7 +241,7 @@ func TestWriteWhoseServerDiesIsIndeterminate(t *testing.T) {
 
 func TestRefusedWriteIsDefiniteAndNotTriedInAHotLoop(t *testing.T) {
 	in(t, func(t *testing.T, s []*script) {
-		s[0].put = refuse(api.Reason_REASON_NO_LEADER, "")
+		s[0].txn = refuse(api.Reason_REASON_NO_LEADER, "")
 		c := connect(t, s[0])
 		defer c.Close()
 		begun := time.Now()
@@ -225,7 +259,7 @@ func TestRefusedWriteIsDefiniteAndNotTriedInAHotLoop(t *testing.T) {
 func TestErrorWithoutDetailsIsIndeterminate(t *testing.T) {
 	in(t, func(t *testing.T, s []*script) {
 		for _, code := range []codes.Code{codes.Unavailable, codes.FailedPrecondition, codes.Aborted, codes.Internal} {
-			s[0].put = func(context.Context, *api.PutRequest) (*api.PutResponse, error) {
+			s[0].txn = func(context.Context, *api.TxnRequest) (*api.TxnResponse, error) {
 				return nil, status.Error(code, "says nothing")
 			}
 			c := connect(t, s[0])
@@ -238,9 +272,9 @@ func TestErrorWithoutDetailsIsIndeterminate(t *testing.T) {
 
 func TestRepeatedWriteKeepsItsNumber(t *testing.T) {
 	in(t, func(t *testing.T, s []*script) {
-		well := s[0].put
+		well := s[0].txn
 		attempt := 0
-		s[0].put = func(ctx context.Context, in *api.PutRequest) (*api.PutResponse, error) {
+		s[0].txn = func(ctx context.Context, in *api.TxnRequest) (*api.TxnResponse, error) {
 			if attempt++; attempt < 3 {
 				return nil, api.Indeterminate(api.Reason_REASON_LEADERSHIP_LOST, "deposed")
 			}
@@ -252,7 +286,7 @@ func TestRepeatedWriteKeepsItsNumber(t *testing.T) {
 		wants(t, err, "ok")
 		_, err = put(t, c)
 		wants(t, err, "ok")
-		wantCalls(t, s[0], "open", "put 1/1", "put 1/1", "put 1/1", "put 1/2")
+		wantCalls(t, s[0], "open", "txn 1/1", "txn 1/1", "txn 1/1", "txn 1/2")
 	})
 }
 
@@ -264,7 +298,7 @@ func TestLastWordDoesNotUndoDoubt(t *testing.T) {
 	} {
 		in(t, func(t *testing.T, s []*script) {
 			first := true
-			s[0].put = func(ctx context.Context, in *api.PutRequest) (*api.PutResponse, error) {
+			s[0].txn = func(ctx context.Context, in *api.TxnRequest) (*api.TxnResponse, error) {
 				if first {
 					first = false
 					return nil, api.Indeterminate(api.Reason_REASON_LEADERSHIP_LOST, "deposed")
@@ -303,8 +337,8 @@ func TestExpiredSessionIsReplaced(t *testing.T) {
 			sessions++
 			return &api.OpenSessionResponse{Session: sessions}, nil
 		}
-		well := s[0].put
-		s[0].put = func(ctx context.Context, in *api.PutRequest) (*api.PutResponse, error) {
+		well := s[0].txn
+		s[0].txn = func(ctx context.Context, in *api.TxnRequest) (*api.TxnResponse, error) {
 			if in.Write.Session == 1 && in.Write.Number == 2 {
 				return refuse(api.Reason_REASON_SESSION_EXPIRED, "")(ctx, in)
 			}
@@ -316,7 +350,7 @@ func TestExpiredSessionIsReplaced(t *testing.T) {
 			_, err := put(t, c)
 			wants(t, err, "ok")
 		}
-		wantCalls(t, s[0], "open", "put 1/1", "put 1/2", "open", "put 2/1")
+		wantCalls(t, s[0], "open", "txn 1/1", "txn 1/2", "open", "txn 2/1")
 	})
 }
 
@@ -339,19 +373,19 @@ func TestSeekingClientFollowsAndRemembersTheLeader(t *testing.T) {
 			t.Errorf("to be told where to go took %v", took)
 		}
 		wantCalls(t, s[0], "open")
-		wantCalls(t, s[1], "open", "put 1/1", "put 1/2")
+		wantCalls(t, s[1], "open", "txn 1/1", "txn 1/2")
 	})
 }
 
 func TestSeekingClientLeavesASilentNode(t *testing.T) {
 	in(t, func(t *testing.T, s []*script) {
-		s[0].put = silent
+		s[0].txn = silent
 		c := connect(t, s[0], s[1])
 		defer c.Close()
 		_, err := put(t, c)
 		wants(t, err, "ok")
-		wantCalls(t, s[0], "open", "put 1/1")
-		wantCalls(t, s[1], "put 1/1")
+		wantCalls(t, s[0], "open", "txn 1/1")
+		wantCalls(t, s[1], "txn 1/1")
 	})
 }
 
@@ -359,9 +393,9 @@ func TestSeekingClientLeavesASilentNode(t *testing.T) {
 // from the client alone, which would else be sent back to it again and again.
 func TestLeaderThatTheClientDoesNotReachIsAskedThroughAnother(t *testing.T) {
 	in(t, func(t *testing.T, s []*script) {
-		s[0].put = silent
-		well := s[1].put
-		s[1].put = func(ctx context.Context, in *api.PutRequest) (*api.PutResponse, error) {
+		s[0].txn = silent
+		well := s[1].txn
+		s[1].txn = func(ctx context.Context, in *api.TxnRequest) (*api.TxnResponse, error) {
 			if in.Route.GetRedirect() {
 				return refuse(api.Reason_REASON_NOT_LEADER, "n1")(ctx, in)
 			}
@@ -373,19 +407,155 @@ func TestLeaderThatTheClientDoesNotReachIsAskedThroughAnother(t *testing.T) {
 			_, err := put(t, c)
 			wants(t, err, "ok")
 		}
-		wantCalls(t, s[0], "open", "put 1/1")
-		wantCalls(t, s[1], "put 1/1", "put 1/2", "put 1/3")
+		wantCalls(t, s[0], "open", "txn 1/1")
+		wantCalls(t, s[1], "txn 1/1", "txn 1/2", "txn 1/3")
 	})
 }
 
 func TestReadIsNeverInDoubt(t *testing.T) {
 	in(t, func(t *testing.T, s []*script) {
-		s[0].get = func(ctx context.Context) (*api.GetResponse, error) { <-ctx.Done(); return nil, ctx.Err() }
+		s[0].get = func(ctx context.Context, _ *api.RangeRequest) (*api.RangeResponse, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
 		c := connect(t, s[0])
 		defer c.Close()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		_, err := c.Get(ctx, "k")
 		wants(t, err, "definite")
+	})
+}
+
+func TestBugsOfTheClientAreWhatTheyAreCalled(t *testing.T) {
+	for name, want := range map[string]string{"": "indeterminate", bug.TimeoutAsFail: "definite", bug.TimeoutAsOK: "ok"} {
+		in(t, func(t *testing.T, s []*script) {
+			s[0].txn = silent
+			c := connectWith(t, name, s[0])
+			defer c.Close()
+			_, err := put(t, c)
+			wants(t, err, want)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			_, err = c.Delete(ctx, "k") // which looks at what it is told
+			wants(t, err, want)
+		})
+	}
+	in(t, func(t *testing.T, s []*script) {
+		well := s[0].txn
+		attempt := 0
+		s[0].txn = func(ctx context.Context, in *api.TxnRequest) (*api.TxnResponse, error) {
+			if attempt++; attempt == 1 {
+				return nil, api.Indeterminate(api.Reason_REASON_LEADERSHIP_LOST, "deposed")
+			}
+			return well(ctx, in)
+		}
+		c := connectWith(t, bug.RetryRenumbered, s[0])
+		defer c.Close()
+		_, err := put(t, c)
+		wants(t, err, "ok")
+		wantCalls(t, s[0], "open", "txn 1/1", "txn 1/2")
+	})
+}
+
+// TestRefusalByTheLogHoldsForAllAttempts: they had one number. What has no number may
+// have been done by the first, and refused to the second.
+func TestRefusalByTheLogHoldsForAllAttempts(t *testing.T) {
+	in(t, func(t *testing.T, s []*script) {
+		first := map[string]bool{}
+		refused := func(what string) error {
+			if !first[what] {
+				first[what] = true
+				return api.Indeterminate(api.Reason_REASON_LEADERSHIP_LOST, "deposed")
+			}
+			return api.Definite(api.Reason_REASON_LEASE_EXPIRED, "no such lease")
+		}
+		s[0].txn = func(context.Context, *api.TxnRequest) (*api.TxnResponse, error) { return nil, refused("txn") }
+		s[0].keep = func() error { return refused("keep") }
+		c := connect(t, s[0])
+		defer c.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, txn := c.Txn(ctx, Txn{Then: []Op{OpPutLeased("k", nil, 3)}})
+		_, keep := c.KeepAlive(ctx, 3)
+		wants(t, txn, "definite")
+		wants(t, keep, "indeterminate")
+		for _, err := range []error{txn, keep} {
+			if _, ok := errors.AsType[*Expired](err); !ok {
+				t.Errorf("%v does not say that the lease has expired", err)
+			}
+		}
+	})
+}
+
+func TestSerializableReadsTakeTurnsAndSessionsForgetNothing(t *testing.T) {
+	for name, want := range map[string][]uint64{"": {0, 8, 8, 9}, bug.SessionForgets: {0, 0, 0, 0}} {
+		in(t, func(t *testing.T, s []*script) {
+			var atLeast []uint64
+			at := map[*script]uint64{s[0]: 8, s[1]: 6}
+			for _, node := range s[:2] {
+				node.get = func(_ context.Context, in *api.RangeRequest) (*api.RangeResponse, error) {
+					if !in.GetSerializable() {
+						t.Error("it is not serializable")
+					}
+					atLeast = append(atLeast, in.GetAtLeast())
+					return &api.RangeResponse{Revision: at[node]}, nil
+				}
+			}
+			s[0].txn = func(context.Context, *api.TxnRequest) (*api.TxnResponse, error) {
+				return &api.TxnResponse{Succeeded: true, Revision: 9}, nil
+			}
+			c := connectWith(t, name, s[0], s[1])
+			defer c.Close()
+			session := c.Session()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			read := func() {
+				if _, err := session.Range(ctx, Key("k"), RangeOptions{}); err != nil {
+					t.Error(err)
+				}
+			}
+			read()
+			read()
+			read()
+			if _, err := session.Txn(ctx, Txn{}); err != nil {
+				t.Error(err)
+			}
+			read()
+			if !slices.Equal(atLeast, want) || session.Seen() != 9 {
+				t.Errorf("bug %q: at least %d, want %d; it has seen %d", name, atLeast, want, session.Seen())
+			}
+			wantCalls(t, s[1], "range", "range")
+		})
+	}
+}
+
+// TestLockWhoseLeaseMayNotBeThereIsNotTaken, and one whose key may be there may be: then
+// nobody keeps its lease.
+func TestLockWhoseLeaseMayNotBeThereIsNotTaken(t *testing.T) {
+	in(t, func(t *testing.T, s []*script) {
+		c := connect(t, s[0])
+		defer c.Close()
+		acquire := func() error {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			_, err := c.TryAcquire(ctx, "a", "me", time.Second)
+			synctest.Wait() // until the server is done with it
+			return err
+		}
+		s[0].grant = func(ctx context.Context) (*api.GrantLeaseResponse, error) { <-ctx.Done(); return nil, ctx.Err() }
+		wants(t, acquire(), "definite")
+		s[0].grant = func(context.Context) (*api.GrantLeaseResponse, error) {
+			return &api.GrantLeaseResponse{Lease: 3, TtlMs: 1000}, nil
+		}
+		s[0].txn = silent
+		wants(t, acquire(), "indeterminate")
+		wantCalls(t, s[0], "open", "grant 1/1", "grant 1/2", "txn 1/3")
+		// Of one that was certainly not taken the lease is not needed.
+		s[0].txn = refuse(api.Reason_REASON_INVALID, "")
+		wants(t, acquire(), "definite")
+		if calls := s[0].noted(); calls[len(calls)-1] != "revoke 1/6 3" {
+			t.Errorf("the server saw %q", calls)
+		}
 	})
 }

@@ -9,10 +9,9 @@ import (
 	"time"
 
 	"github.com/hacheck/hacheck/cluster"
-	"github.com/hacheck/hacheck/systems/raftkv"
 	"github.com/hacheck/hacheck/systems/raftkv/client"
-	"github.com/hacheck/hacheck/systems/raftkv/server"
 	"github.com/hacheck/hacheck/systems/raftkv/server/api"
+	"github.com/hacheck/hacheck/systems/raftkv/server/bug"
 )
 
 // Each of these plays what makes a bug show, with the bug and without. What shows is
@@ -59,8 +58,8 @@ func eventually(t *testing.T, what string, is func() bool) {
 }
 
 func TestLeaseReadIsStaleWhenTheClockGoesBack(t *testing.T) {
-	for bug, want := range map[string]string{"": "error", server.LeaseRead: "old"} {
-		with(t, bug, func(t *testing.T, c *Cluster) {
+	for mistake, want := range map[string]string{"": "error", bug.LeaseRead: "old"} {
+		with(t, mistake, func(t *testing.T, c *Cluster) {
 			old := leader(t, c)
 			put(t, at(t, c, old), "k", "old")
 			reads(t, at(t, c, old), "k") // it has a lease now
@@ -68,13 +67,13 @@ func TestLeaseReadIsStaleWhenTheClockGoesBack(t *testing.T) {
 			must(t, c.Cut(isolate(c, old)...))
 			put(t, at(t, c, others(c, old)...), "k", "new")
 			if got := reads(t, at(t, c, old), "k"); got != want {
-				t.Errorf("bug %q: it reads %s, want %s", bug, got, want)
+				t.Errorf("bug %q: it reads %s, want %s", mistake, got, want)
 			}
 			must(t, c.Heal(isolate(c, old)...))
 		})
 	}
 	// Where clocks are right, so is it.
-	with(t, server.LeaseRead, func(t *testing.T, c *Cluster) {
+	with(t, bug.LeaseRead, func(t *testing.T, c *Cluster) {
 		old := leader(t, c)
 		put(t, at(t, c, old), "k", "old")
 		reads(t, at(t, c, old), "k")
@@ -88,8 +87,8 @@ func TestLeaseReadIsStaleWhenTheClockGoesBack(t *testing.T) {
 }
 
 func TestSnapshotDropsKeysThatAreMissedAfterARestart(t *testing.T) {
-	for bug, missing := range map[string]bool{"": false, server.SnapshotDropsKeys: true} {
-		with(t, bug, func(t *testing.T, c *Cluster) {
+	for mistake, missing := range map[string]bool{"": false, bug.SnapshotDropsKeys: true} {
+		with(t, mistake, func(t *testing.T, c *Cluster) {
 			kv := at(t, c, c.names...)
 			for i := range 300 {
 				put(t, kv, "often", fmt.Sprint(i))
@@ -115,7 +114,7 @@ func TestSnapshotDropsKeysThatAreMissedAfterARestart(t *testing.T) {
 			}
 			must(t, c.Ready(t.Context()))
 			if got := reads(t, at(t, c, c.names...), "k6") == "nothing"; got != missing {
-				t.Errorf("bug %q: a key is missing: %v", bug, got)
+				t.Errorf("bug %q: a key is missing: %v", mistake, got)
 			}
 		})
 	}
@@ -124,8 +123,8 @@ func TestSnapshotDropsKeysThatAreMissedAfterARestart(t *testing.T) {
 // TestWipedNodeThatVotesUnderItsOldNameLosesAWrite: of the three that hold it, one is
 // wiped, and with two that do not it is a majority.
 func TestWipedNodeThatVotesUnderItsOldNameLosesAWrite(t *testing.T) {
-	for bug, want := range map[string]string{"": "error", raftkv.WipeRejoin: "old"} {
-		with(t, bug, func(t *testing.T, c *Cluster) {
+	for mistake, want := range map[string]string{"": "error", bug.WipeRejoin: "old"} {
+		with(t, mistake, func(t *testing.T, c *Cluster) {
 			lead := leader(t, c)
 			rest := others(c, lead)
 			wiped, keeps, behind := rest[0], rest[1], rest[2:]
@@ -136,7 +135,7 @@ func TestWipedNodeThatVotesUnderItsOldNameLosesAWrite(t *testing.T) {
 			put(t, at(t, c, lead), "k", "new")
 
 			left := c.Leave(within(t, 2*time.Second), wiped)
-			if bug == "" && left == nil {
+			if mistake == "" && left == nil {
 				t.Fatal("it left, though there was no majority to agree")
 			}
 			if left == nil { // else whoever wiped it would act against what he was told
@@ -148,18 +147,18 @@ func TestWipedNodeThatVotesUnderItsOldNameLosesAWrite(t *testing.T) {
 			if left == nil {
 				must(t, c.Join(within(t, 20*time.Second), wiped))
 			}
-			if bug != "" {
+			if mistake != "" {
 				eventually(t, "there is another leader", func() bool {
 					now, err := c.Leader(t.Context())
 					return err == nil && now != lead
 				})
 			}
 			got := reads(t, at(t, c, behind[0]), "k")
-			if bug == "" && got == "new" {
+			if mistake == "" && got == "new" {
 				got = want // who holds it may have come to lead: then it is not lost
 			}
 			if got != want {
-				t.Errorf("bug %q: it reads %s, want %s", bug, got, want)
+				t.Errorf("bug %q: it reads %s, want %s", mistake, got, want)
 			}
 			must(t, c.Heal(between(holders, append(behind, wiped))...))
 		})
@@ -167,8 +166,8 @@ func TestWipedNodeThatVotesUnderItsOldNameLosesAWrite(t *testing.T) {
 }
 
 func TestNodeThatBeginsAClusterByItselfForgetsTheOthers(t *testing.T) {
-	for bug, want := range map[string]string{"": "error", server.SplitBrainBootstrap: "old"} {
-		with(t, bug, func(t *testing.T, c *Cluster) {
+	for mistake, want := range map[string]string{"": "error", bug.SplitBrainBootstrap: "old"} {
+		with(t, mistake, func(t *testing.T, c *Cluster) {
 			alone := others(c, leader(t, c))[0]
 			put(t, at(t, c, c.names...), "k", "old")
 			eventually(t, "it has that", func() bool { return applied(t, c, alone) >= applied(t, c, leader(t, c)) })
@@ -178,13 +177,13 @@ func TestNodeThatBeginsAClusterByItselfForgetsTheOthers(t *testing.T) {
 			put(t, at(t, c, others(c, alone)...), "k", "new")
 			time.Sleep(5 * time.Second)
 			if got := reads(t, at(t, c, alone), "k"); got != want {
-				t.Errorf("bug %q: it reads %s, want %s", bug, got, want)
+				t.Errorf("bug %q: it reads %s, want %s", mistake, got, want)
 			}
 			must(t, c.Heal(isolate(c, alone)...))
 		})
 	}
 	// With a leader to be found it is well.
-	with(t, server.SplitBrainBootstrap, func(t *testing.T, c *Cluster) {
+	with(t, bug.SplitBrainBootstrap, func(t *testing.T, c *Cluster) {
 		one := others(c, leader(t, c))[0]
 		must(t, c.Stop(one))
 		must(t, c.Start(one))
@@ -209,13 +208,13 @@ func applied(t *testing.T, c *Cluster, name string) uint64 {
 func TestTornVoteElectsWhoLacksAnAcknowledgedWrite(t *testing.T) {
 	// It shows in about a quarter of the plays.
 	const plays = 100
-	for bug, want := range map[string]bool{"": false, server.TornVote: true} {
+	for mistake, want := range map[string]bool{"": false, bug.TornVote: true} {
 		found := false
 		for seed := uint64(0); seed < plays && !found; seed++ {
-			found = playTornVote(t, bug, seed) == "old"
+			found = playTornVote(t, mistake, seed) == "old"
 		}
 		if found != want {
-			t.Errorf("bug %q: a write is lost: %v", bug, found)
+			t.Errorf("bug %q: a write is lost: %v", mistake, found)
 		}
 	}
 }
@@ -224,9 +223,9 @@ func TestTornVoteElectsWhoLacksAnAcknowledgedWrite(t *testing.T) {
 // to lead, and then the voter stands itself, and its disk takes of these votes the
 // terms alone: it holds that of the last with the first as the candidate. That one
 // lacks what was written since, and stands in the same term.
-func playTornVote(t *testing.T, bug string, seed uint64) (read string) {
+func playTornVote(t *testing.T, mistake string, seed uint64) (read string) {
 	synctest.Test(t, func(t *testing.T) {
-		c, err := New(3, bug, seed)
+		c, err := New(3, mistake, seed)
 		must(t, err)
 		defer func() { must(t, c.Close()) }()
 		must(t, c.Ready(t.Context()))

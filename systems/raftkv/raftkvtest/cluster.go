@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,15 +20,13 @@ import (
 	"github.com/hacheck/hacheck/systems/raftkv/client"
 	"github.com/hacheck/hacheck/systems/raftkv/server"
 	"github.com/hacheck/hacheck/systems/raftkv/server/api"
-	"github.com/hacheck/hacheck/workloads/register"
+	"github.com/hacheck/hacheck/systems/raftkv/server/bug"
 )
 
 // A Cluster is a running cluster with its network: it is a [cluster.System] whose
 // nodes are up already. What is broken at a node's disk it can show only by wiping it.
 type Cluster struct {
-	// Concurrency is how many workers there will be; see [raftkv.Options]. Set it
-	// before clients are opened.
-	Concurrency int
+	raftkv.Clients // each knows the nodes that the lab's would
 
 	*network
 	bug   string
@@ -64,14 +61,14 @@ type node struct {
 	running *server.Node // nil: it is stopped
 }
 
-// New starts n nodes, "n1" and so on. The bug is a server's or a client's, or
-// empty. The seed fixes the network's delays; which goroutine runs first remains
+// New starts n nodes, "n1" and so on. The name is of a bug, see package
+// bug, or empty. The seed fixes the network's delays; which goroutine runs first remains
 // open.
-func New(n int, bug string, seed uint64) (*Cluster, error) {
-	if bug != "" && !slices.ContainsFunc(raftkv.Bugs(), func(b server.Bug) bool { return b.Name == bug }) {
-		return nil, fmt.Errorf("raftkv has no bug %q", bug)
+func New(n int, name string, seed uint64) (*Cluster, error) {
+	if name != "" && !bug.Is(name) {
+		return nil, fmt.Errorf("raftkv has no bug %q", name)
 	}
-	c := &Cluster{Concurrency: 10, bug: bug, nodes: map[string]*node{}}
+	c := &Cluster{bug: name, nodes: map[string]*node{}}
 	c.network = newNetwork(seed)
 	c.life, c.end = context.WithCancel(context.Background())
 	var peers []server.Peer
@@ -80,27 +77,26 @@ func New(n int, bug string, seed uint64) (*Cluster, error) {
 		c.names = append(c.names, name)
 		peers = append(peers, server.Peer{ID: name, RaftAddr: name})
 	}
-	serverBug := ""
-	if slices.ContainsFunc(server.Bugs, func(b server.Bug) bool { return b.Name == bug }) {
-		serverBug = bug
-	}
 	for _, name := range c.names {
 		c.nodes[name] = &node{
 			// Snapshots are so frequent that a node cut off for a while needs one.
 			config: server.Config{
-				ID: name, Peers: peers, Bug: serverBug,
+				ID: name, Peers: peers, Bug: bug.At(bug.Server, c.bug),
 				SnapshotThreshold: 200, TrailingLogs: 50,
 			},
-			store:     newStore(bug == server.TornVote),
+			store:     newStore(c.bug == bug.TornVote),
 			snapshots: &snapshots{},
 		}
 	}
+	c.Clients = raftkv.NewClients(name, func(worker int) (*client.Client, error) {
+		return c.client(raftkv.NodesFor(c.names, worker))
+	}, admin{c})
 	var err error
 	if c.all, err = c.client(c.names); err != nil {
 		return nil, err
 	}
 	same := func(name string) string { return name }
-	c.roster = raftkv.NewRoster(c.all, bug, same, func(name string) error {
+	c.roster = raftkv.NewRoster(c.all, c.bug, same, func(name string) error {
 		if c.server(name) != nil {
 			return nil
 		}
@@ -174,7 +170,7 @@ func (c *Cluster) Wipe(name string) error {
 	if n.running != nil {
 		return fmt.Errorf("wipe %s: it runs", name)
 	}
-	n.store, n.snapshots = newStore(c.bug == server.TornVote), &snapshots{}
+	n.store, n.snapshots = newStore(c.bug == bug.TornVote), &snapshots{}
 	return nil
 }
 
@@ -261,22 +257,29 @@ func (c *Cluster) Leave(ctx context.Context, name string) error { return c.roste
 // Join makes a node that has left, and was wiped, a member.
 func (c *Cluster) Join(ctx context.Context, name string) error { return c.roster.Join(ctx, name) }
 
-// OpenRegister returns a client for a worker, as the lab's would.
-func (c *Cluster) OpenRegister(_ context.Context, worker int) (register.KV, error) {
-	kv, err := c.client(raftkv.NodesFor(c.names, worker, c.Concurrency))
-	if err != nil {
-		return nil, err
+// admin is a Cluster that sees to the nodes whose membership changes.
+type admin struct{ *Cluster }
+
+// Leave makes a node a member no more, stops it and empties its disk.
+func (a admin) Leave(ctx context.Context, name string) error {
+	if err := a.Cluster.Leave(ctx, name); err != nil {
+		return err
 	}
-	return raftkv.Register(kv, c.bug), nil
+	if err := a.Stop(name); err != nil {
+		return err
+	}
+	return a.Wipe(name)
 }
 
+// client returns a client of nodes.
 func (c *Cluster) client(names []string) (*client.Client, error) {
 	var nodes []client.Node
 	for _, name := range names {
 		nodes = append(nodes, client.Node{Name: name})
 	}
-	return client.NewWith(nodes, func(n client.Node) (api.Conn, error) {
-		return c.conn(cluster.Tester, n.Name)
+	return client.NewWith(nodes, client.Options{
+		Bug:  bug.At(bug.Client, c.bug),
+		Dial: func(n client.Node) (api.Conn, error) { return c.conn(cluster.Tester, n.Name) },
 	})
 }
 

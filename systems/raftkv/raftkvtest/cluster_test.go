@@ -13,8 +13,7 @@ import (
 	"github.com/hacheck/hacheck/checker/checkertest"
 	"github.com/hacheck/hacheck/cluster"
 	"github.com/hacheck/hacheck/histories"
-	"github.com/hacheck/hacheck/systems/raftkv"
-	"github.com/hacheck/hacheck/systems/raftkv/server"
+	"github.com/hacheck/hacheck/systems/raftkv/server/bug"
 	"github.com/hacheck/hacheck/workloads"
 	"github.com/hacheck/hacheck/workloads/register"
 )
@@ -173,10 +172,10 @@ func disturb(t *testing.T, c *Cluster, random *rand.Rand) (undo func()) {
 
 // simulate runs clients on a cluster whose network breaks again and again, and which
 // is disturbed otherwise if that is asked for, and returns the history.
-func simulate(t *testing.T, bug string, seed uint64, length time.Duration, disturbed bool) *histories.History {
+func simulate(t *testing.T, mistake string, seed uint64, length time.Duration, disturbed bool) *histories.History {
 	var h *histories.History
 	synctest.Test(t, func(t *testing.T) {
-		c, err := New(5, bug, seed)
+		c, err := New(5, mistake, seed)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -192,7 +191,7 @@ func simulate(t *testing.T, bug string, seed uint64, length time.Duration, distu
 		w := register.New(register.Options{}, c.OpenRegister, checker.Budget{})
 		until := r.begun.Add(length)
 		var players sync.WaitGroup
-		for worker := range c.Concurrency {
+		for worker := range 10 {
 			random := rand.New(rand.NewPCG(seed, uint64(worker)+1))
 			players.Go(func() { r.play(t, c, w, worker, until, random) })
 		}
@@ -274,17 +273,17 @@ func TestCorrectClusterIsLinearizable(t *testing.T) {
 }
 
 func TestEachBugIsFound(t *testing.T) {
-	for _, bug := range []string{server.StaleRead, server.AckBeforeCommit, raftkv.TimeoutAsFail} {
+	for _, mistake := range []string{bug.StaleRead, bug.AckBeforeCommit, bug.TimeoutAsFail, bug.TimeoutAsOK} {
 		// Most seeds show it at once; that none of so many does is as good as
 		// impossible.
 		const seeds = 8
 		for seed := uint64(0); ; seed++ {
 			if seed == seeds {
-				t.Errorf("%s: not found with %d seeds", bug, seeds)
+				t.Errorf("%s: not found with %d seeds", mistake, seeds)
 				break
 			}
-			if judge(t, simulate(t, bug, seed, 10*time.Second, false)).Verdict == checker.Invalid {
-				t.Logf("%s: found with seed %d", bug, seed)
+			if judge(t, simulate(t, mistake, seed, 10*time.Second, false)).Verdict == checker.Invalid {
+				t.Logf("%s: found with seed %d", mistake, seed)
 				break
 			}
 		}

@@ -15,7 +15,7 @@ import (
 
 // A conn carries calls from one place to a node: what a gRPC connection would do,
 // by a direct call. It is never broken. A call that does not arrive, or whose
-// answer does not, ends when its caller's time does.
+// answer does not, ends when its caller's time does; for streams see [stream].
 type conn struct {
 	cluster  *Cluster
 	from, to string
@@ -36,9 +36,13 @@ func (c *conn) Ready(context.Context) error { return nil }
 // Close does nothing.
 func (c *conn) Close() error { return nil }
 
-// NewStream fails: the service has no streams.
-func (c *conn) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.CallOption) (grpc.ClientStream, error) {
-	return nil, status.Error(codes.Unimplemented, "no streams")
+// there and back are the links that what is said goes over.
+func (c *conn) there() cluster.Link { return cluster.Link{From: c.from, To: c.to} }
+func (c *conn) back() cluster.Link  { return cluster.Link{From: c.to, To: c.from} }
+
+// nobody is the error of a call to a node that does not run.
+func (c *conn) nobody() error {
+	return api.Definite(api.Reason_REASON_NOT_SENT, "connect to %s: nobody listens", c.to)
 }
 
 // Invoke calls a method of the service.
@@ -47,12 +51,12 @@ func (c *conn) Invoke(ctx context.Context, method string, in, out any, _ ...grpc
 	if err != nil {
 		return err
 	}
-	if err := c.cluster.carry(ctx, cluster.Link{From: c.from, To: c.to}); err != nil {
+	if err := c.cluster.carry(ctx, c.there()); err != nil {
 		return status.FromContextError(err).Err()
 	}
 	server := c.cluster.server(c.to)
 	if server == nil {
-		return api.Definite(api.Reason_REASON_NOT_SENT, "connect to %s: nobody listens", c.to)
+		return c.nobody()
 	}
 	// The node knows the caller's deadline, but not that it gave up: it may be cut
 	// off by then.
@@ -69,7 +73,7 @@ func (c *conn) Invoke(ctx context.Context, method string, in, out any, _ ...grpc
 			proto.Merge(to.(proto.Message), in.(proto.Message))
 			return nil
 		}, nil)
-		if lost := c.cluster.carry(there, cluster.Link{From: c.to, To: c.from}); lost != nil {
+		if lost := c.cluster.carry(there, c.back()); lost != nil {
 			err = status.FromContextError(lost).Err()
 		}
 		answers <- err
@@ -87,9 +91,12 @@ func (c *conn) Invoke(ctx context.Context, method string, in, out any, _ ...grpc
 
 func handlerOf(method string) (grpc.MethodHandler, error) {
 	for _, m := range api.RaftKV_ServiceDesc.Methods {
-		if method == "/"+api.RaftKV_ServiceDesc.ServiceName+"/"+m.MethodName {
+		if method == fullName(m.MethodName) {
 			return m.Handler, nil
 		}
 	}
 	return nil, status.Errorf(codes.Unimplemented, "no method %s", method)
 }
+
+// fullName is what a method of the service is called by.
+func fullName(method string) string { return "/" + api.RaftKV_ServiceDesc.ServiceName + "/" + method }

@@ -12,14 +12,14 @@ import (
 
 	"github.com/hacheck/hacheck/cluster"
 	"github.com/hacheck/hacheck/systems/raftkv/client"
-	"github.com/hacheck/hacheck/systems/raftkv/server"
 	"github.com/hacheck/hacheck/systems/raftkv/server/api"
+	"github.com/hacheck/hacheck/systems/raftkv/server/bug"
 )
 
 // with runs f on a cluster of five that is ready, in a bubble.
-func with(t *testing.T, bug string, f func(t *testing.T, c *Cluster)) {
+func with(t *testing.T, mistake string, f func(t *testing.T, c *Cluster)) {
 	synctest.Test(t, func(t *testing.T) {
-		c, err := New(5, bug, 1)
+		c, err := New(5, mistake, 1)
 		must(t, err)
 		defer func() { // whatever happens, or the bubble hides it behind its own complaint
 			if err := c.Close(); err != nil {
@@ -131,7 +131,7 @@ func TestDeposedLeaderAnswersNoReads(t *testing.T) {
 			t.Errorf("got %v, which is not definite", err)
 		}
 	})
-	with(t, server.StaleRead, func(t *testing.T, c *Cluster) {
+	with(t, bug.StaleRead, func(t *testing.T, c *Cluster) {
 		if got, err := readAtDeposed(t, c); err != nil || string(got.Value) != "old" {
 			t.Errorf("with the bug it read %q, %v", got.Value, err)
 		}
@@ -140,8 +140,8 @@ func TestDeposedLeaderAnswersNoReads(t *testing.T) {
 
 // TestMinorityLeaderAcknowledgesNothing, but with the bug does, and it is lost.
 func TestMinorityLeaderAcknowledgesNothing(t *testing.T) {
-	for _, bug := range []string{"", server.AckBeforeCommit} {
-		with(t, bug, func(t *testing.T, c *Cluster) {
+	for _, mistake := range []string{"", bug.AckBeforeCommit} {
+		with(t, mistake, func(t *testing.T, c *Cluster) {
 			old := leader(t, c)
 			kv := at(t, c, old)
 			_, err := kv.Put(within(t, 5*time.Second), "k", []byte("before"))
@@ -151,15 +151,15 @@ func TestMinorityLeaderAcknowledgesNothing(t *testing.T) {
 			cut := isolate(c, old)
 			must(t, c.Cut(cut...))
 			_, err = kv.Put(within(t, time.Second), "k", []byte("in the minority"))
-			if got, want := err == nil, bug != ""; got != want {
-				t.Errorf("bug %q: acknowledged: %v (%v)", bug, got, err)
+			if got, want := err == nil, mistake != ""; got != want {
+				t.Errorf("bug %q: acknowledged: %v (%v)", mistake, got, err)
 			}
 			if client.IsDefinite(err) {
-				t.Errorf("bug %q: %v is definite, but it may yet be replicated", bug, err)
+				t.Errorf("bug %q: %v is definite, but it may yet be replicated", mistake, err)
 			}
 			r, err := at(t, c, others(c, old)...).Get(within(t, 20*time.Second), "k")
 			if err != nil || string(r.Value) != "before" {
-				t.Errorf("bug %q: the majority reads %q, %v", bug, r.Value, err)
+				t.Errorf("bug %q: the majority reads %q, %v", mistake, r.Value, err)
 			}
 			must(t, c.Heal(cut...))
 		})

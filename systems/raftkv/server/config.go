@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/hacheck/hacheck/systems/raftkv/server/bug"
 )
 
 // A Config is what a node is told when it starts. Its zero durations and numbers
@@ -33,7 +35,7 @@ type Config struct {
 	// Peers are all nodes of the cluster, itself too; the same list in the same
 	// order everywhere.
 	Peers []Peer `json:"peers"`
-	// Bug is the name of a deliberate bug, or empty. See [Bugs].
+	// Bug is the name of a deliberate bug of a server, or empty: see package bug.
 	Bug string `json:"bug,omitempty"`
 
 	// Heartbeat is how long a follower hears nothing of its leader before it
@@ -51,6 +53,10 @@ type Config struct {
 	SnapshotInterval  Duration `json:"snapshot_interval,omitzero"`
 	SnapshotThreshold uint64   `json:"snapshot_threshold,omitempty"`
 	TrailingLogs      uint64   `json:"trailing_logs,omitempty"`
+
+	// KeepRevisions is how many revisions remain at least that no client compacts, as
+	// [mvcc.Options] says; the same everywhere.
+	KeepRevisions uint64 `json:"keep_revisions,omitempty"`
 }
 
 // What a node may do that has no state.
@@ -138,8 +144,8 @@ func (c Config) validate() error {
 	if !seen[c.ID] {
 		return fmt.Errorf("node %q is not among its peers", c.ID)
 	}
-	if c.Bug != "" && !slices.ContainsFunc(Bugs, func(b Bug) bool { return b.Name == c.Bug }) {
-		return fmt.Errorf("unknown bug %q", c.Bug)
+	if bug.At(bug.Server, c.Bug) != c.Bug {
+		return fmt.Errorf("a server has no bug %q", c.Bug)
 	}
 	return nil
 }

@@ -2,13 +2,11 @@ package server
 
 import (
 	"bufio"
-	"bytes"
 	"cmp"
 	"container/list"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -18,6 +16,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/hacheck/hacheck/systems/raftkv/server/api"
+	"github.com/hacheck/hacheck/systems/raftkv/server/bug"
+	"github.com/hacheck/hacheck/systems/raftkv/server/mvcc"
 	"github.com/hacheck/hacheck/systems/raftkv/server/stored"
 )
 
@@ -27,32 +27,30 @@ import (
 const maxSessions = 4096
 
 // A machine is the replicated state: what every node makes of the same log. All
-// it does follows from the log alone, be it the forgetting of sessions.
+// it does follows from the log alone, be it the forgetting of sessions or the end
+// of leases.
 type machine struct {
 	maxSessions int
+	options     mvcc.Options
 	// log is where the entries come from; nil: nowhere. A snapshot may replace it.
 	log raft.LogStore
-	// dropKeys is a bug.
-	dropKeys bool
 	// taking and restoring count the snapshots that are being written and read.
 	taking, restoring atomic.Int32
+	// news are of the state's revision, and of what is compacted.
+	news news
 
-	mu   sync.RWMutex
-	keys map[string]entry
+	mu    sync.RWMutex
+	state *mvcc.State
 	// sessions by id, and in the order of their last use, oldest first.
 	sessions map[uint64]*list.Element // of session
 	byUse    *list.List
-	// index and term are those of the last command in the state. Raft's own
-	// applied index is that of what was handed over to be applied.
-	index, term uint64
+	// at is where the last command stands that is in the state. Raft's own applied
+	// index is that of what was handed over to be applied.
+	at position
 }
 
-// An entry is what a key holds, and the index of its last change. Nobody writes
-// to a value: snapshots and answers share it.
-type entry struct {
-	value    []byte
-	revision uint64
-}
+// A position says where a command stands.
+type position struct{ index, term uint64 }
 
 // A session is what is remembered of a client: the number of its last write and
 // what became of it.
@@ -61,62 +59,123 @@ type session struct {
 	outcome    *stored.Outcome
 }
 
-var _ raft.FSM = (*machine)(nil)
+var _ raft.BatchingFSM = (*machine)(nil)
 
-func newMachine(maxSessions int) *machine {
+func newMachine(maxSessions int, o mvcc.Options) *machine {
 	return &machine{
 		maxSessions: maxSessions,
-		keys:        map[string]entry{},
+		options:     o,
+		state:       mvcc.New(o),
 		sessions:    map[uint64]*list.Element{},
 		byUse:       list.New(),
 	}
 }
 
-// get returns what key holds.
-func (m *machine) get(key string) (e entry, found bool) {
+// applied returns where the last command stands that is in the state.
+func (m *machine) applied() position {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	e, found = m.keys[key]
-	return e, found
+	return m.at
 }
 
-// applied returns the index and term of the last command in the state.
-func (m *machine) applied() (index, term uint64) {
+// revisions returns that of the last change, and the first that remains.
+func (m *machine) revisions() (last, compacted uint64) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	return m.index, m.term
+	return m.state.Revision(), m.state.Compacted()
 }
 
-// A position says where a command stands that has nothing else to tell.
-type position struct{ index, term uint64 }
-
-// Apply performs the command of a log entry. It returns a *stored.Outcome for a
-// change, an *api.Error for one that was refused, and a position for the rest.
-func (m *machine) Apply(l *raft.Log) any {
-	var command stored.Command
-	if err := proto.Unmarshal(l.Data, &command); err != nil {
-		// Others may have understood it. To go on would be to differ from them.
-		panic(fmt.Sprintf("raftkv: log entry %d cannot be read: %v", l.Index, err))
+// read returns what is in a span at a revision, of as many keys as limit says, and
+// where the state stands that says so.
+func (m *machine) read(span *api.Span, revision uint64, limit uint32) (*api.RangeResponse, position, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	out, err := m.state.Range(span, revision, limit)
+	if err != nil {
+		return nil, position{}, err
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.index, m.term = l.Index, l.Term
-	here := position{l.Index, l.Term}
-	switch c := command.GetCommand().(type) {
-	case nil:
-		if len(l.Data) > 0 {
+	return out, m.at, nil
+}
+
+// events returns changes in a span: see [mvcc.State.Events].
+func (m *machine) events(span *api.Span, from uint64, atMost int) (events []*api.Event, to, compacted uint64) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.state.Events(span, from, atMost)
+}
+
+// lease says how a lease stands, if it does.
+func (m *machine) lease(id uint64) (*api.DescribeLeaseResponse, bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.state.Describe(id)
+}
+
+// leases returns how many there are.
+func (m *machine) leases() int {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.state.LeaseCount()
+}
+
+// Apply performs the command of a log entry, and returns the *stored.Outcome.
+func (m *machine) Apply(l *raft.Log) any { return m.ApplyBatch([]*raft.Log{l})[0] }
+
+// ApplyBatch performs the commands of log entries. Whoever reads meanwhile sees none of
+// them, or all. Of an entry without a command the outcome is nil.
+func (m *machine) ApplyBatch(entries []*raft.Log) []any {
+	commands := make([]stored.Command, len(entries))
+	for i, l := range entries {
+		if l.Type != raft.LogCommand {
+			continue
+		}
+		if err := proto.Unmarshal(l.Data, &commands[i]); err != nil {
+			// Others may have understood it. To go on would be to differ from them.
+			panic(fmt.Sprintf("raftkv: log entry %d cannot be read: %v", l.Index, err))
+		}
+		if commands[i].GetCommand() == nil && len(l.Data) > 0 {
 			panic(fmt.Sprintf("raftkv: log entry %d is of a later version", l.Index))
 		}
-	case *stored.Command_OpenSession:
-		m.use(session{id: l.Index})
-		if m.byUse.Len() > m.maxSessions {
-			oldest := m.byUse.Remove(m.byUse.Front()).(session)
-			delete(m.sessions, oldest.id)
-		}
-	case *stored.Command_Change:
-		return m.change(c.Change, here)
 	}
-	return here
+	outcomes := make([]any, len(entries))
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	revision, compacted := m.state.Revision(), m.state.Compacted()
+	for i, l := range entries {
+		if l.Type == raft.LogCommand {
+			m.at = position{l.Index, l.Term}
+			outcomes[i] = m.once(&commands[i])
+		}
+	}
+	if revision != m.state.Revision() || compacted != m.state.Compacted() {
+		m.news.tell()
+	}
+	return outcomes
+}
+
+// once performs a command, unless its session has seen it already.
+func (m *machine) once(c *stored.Command) *stored.Outcome {
+	if c.Clock != nil {
+		m.state.Advance(c.Clock)
+	}
+	if c.Session == 0 || m.options.Bug == bug.DoubleApply {
+		return m.perform(c)
+	}
+	known := m.sessions[c.Session]
+	if known == nil {
+		// This arrival does nothing. An earlier one of the same write may have: the
+		// client knows whether there was one.
+		return m.placed(&stored.Outcome{Refused: api.Reason_REASON_SESSION_EXPIRED})
+	}
+	s := known.Value.(session)
+	if c.Number < s.number {
+		return m.placed(&stored.Outcome{Refused: api.Reason_REASON_SUPERSEDED})
+	}
+	if c.Number > s.number {
+		s.number, s.outcome = c.Number, m.perform(c)
+	}
+	m.use(s)
+	return s.outcome
 }
 
 // use puts s behind all other sessions.
@@ -127,57 +186,48 @@ func (m *machine) use(s session) {
 	m.sessions[s.id] = m.byUse.PushBack(s)
 }
 
-// change performs a change, unless its session has seen it already.
-func (m *machine) change(c *stored.Change, here position) any {
-	if c.Session == 0 {
-		return m.perform(c, here)
+// perform does what a command asks for.
+func (m *machine) perform(c *stored.Command) *stored.Outcome {
+	out := &stored.Outcome{}
+	switch c := c.GetCommand().(type) {
+	case *stored.Command_OpenSession:
+		m.use(session{id: m.at.index})
+		if m.byUse.Len() > m.maxSessions {
+			oldest := m.byUse.Remove(m.byUse.Front()).(session)
+			delete(m.sessions, oldest.id)
+		}
+	case *stored.Command_Txn:
+		out = m.state.Txn(c.Txn)
+	case *stored.Command_Compact:
+		out = m.state.Compact(c.Compact.GetRevision())
+	case *stored.Command_GrantLease:
+		out = m.state.Grant(m.at.index, c.GrantLease.GetTtlMs())
+	case *stored.Command_KeepAlive:
+		out = m.state.KeepAlive(c.KeepAlive.GetLease())
+	case *stored.Command_RevokeLease:
+		out = m.state.Revoke(c.RevokeLease.GetLease())
 	}
-	known := m.sessions[c.Session]
-	if known == nil {
-		// This arrival does nothing. An earlier one of the same write may have: the
-		// client knows whether there was one.
-		return api.Definite(api.Reason_REASON_SESSION_EXPIRED, "session %d is not known", c.Session)
-	}
-	s := known.Value.(session)
-	if c.Number < s.number {
-		return api.Definite(api.Reason_REASON_SUPERSEDED, "write %d of session %d comes after write %d", c.Number, s.id, s.number)
-	}
-	if c.Number > s.number {
-		s.number, s.outcome = c.Number, m.perform(c, here)
-	}
-	m.use(s)
-	return s.outcome
+	return m.placed(out)
 }
 
-// perform does what a change asks for, if it finds what it expects.
-func (m *machine) perform(c *stored.Change, here position) *stored.Outcome {
-	before, found := m.keys[c.Key]
-	out := &stored.Outcome{Done: true, Found: found, Revision: here.index, Term: here.term, Index: here.index}
-	if (c.ExpectValue != nil && !(found && bytes.Equal(before.value, c.ExpectValue))) ||
-		(c.ExpectRevision != nil && before.revision != *c.ExpectRevision) {
-		out.Done, out.Value, out.Revision = false, before.value, before.revision
-		return out
-	}
-	if c.Delete {
-		delete(m.keys, c.Key)
-	} else {
-		m.keys[c.Key] = entry{value: c.Value, revision: here.index}
-	}
+// placed says in an outcome where it came about.
+func (m *machine) placed(out *stored.Outcome) *stored.Outcome {
+	out.Index, out.Term, out.Revision = m.at.index, m.at.term, m.state.Revision()
 	return out
 }
 
-// Snapshot returns the state as it is now. It copies what refers to the state but
-// not values, since Persist runs beside Apply.
+// Snapshot returns the state as it is now. Persist runs beside Apply.
 func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	m.taking.Add(1)
-	s := &snapshot{index: m.index, term: m.term, keys: maps.Clone(m.keys), release: func() { m.taking.Add(-1) }}
-	if m.dropKeys {
-		s.dropLastBatch()
-	}
+	s := &snapshot{at: m.at, state: m.state.Freeze(), release: func() { m.taking.Add(-1) }}
 	for e := m.byUse.Front(); e != nil; e = e.Next() {
-		s.sessions = append(s.sessions, e.Value.(session))
+		kept := e.Value.(session)
+		if m.options.Bug == bug.SnapshotDropsSessions {
+			kept = session{id: kept.id} // who there is, and not what they have done
+		}
+		s.sessions = append(s.sessions, kept)
 	}
 	return s, nil
 }
@@ -197,45 +247,34 @@ func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
 func (m *machine) Restore(r io.ReadCloser) error {
 	m.restoring.Add(1)
 	defer m.restoring.Add(-1)
-	restored := newMachine(m.maxSessions)
-	if err := restored.read(bufio.NewReader(r)); err != nil {
+	restored := newMachine(m.maxSessions, m.options)
+	if err := restored.load(bufio.NewReader(r)); err != nil {
 		return fmt.Errorf("restore snapshot: %w", err)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if restored.index < m.index {
-		return fmt.Errorf("restore snapshot: it ends with entry %d, which is older than the state, of entry %d", restored.index, m.index)
+	if restored.at.index < m.at.index {
+		return fmt.Errorf("restore snapshot: it ends with entry %d, which is older than the state, of entry %d", restored.at.index, m.at.index)
 	}
 	if m.log != nil {
-		if err := replaceLog(m.log, restored.index, restored.term); err != nil {
+		if err := replaceLog(m.log, restored.at.index, restored.at.term); err != nil {
 			return fmt.Errorf("restore snapshot: %w", err)
 		}
 	}
-	m.keys, m.sessions, m.byUse = restored.keys, restored.sessions, restored.byUse
-	m.index, m.term = restored.index, restored.term
+	m.state, m.sessions, m.byUse, m.at = restored.state, restored.sessions, restored.byUse, restored.at
+	m.news.tell()
 	return nil
 }
 
 // snapshotVersion is the form in which snapshots are written.
-const snapshotVersion = 1
+const snapshotVersion = 2
 
 // A snapshot is a state that does not change any more.
 type snapshot struct {
-	index, term uint64
-	keys        map[string]entry
-	sessions    []session // in the order of their last use
-	release     func()
-}
-
-// dropLastBatch is for [SnapshotDropsKeys].
-func (s *snapshot) dropLastBatch() {
-	const batch = 16
-	names := slices.SortedFunc(maps.Keys(s.keys), func(a, b string) int {
-		return cmp.Compare(s.keys[a].revision, s.keys[b].revision)
-	})
-	for _, name := range names[len(names)/batch*batch:] {
-		delete(s.keys, name)
-	}
+	at       position
+	state    *mvcc.Frozen
+	sessions []session // in the order of their last use
+	release  func()
 }
 
 // Persist writes the snapshot.
@@ -259,17 +298,14 @@ func (s *snapshot) write(w io.Writer) error {
 		_, err := protodelim.MarshalTo(w, r)
 		return err
 	}
-	if err := put(&stored.Record{Record: &stored.Record_Head{Head: &stored.Head{
-		Version: snapshotVersion, Index: s.index, Term: s.term,
-	}}}); err != nil {
+	head := &stored.Head{Version: snapshotVersion, Index: s.at.index, Term: s.at.term}
+	head.Revision, head.Compacted, head.TimeNs, head.Clock = s.state.Head()
+	if err := put(&stored.Record{Record: &stored.Record_Head{Head: head}}); err != nil {
 		return err
 	}
-	for key, e := range s.keys {
-		if err := put(&stored.Record{Record: &stored.Record_Key{Key: &stored.Key{
-			Key: key, Value: e.value, Revision: e.revision,
-		}}}); err != nil {
-			return err
-		}
+	versions, leases, err := s.state.Write(put)
+	if err != nil {
+		return err
 	}
 	for _, s := range s.sessions {
 		if err := put(&stored.Record{Record: &stored.Record_Session{Session: &stored.Session{
@@ -279,15 +315,19 @@ func (s *snapshot) write(w io.Writer) error {
 		}
 	}
 	return put(&stored.Record{Record: &stored.Record_Tail{Tail: &stored.Tail{
-		Keys: uint64(len(s.keys)), Sessions: uint64(len(s.sessions)),
+		Versions: versions, Leases: leases, Sessions: uint64(len(s.sessions)),
 	}}})
 }
 
-// read fills an empty machine from a snapshot.
-func (m *machine) read(r protodelim.Reader) error {
+// longestRecord is of a snapshot. What a session remembers may be all that a
+// transaction has read.
+const longestRecord = 1 << 30
+
+// load fills an empty machine from a snapshot.
+func (m *machine) load(r protodelim.Reader) error {
 	for n := 0; ; n++ {
 		var record stored.Record
-		err := protodelim.UnmarshalFrom(r, &record)
+		err := protodelim.UnmarshalOptions{MaxSize: longestRecord}.UnmarshalFrom(r, &record)
 		switch {
 		case errors.Is(err, io.EOF):
 			return fmt.Errorf("it ends in the middle, after %d records", n)
@@ -298,24 +338,70 @@ func (m *machine) read(r protodelim.Reader) error {
 		if (n == 0) != (head != nil) {
 			return fmt.Errorf("record %d: the head does not stand first, or twice", n)
 		}
-		switch record := record.GetRecord().(type) {
+		switch r := record.GetRecord().(type) {
 		case *stored.Record_Head:
 			if head.Version != snapshotVersion {
 				return fmt.Errorf("its version is %d; this program reads %d", head.Version, snapshotVersion)
 			}
-			m.index, m.term = head.Index, head.Term
-		case *stored.Record_Key:
-			m.keys[record.Key.Key] = entry{record.Key.Value, record.Key.Revision}
-		case *stored.Record_Session:
-			m.use(session{record.Session.Id, record.Session.Number, record.Session.Outcome})
-		case *stored.Record_Tail:
-			if record.Tail.Keys != uint64(len(m.keys)) || record.Tail.Sessions != uint64(len(m.sessions)) {
-				return fmt.Errorf("it holds %d keys and %d sessions where %d and %d were written",
-					len(m.keys), len(m.sessions), record.Tail.Keys, record.Tail.Sessions)
+			m.at = position{head.Index, head.Term}
+			m.state.Begin(head)
+		case *stored.Record_Version, *stored.Record_Lease:
+			if err := m.state.Load(&record); err != nil {
+				return fmt.Errorf("record %d: %w", n, err)
 			}
-			return nil
+		case *stored.Record_Session:
+			m.use(session{r.Session.GetId(), r.Session.GetNumber(), r.Session.GetOutcome()})
+		case *stored.Record_Tail:
+			if got, want := uint64(len(m.sessions)), r.Tail.GetSessions(); got != want {
+				return fmt.Errorf("it holds %d sessions where %d were written", got, want)
+			}
+			return m.state.End(r.Tail)
 		default:
 			return fmt.Errorf("record %d is of a later version", n)
 		}
 	}
+}
+
+// part returns a copy of what spans hold now, and of the leases of that, and where the
+// state stands that it was taken from. Transactions can be tried on it: bugs do.
+func (m *machine) part(spans []*api.Span, leases []uint64) (*mvcc.State, position) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	held := map[string]*api.KeyValue{}
+	for _, span := range spans {
+		if out, err := m.state.Range(span, 0, 0); err == nil {
+			for _, kv := range out.GetKvs() {
+				held[kv.Key] = kv
+			}
+		}
+	}
+	var versions, ends []*stored.Record
+	for _, kv := range held {
+		versions = append(versions, &stored.Record{Record: &stored.Record_Version{Version: &stored.Version{Kv: kv}}})
+		leases = append(leases, kv.Lease)
+	}
+	slices.SortFunc(versions, func(a, b *stored.Record) int {
+		return cmp.Or(
+			cmp.Compare(a.GetVersion().GetKv().GetMod(), b.GetVersion().GetKv().GetMod()),
+			cmp.Compare(a.GetVersion().GetKv().GetKey(), b.GetVersion().GetKv().GetKey()))
+	})
+	slices.Sort(leases)
+	for _, id := range slices.Compact(leases) {
+		if l, found := m.state.Describe(id); found {
+			ends = append(ends, &stored.Record{Record: &stored.Record_Lease{Lease: &stored.Lease{
+				Id: id, TtlMs: l.GetTtlMs(), DeadlineNs: (l.GetLeftMs() + 1) * 1e6,
+			}}})
+		}
+	}
+	part := mvcc.New(mvcc.Options{})
+	part.Begin(&stored.Head{Revision: m.state.Revision(), Compacted: m.state.Revision()})
+	for _, r := range append(versions, ends...) {
+		if err := part.Load(r); err != nil {
+			panic(fmt.Sprintf("raftkv: copy a part of the state: %v", err))
+		}
+	}
+	if err := part.End(&stored.Tail{Versions: uint64(len(versions)), Leases: uint64(len(ends))}); err != nil {
+		panic(fmt.Sprintf("raftkv: copy a part of the state: %v", err))
+	}
+	return part, m.at
 }

@@ -4,14 +4,16 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/raft"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/hacheck/hacheck/systems/raftkv/server/api"
+	"github.com/hacheck/hacheck/systems/raftkv/server/bug"
+	"github.com/hacheck/hacheck/systems/raftkv/server/mvcc"
 	"github.com/hacheck/hacheck/systems/raftkv/server/stored"
 )
 
@@ -22,129 +24,287 @@ type feeder struct {
 	last uint64
 }
 
-func feed(t *testing.T, maxSessions int) *feeder { return &feeder{t, newMachine(maxSessions), 0} }
+func feed(t *testing.T, maxSessions int) *feeder { return feedWith(t, maxSessions, mvcc.Options{}) }
 
-func (f *feeder) apply(c *stored.Command) any {
+func feedWith(t *testing.T, maxSessions int, o mvcc.Options) *feeder {
+	return &feeder{t, newMachine(maxSessions, o), 0}
+}
+
+func (f *feeder) apply(c *stored.Command) *stored.Outcome {
 	f.t.Helper()
 	data, err := proto.Marshal(c)
 	must(f.t, err)
 	f.last++
-	return f.Apply(&raft.Log{Index: f.last, Term: 3, Data: data})
+	return f.Apply(&raft.Log{Index: f.last, Term: 3, Data: data}).(*stored.Outcome)
 }
 
 func (f *feeder) open() uint64 {
 	f.t.Helper()
-	return f.apply(&stored.Command{Command: &stored.Command_OpenSession{OpenSession: &stored.OpenSession{}}}).(position).index
+	return f.apply(&stored.Command{Command: &stored.Command_OpenSession{OpenSession: &stored.OpenSession{}}}).Index
 }
 
-func (f *feeder) change(c *stored.Change) any {
+// restore puts a machine into the place of the feeder's, from a snapshot of it.
+func (f *feeder) restore() {
 	f.t.Helper()
-	return f.apply(&stored.Command{Command: &stored.Command_Change{Change: c}})
+	restored := newMachine(f.maxSessions, f.options)
+	must(f.t, restored.Restore(io.NopCloser(bytes.NewReader(saved(f.t, f.machine)))))
+	f.machine = restored
 }
 
-// done says of a change's outcome whether it was made, or why it was refused.
-func done(said any) string {
-	switch said := said.(type) {
-	case *api.Error:
-		return said.Reason.Text()
-	case *stored.Outcome:
-		if said.Done {
-			return "done"
-		}
-		return fmt.Sprintf("found %q at %d", said.Value, said.Revision)
+func putOp(key, value string, lease uint64) *api.Op {
+	return &api.Op{Op: &api.Op_Put{Put: &api.Put{Key: key, Value: []byte(value), Lease: lease}}}
+}
+
+func put(key, value string) *stored.Command {
+	return &stored.Command{Command: &stored.Command_Txn{Txn: &stored.Txn{Success: []*api.Op{putOp(key, value, 0)}}}}
+}
+
+func putLeased(key string, lease uint64) *stored.Command {
+	return &stored.Command{Command: &stored.Command_Txn{Txn: &stored.Txn{Success: []*api.Op{putOp(key, "leased", lease)}}}}
+}
+
+// swap is a put of what is as expected.
+func swap(key, expect, value string) *stored.Command {
+	return &stored.Command{Command: &stored.Command_Txn{Txn: &stored.Txn{
+		Compare: []*api.Compare{{Key: key, Target: &api.Compare_Value{Value: []byte(expect)}}},
+		Success: []*api.Op{putOp(key, value, 0)},
+	}}}
+}
+
+func grant(ttl time.Duration) *stored.Command {
+	return &stored.Command{Command: &stored.Command_GrantLease{GrantLease: &stored.GrantLease{TtlMs: uint64(ttl.Milliseconds())}}}
+}
+
+func compact(revision uint64) *stored.Command {
+	return &stored.Command{Command: &stored.Command_Compact{Compact: &stored.Compact{Revision: revision}}}
+}
+
+func tick() *stored.Command {
+	return &stored.Command{Command: &stored.Command_Tick{Tick: &stored.Tick{}}}
+}
+
+// at gives a command a reading of the clock of a term's leader.
+func at(term uint64, now time.Duration, c *stored.Command) *stored.Command {
+	c.Clock = &stored.Clock{Term: term, Ns: uint64(now)}
+	return c
+}
+
+// numbered makes a command a write of a session.
+func numbered(session, number uint64, c *stored.Command) *stored.Command {
+	c.Session, c.Number = session, number
+	return c
+}
+
+// saved is a machine's snapshot.
+func saved(t *testing.T, m *machine) []byte {
+	t.Helper()
+	taken, err := m.Snapshot()
+	must(t, err)
+	defer taken.Release()
+	var sink memorySink
+	must(t, taken.Persist(&sink))
+	return sink.Bytes()
+}
+
+// holds says what is there of a key: its value, its last revision, and how often it has
+// changed since it was made.
+func (m *machine) holds(key string) string {
+	out, _, err := m.read(&api.Span{Key: key}, 0, 0)
+	switch {
+	case err != nil:
+		return err.Error()
+	case len(out.Kvs) == 0:
+		return "nothing"
 	}
-	return fmt.Sprintf("%T", said)
+	kv := out.Kvs[0]
+	return fmt.Sprintf("%s at %d, version %d", kv.Value, kv.Mod, kv.Version)
 }
 
-func TestChangesDoWhatTheySay(t *testing.T) {
-	f := feed(t, 10)
-	rev := func(n uint64) *uint64 { return &n }
-	for i, step := range []struct {
-		c    *stored.Change
-		want string // of the outcome
-		then string // what the key holds, and its revision
-	}{
-		{&stored.Change{Value: []byte("a")}, "done", `"a" 1`},
-		{&stored.Change{Value: []byte("b"), ExpectValue: []byte("x")}, `found "a" at 1`, `"a" 1`},
-		{&stored.Change{Value: []byte("b"), ExpectValue: []byte("a")}, "done", `"b" 3`},
-		{&stored.Change{Value: []byte("c"), ExpectRevision: rev(1)}, `found "b" at 3`, `"b" 3`},
-		{&stored.Change{Value: []byte("c"), ExpectRevision: rev(3)}, "done", `"c" 5`},
-		{&stored.Change{Value: []byte("d"), ExpectRevision: rev(5), ExpectValue: []byte("b")}, `found "c" at 5`, `"c" 5`},
-		{&stored.Change{Value: []byte("d"), ExpectRevision: rev(0)}, `found "c" at 5`, `"c" 5`},
-		{&stored.Change{Delete: true, ExpectValue: []byte("x")}, `found "c" at 5`, `"c" 5`},
-		{&stored.Change{Delete: true, ExpectValue: []byte("c")}, "done", `none`},
-		{&stored.Change{Delete: true}, "done", `none`},
-		{&stored.Change{Value: []byte("e"), ExpectValue: []byte{}}, `found "" at 0`, `none`}, // not there is not empty
-		{&stored.Change{Value: []byte{}, ExpectRevision: rev(0)}, "done", `"" 12`},
-		{&stored.Change{Value: []byte("f"), ExpectValue: []byte{}}, "done", `"f" 13`},
+// TestRepeatedCommandHappensOnceAndIsAnsweredAsAtFirst, whatever it asks for, and also if
+// it was refused.
+func TestRepeatedCommandHappensOnceAndIsAnsweredAsAtFirst(t *testing.T) {
+	const id, lease, held = 1, 2, 3
+	for name, c := range map[string]func() *stored.Command{
+		"put":              func() *stored.Command { return put("k", "again") },
+		"swap":             func() *stored.Command { return swap("k", "first", "second") },
+		"swap in vain":     func() *stored.Command { return swap("k", "second", "third") },
+		"grant":            func() *stored.Command { return grant(time.Second) },
+		"grant in vain":    func() *stored.Command { return grant(0) },
+		"revoke":           func() *stored.Command { return revoke(nil, lease) },
+		"revoke in vain":   func() *stored.Command { return revoke(nil, 100) },
+		"lease to be":      func() *stored.Command { return putLeased("k", 8) }, // granted between the two
+		"compact":          func() *stored.Command { return compact(1) },
+		"compact the next": func() *stored.Command { return compact(3) },
+		"keep alive":       func() *stored.Command { return keepAlive(held) },
 	} {
-		step.c.Key = "k"
-		if got := done(f.change(step.c)); got != step.want {
-			t.Errorf("step %d: %s, want %s", i+1, got, step.want)
+		for _, restored := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, restored %v", name, restored), func(t *testing.T) {
+				f := feed(t, 10)
+				if f.open() != id || f.apply(at(3, 0, grant(time.Hour))).Index != lease || f.apply(grant(time.Hour)).Index != held {
+					t.Fatal("these are others than it takes")
+				}
+				f.apply(put("k", "first"))
+				f.apply(putLeased("other", lease))
+				first := f.apply(numbered(id, 1, c()))
+				if restored {
+					f.restore()
+				}
+				f.apply(put("k", "other"))
+				f.apply(grant(time.Second))
+				leases := f.leases()
+				revision, compacted := f.revisions()
+				if again := f.apply(numbered(id, 1, c())); !proto.Equal(again, first) {
+					t.Errorf("again: %v, at first: %v", again, first)
+				}
+				if r, c := f.revisions(); r != revision || c != compacted || f.leases() != leases {
+					t.Error("it happened twice")
+				}
+				if got := f.apply(numbered(id, 2, put("k", "next"))); got.Refused != 0 {
+					t.Errorf("the next: %v", got)
+				}
+				if got := f.apply(numbered(id, 1, c())); got.Refused != api.Reason_REASON_SUPERSEDED || got.Index != f.last {
+					t.Errorf("once more, after the next: %v", got)
+				}
+			})
 		}
-		holds := "none"
-		if e, found := f.get("k"); found {
-			holds = fmt.Sprintf("%q %d", e.value, e.revision)
-		}
-		if holds != step.then {
-			t.Errorf("step %d: then it holds %s, want %s", i+1, holds, step.then)
-		}
-	}
-}
-
-func TestRepeatedWriteHappensOnceAndIsAnsweredAsAtFirst(t *testing.T) {
-	f := feed(t, 10)
-	id := f.open()
-	write := func(number uint64, value, expect string) any {
-		c := &stored.Change{Session: id, Number: number, Key: "k", Value: []byte(value)}
-		if expect != "" {
-			c.ExpectValue = []byte(expect)
-		}
-		return f.change(c)
-	}
-	first := write(1, "a", "")
-	other := f.change(&stored.Change{Key: "k", Value: []byte("b")})
-	if again := write(1, "a", ""); !reflect.DeepEqual(again, first) {
-		t.Errorf("again: %v, at first: %v", again, first)
-	}
-	if e, _ := f.get("k"); string(e.value) != "b" {
-		t.Errorf("it happened twice: %q, after %v", e.value, done(other))
-	}
-	refused := write(2, "c", "a")
-	f.change(&stored.Change{Key: "k", Value: []byte("a")}) // now it would be as expected
-	if again := write(2, "c", "a"); done(again) != done(refused) || done(again) != `found "b" at 3` {
-		t.Errorf("again: %s, at first: %s", done(again), done(refused))
-	}
-	if got := done(write(1, "z", "")); got != "superseded" {
-		t.Errorf("a write that was overtaken: %s", got)
-	}
-	if e, _ := f.get("k"); string(e.value) != "a" {
-		t.Errorf("in the end it holds %q", e.value)
 	}
 }
 
 func TestSessionUnusedForLongestIsForgotten(t *testing.T) {
 	f := feed(t, 2)
-	write := func(id, number uint64) string {
-		return done(f.change(&stored.Change{Session: id, Number: number, Key: "k", Value: []byte("v")}))
+	write := func(id, number uint64) api.Reason {
+		return f.apply(numbered(id, number, put("k", "v"))).Refused
 	}
 	a, b := f.open(), f.open()
 	write(a, 1) // so b is the one
 	c := f.open()
-	before, _ := f.get("k")
-	if got := write(b, 1); got != "session expired" {
-		t.Errorf("the forgotten session's write: %s", got)
+	before := f.holds("k")
+	if got := write(b, 1); got != api.Reason_REASON_SESSION_EXPIRED {
+		t.Errorf("the forgotten session's write: %v", got)
 	}
-	if after, _ := f.get("k"); after.revision != before.revision {
+	if after := f.holds("k"); after != before {
 		t.Error("it happened")
 	}
 	for _, id := range []uint64{a, c} {
-		if got := write(id, 2); got != "done" {
-			t.Errorf("session %d: %s", id, got)
+		if got := write(id, 2); got != 0 {
+			t.Errorf("session %d: %v", id, got)
 		}
 	}
-	if got := write(99, 1); got != "session expired" {
-		t.Errorf("a session that never was: %s", got)
+	if got := write(99, 1); got != api.Reason_REASON_SESSION_EXPIRED {
+		t.Errorf("a session that never was: %v", got)
+	}
+}
+
+func TestForgottenSessionsAreWhatBugsMakeOfThem(t *testing.T) {
+	for name, want := range map[string]string{
+		"":                        "k at 3, version 2",
+		bug.DoubleApply:           "again at 4, version 3",
+		bug.SnapshotDropsSessions: "again at 4, version 3",
+	} {
+		f := feedWith(t, 10, mvcc.Options{Bug: name})
+		id := f.open()
+		f.apply(put("k", "before"))
+		f.apply(put("other", ""))
+		f.apply(numbered(id, 1, put("k", "k")))
+		if name == bug.SnapshotDropsSessions {
+			f.restore()
+		}
+		f.apply(numbered(id, 1, put("k", "again")))
+		if got := f.holds("k"); got != want {
+			t.Errorf("bug %q: it holds %s, want %s", name, got, want)
+		}
+	}
+}
+
+// TestBatchIsAppliedAsItsEntriesWouldBe: Raft hands over changes of members with the
+// commands.
+func TestBatchIsAppliedAsItsEntriesWouldBe(t *testing.T) {
+	one, batch := feed(t, 10), feed(t, 10)
+	var entries []*raft.Log
+	for i, c := range []*stored.Command{put("a", "1"), nil, put("a", "2"), swap("a", "2", "3"), nil} {
+		l := &raft.Log{Index: uint64(i + 1), Term: 3}
+		if c != nil {
+			data, err := proto.Marshal(c)
+			must(t, err)
+			l.Data = data
+		}
+		entries = append(entries, l)
+	}
+	entries[1].Type, entries[4].Type = raft.LogConfiguration, raft.LogConfiguration
+	entries[1].Data = []byte("no command")
+	news := batch.news.next()
+	outcomes := batch.ApplyBatch(entries)
+	select {
+	case <-news:
+	default:
+		t.Error("nobody was told")
+	}
+	for i, l := range entries {
+		if l.Type == raft.LogConfiguration {
+			if outcomes[i] != nil {
+				t.Errorf("entry %d: %v", l.Index, outcomes[i])
+			}
+			continue
+		}
+		if want := one.Apply(l).(*stored.Outcome); !proto.Equal(outcomes[i].(*stored.Outcome), want) {
+			t.Errorf("entry %d: %v, want %v", l.Index, outcomes[i], want)
+		}
+	}
+	if one.holds("a") != batch.holds("a") || batch.applied() != (position{4, 3}) {
+		t.Errorf("it holds %s, up to %v", batch.holds("a"), batch.applied())
+	}
+	news = batch.news.next()
+	batch.ApplyBatch([]*raft.Log{{Index: 6, Term: 3}})
+	select {
+	case <-news:
+		t.Error("there are news of an entry without effect")
+	default:
+	}
+}
+
+// TestLeasesEndByTheLeadersClockInTheLog: a new leader's first reading is where time goes
+// on, and who takes over from a snapshot at any point comes to the same.
+func TestLeasesEndByTheLeadersClockInTheLog(t *testing.T) {
+	const second = time.Second
+	steps := []struct {
+		c      *stored.Command
+		leases int
+		a, b   string // what is there
+	}{
+		{at(3, 100*second, grant(10*second)), 1, "nothing", "nothing"},
+		{putLeased("a", 1), 1, "leased at 1, version 1", "nothing"},
+		{at(3, 104*second, grant(2*second)), 2, "leased at 1, version 1", "nothing"},
+		{putLeased("b", 3), 2, "leased at 1, version 1", "leased at 2, version 1"},
+		{at(3, 105*second, tick()), 2, "leased at 1, version 1", "leased at 2, version 1"},
+		{at(4, 7*second, tick()), 2, "leased at 1, version 1", "leased at 2, version 1"}, // another leads
+		{at(4, 8*second-1, tick()), 2, "leased at 1, version 1", "leased at 2, version 1"},
+		{at(4, 8*second, tick()), 1, "leased at 1, version 1", "nothing"},
+		{at(4, 8*second, keepAlive(1)), 1, "leased at 1, version 1", "nothing"},
+		{at(4, 7*second, keepAlive(1)), 1, "leased at 1, version 1", "nothing"}, // it was overtaken
+		{at(4, 18*second-1, tick()), 1, "leased at 1, version 1", "nothing"},
+		{at(6, 1000*second, keepAlive(1)), 1, "leased at 1, version 1", "nothing"},
+		{at(6, 1010*second-1, tick()), 1, "leased at 1, version 1", "nothing"},
+		{at(6, 1010*second, put("c", "v")), 0, "nothing", "nothing"},
+		{at(6, 1010*second, keepAlive(1)), 0, "nothing", "nothing"}, // in vain
+	}
+	for restored := range len(steps) + 1 {
+		f := feed(t, 10)
+		for i, step := range steps {
+			if i == restored {
+				f.restore()
+			}
+			out := f.apply(step.c)
+			if want := i == len(steps)-1; (out.Refused == api.Reason_REASON_LEASE_EXPIRED) != want {
+				t.Errorf("restored before %d: step %d: refused: %v", restored, i, out.Refused)
+			}
+			if f.leases() != step.leases || f.holds("a") != step.a || f.holds("b") != step.b {
+				t.Errorf("restored before %d: after step %d there are %d leases, %s and %s",
+					restored, i, f.leases(), f.holds("a"), f.holds("b"))
+			}
+		}
+		if revision, _ := f.revisions(); revision != 5 { // a, b, b's end, a's end, c
+			t.Errorf("restored before %d: in the end it is at revision %d", restored, revision)
+		}
 	}
 }
 
@@ -161,50 +321,73 @@ func (s *memorySink) Cancel() error { s.cancelled = true; return nil }
 func TestSnapshotIsTheStateWhenItWasTaken(t *testing.T) {
 	f := feed(t, 3)
 	a, b := f.open(), f.open()
-	f.change(&stored.Change{Session: b, Number: 1, Key: "x", Value: []byte("1")})
-	first := f.change(&stored.Change{Session: a, Number: 1, Key: "y", Value: []byte("2")})
+	lease := f.apply(at(3, time.Hour, grant(time.Minute))).Index
+	f.apply(numbered(b, 1, put("x", "0")))
+	f.apply(put("x", "1"))
+	first := f.apply(numbered(a, 1, putLeased("y", lease)))
+	f.apply(compact(2))
 	taken, err := f.Snapshot()
 	must(t, err)
+	if f.taking.Load() != 1 {
+		t.Error("it does not know that one is taken")
+	}
 	// What comes before it is written is not in it.
-	f.change(&stored.Change{Key: "x", Value: []byte("later")})
-	f.change(&stored.Change{Session: a, Number: 2, Key: "z", Value: []byte("later")})
+	f.apply(put("x", "later"))
+	f.apply(numbered(a, 2, put("z", "later")))
+	f.apply(at(3, 2*time.Hour, tick()))
+	f.apply(compact(4))
 	f.open()
 	f.open() // b is forgotten
 	var sink memorySink
 	must(t, taken.Persist(&sink))
+	taken.Release()
+	if f.taking.Load() != 0 {
+		t.Error("it does not know that it was taken")
+	}
 
 	g := feed(t, 3)
-	g.change(&stored.Change{Key: "gone", Value: []byte("gone")})
+	g.apply(put("gone", "gone"))
+	news := g.news.next()
 	must(t, g.Restore(io.NopCloser(&sink)))
-	g.last = 4
-	if want := map[string]entry{"x": {[]byte("1"), 3}, "y": {[]byte("2"), 4}}; !reflect.DeepEqual(g.keys, want) {
-		t.Errorf("keys: %v, want %v", g.keys, want)
+	select {
+	case <-news:
+	default:
+		t.Error("who waits for news was not told")
 	}
-	if index, term := g.applied(); index != 4 || term != 3 {
-		t.Errorf("applied %d in term %d", index, term)
+	g.last = 7
+	for key, want := range map[string]string{"x": "1 at 2, version 2", "y": "leased at 3, version 1", "z": "nothing", "gone": "nothing"} {
+		if got := g.holds(key); got != want {
+			t.Errorf("%s holds %s, want %s", key, got, want)
+		}
 	}
-	if again := g.change(&stored.Change{Session: a, Number: 1, Key: "y", Value: []byte("2")}); !proto.Equal(again.(*stored.Outcome), first.(*stored.Outcome)) {
+	if at := g.applied(); at != (position{7, 3}) {
+		t.Errorf("applied %v", at)
+	}
+	if revision, compacted := g.revisions(); revision != 3 || compacted != 2 {
+		t.Errorf("revision %d, compacted %d", revision, compacted)
+	}
+	if l, found := g.lease(lease); !found || l.TtlMs != 60_000 || l.LeftMs != 60_000 || strings.Join(l.Keys, " ") != "y" {
+		t.Errorf("the lease: %v", l)
+	}
+	if again := g.apply(numbered(a, 1, putLeased("y", lease))); !proto.Equal(again, first) {
 		t.Errorf("again: %v, at first: %v", again, first)
 	}
 	g.open()
 	g.open() // the order of use is remembered: b has to go, not a
-	if got := done(g.change(&stored.Change{Session: b, Number: 2, Key: "x"})); got != "session expired" {
-		t.Errorf("session %d: %s", b, got)
+	if got := g.apply(numbered(b, 2, put("x", ""))).Refused; got != api.Reason_REASON_SESSION_EXPIRED {
+		t.Errorf("session %d: %v", b, got)
 	}
-	if got := done(g.change(&stored.Change{Session: a, Number: 2, Key: "x"})); got != "done" {
-		t.Errorf("session %d: %s", a, got)
+	if got := g.apply(numbered(a, 2, put("x", ""))).Refused; got != 0 {
+		t.Errorf("session %d: %v", a, got)
 	}
 }
 
 func TestBadSnapshotIsRefusedAndChangesNothing(t *testing.T) {
 	f := feed(t, 3)
 	id := f.open()
-	f.change(&stored.Change{Session: id, Number: 1, Key: "x", Value: []byte("1")})
-	taken, err := f.Snapshot()
-	must(t, err)
-	var sink memorySink
-	must(t, taken.Persist(&sink))
-	whole := sink.Bytes()
+	f.apply(at(3, 0, grant(time.Minute)))
+	f.apply(numbered(id, 1, put("x", "1")))
+	whole := saved(t, f.machine)
 
 	restore := func(b []byte) error { return f.Restore(io.NopCloser(bytes.NewReader(b))) }
 	for n := range whole {
@@ -213,38 +396,40 @@ func TestBadSnapshotIsRefusedAndChangesNothing(t *testing.T) {
 		}
 	}
 	later := bytes.Replace(whole, []byte{8, snapshotVersion}, []byte{8, snapshotVersion + 1}, 1)
-	if err := restore(later); err == nil || !strings.Contains(err.Error(), "version is 2") {
+	if err := restore(later); err == nil || !strings.Contains(err.Error(), "version is 3") {
 		t.Errorf("a later version: got %v", err)
 	}
-	if err := restore(whole[len(whole)-4:]); err == nil {
+	if err := restore(whole[len(whole)-8:]); err == nil {
 		t.Error("a snapshot without a head was taken")
 	}
-	if e, _ := f.get("x"); string(e.value) != "1" {
-		t.Errorf("the state has become %q", e.value)
+	// A record that is left out is missed, whichever it is.
+	rest := whole
+	for i := 0; len(rest) > 0; i++ {
+		size := int(rest[0]) + 1 // all are short
+		without := append(bytes.Clone(whole[:len(whole)-len(rest)]), rest[size:]...)
+		if err := restore(without); err == nil {
+			t.Errorf("without record %d it was taken", i)
+		}
+		rest = rest[size:]
+	}
+	if got := f.holds("x"); got != "1 at 1, version 1" {
+		t.Errorf("the state has become %s", got)
 	}
 	must(t, restore(whole))
 }
 
 func TestOlderSnapshotIsRefusedAndChangesNothing(t *testing.T) {
 	f := feed(t, 3)
-	put := func(value string) { f.change(&stored.Change{Key: "x", Value: []byte(value)}) }
-	take := func() []byte {
-		taken, err := f.Snapshot()
-		must(t, err)
-		var sink memorySink
-		must(t, taken.Persist(&sink))
-		return sink.Bytes()
-	}
 	restore := func(b []byte) error { return f.Restore(io.NopCloser(bytes.NewReader(b))) }
-	put("old")
-	old := take()
+	f.apply(put("x", "old"))
+	old := saved(t, f.machine)
 	must(t, restore(old)) // the same is not older
-	put("new")
+	f.apply(put("x", "new"))
 	if err := restore(old); err == nil || !strings.Contains(err.Error(), "entry 1, which is older than the state, of entry 2") {
 		t.Errorf("got %v", err)
 	}
-	if e, _ := f.get("x"); string(e.value) != "new" {
-		t.Errorf("the state has become %q", e.value)
+	if got := f.holds("x"); got != "new at 2, version 2" {
+		t.Errorf("the state has become %s", got)
 	}
-	must(t, restore(take()))
+	must(t, restore(saved(t, f.machine)))
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/hacheck/hacheck/systems/raftkv/server/api"
+	"github.com/hacheck/hacheck/systems/raftkv/server/bug"
 )
 
 // A node that lost its disk has forgotten what it promised: whom it voted for, and
@@ -60,11 +62,112 @@ func find(all []raft.Server, is func(raft.Server) bool) *raft.Server {
 	return &all[at]
 }
 
+// Status says how the node sees itself and its cluster.
+func (n *Node) Status(context.Context, *api.StatusRequest) (*api.StatusResponse, error) {
+	at := n.machine.applied()
+	revision, compacted := n.machine.revisions()
+	leader, _ := n.leader()
+	// The term is read first: if the node is deposed in between it does not claim
+	// to lead the term of another. And what is agreed on before the members, so that
+	// those are not taken to be that come in between.
+	term, commit := n.raft.CurrentTerm(), n.raft.CommitIndex()
+	state := n.raft.State()
+	all, err := n.membership()
+	if err != nil {
+		return nil, classify(err)
+	}
+	out := &api.StatusResponse{
+		Id:       n.config.ID,
+		State:    strings.ToLower(state.String()),
+		Term:     term,
+		Leader:   leader,
+		Applied:  at.index,
+		Commit:   commit,
+		LastLog:  n.raft.LastIndex(),
+		Member:   string(n.id),
+		Changing: n.changing(commit),
+
+		Revision:  revision,
+		Compacted: compacted,
+	}
+	if state == raft.Follower && !n.votes(all) {
+		out.State = "learner"
+	}
+	out.Voters, out.Learners = nodesOf(all)
+	for _, s := range all {
+		if last, known := n.transport.last(s.ID); known && s.Suffrage != raft.Voter && state == raft.Leader {
+			if out.Behind == nil {
+				out.Behind = map[string]uint64{}
+			}
+			out.Behind[nodeOf(s.ID)] = out.LastLog - min(last, out.LastLog)
+		}
+	}
+	writing, reading := n.snapshots.now()
+	taking, restoring := n.machine.taking.Load(), n.machine.restoring.Load()
+	out.TakingSnapshot = taking > 0
+	out.InstallingSnapshot = writing > taking || restoring > 0
+	out.SendingSnapshot = reading > restoring
+	return out, nil
+}
+
+// nodesOf returns the names of the nodes that have a vote, and of those that have none.
+func nodesOf(all []raft.Server) (voters, learners []string) {
+	for _, s := range all {
+		if s.Suffrage == raft.Voter {
+			voters = append(voters, nodeOf(s.ID))
+		} else {
+			learners = append(learners, nodeOf(s.ID))
+		}
+	}
+	return voters, learners
+}
+
+// ListMembers says who the members are. What stands in the log of this node, which leads,
+// is no older than the call when an entry behind it was agreed on; and it is agreed on
+// when another one is that came later in the same term.
+func (n *Node) ListMembers(ctx context.Context, in *api.ListMembersRequest) (*api.ListMembersResponse, error) {
+	if n.config.Bug == bug.MembersStale {
+		return n.listMembers(n.machine.applied())
+	}
+	return atLeader(ctx, n, in.GetRoute(),
+		func(ctx context.Context) (*api.ListMembersResponse, error) {
+			before, err := n.mayRead(ctx)
+			if err != nil {
+				return nil, err
+			}
+			out, err := n.listMembers(before)
+			if err != nil {
+				return nil, err
+			}
+			after, err := n.mayRead(ctx)
+			if err == nil && before.term != after.term {
+				err = api.Definite(api.Reason_REASON_LEADERSHIP_LOST, "another led in between")
+			}
+			return out, err
+		},
+		func(ctx context.Context, leader api.RaftKVClient) (*api.ListMembersResponse, error) {
+			return leader.ListMembers(ctx, &api.ListMembersRequest{Route: passedOn})
+		})
+}
+
+func (n *Node) listMembers(at position) (*api.ListMembersResponse, error) {
+	all, err := n.membership()
+	if err != nil {
+		return nil, err
+	}
+	out := &api.ListMembersResponse{Stamp: n.stamp(at)}
+	out.Voters, out.Learners = nodesOf(all)
+	return out, nil
+}
+
 // ChangeMember changes one member. Raft makes no change before the one in front of it
 // is agreed on, and none before its leader has got an entry of its own agreed on.
 func (n *Node) ChangeMember(ctx context.Context, in *api.ChangeMemberRequest) (*api.ChangeMemberResponse, error) {
 	if in.GetMember() == "" {
 		return nil, api.Definite(api.Reason_REASON_INVALID, "no member is named")
+	}
+	if n.config.Bug == bug.MembersStale && n.isSo(in) {
+		return &api.ChangeMemberResponse{}, nil
 	}
 	return atLeader(ctx, n, in.GetRoute(),
 		func(ctx context.Context) (*api.ChangeMemberResponse, error) {
@@ -87,12 +190,16 @@ func (n *Node) changeMember(ctx context.Context, in *api.ChangeMemberRequest) er
 	case <-ctx.Done():
 		return api.Definite(api.Reason_REASON_BUSY, "wait for another change: %w", context.Cause(ctx))
 	}
-	// What this node's log says of the members is agreed on when an entry behind it
-	// is.
-	if _, err := n.reads.wait(ctx, n.life); err != nil {
-		e := *classify(err)
-		e.Definite = true // nothing was changed yet
-		return &e
+	early := n.config.Bug == bug.LeaveEarly && in.GetChange() == api.MemberChange_MEMBER_CHANGE_REMOVE
+	if !early {
+		// What this node's log says of the members is agreed on when an entry behind it
+		// is.
+		if _, err := n.mayRead(ctx); err != nil {
+			return err
+		}
+	}
+	if n.isSo(in) {
+		return nil
 	}
 	all, err := n.membership()
 	if err != nil {
@@ -103,9 +210,6 @@ func (n *Node) changeMember(ctx context.Context, in *api.ChangeMemberRequest) er
 	is := find(all, func(s raft.Server) bool { return s.ID == id })
 	switch in.GetChange() {
 	case api.MemberChange_MEMBER_CHANGE_LEARN:
-		if is != nil {
-			return nil
-		}
 		if in.GetAddress() == "" {
 			return api.Definite(api.Reason_REASON_INVALID, "%s has no address", id)
 		}
@@ -114,58 +218,93 @@ func (n *Node) changeMember(ctx context.Context, in *api.ChangeMemberRequest) er
 		}
 		return n.raft.AddNonvoter(id, raft.ServerAddress(in.GetAddress()), 0, within).Error()
 	case api.MemberChange_MEMBER_CHANGE_PROMOTE:
-		switch {
-		case is == nil:
+		if is == nil {
 			return api.Definite(api.Reason_REASON_INVALID, "%s is no member", id)
-		case is.Suffrage == raft.Voter:
-			return nil
 		}
 		if err := n.caughtUp(ctx, id); err != nil {
 			return err
 		}
 		return n.raft.AddVoter(id, is.Address, 0, timeLeft(ctx)).Error()
 	case api.MemberChange_MEMBER_CHANGE_REMOVE:
-		switch {
-		case is == nil:
-			return nil
-		case is.Suffrage == raft.Voter && find(all, func(s raft.Server) bool { return s.Suffrage == raft.Voter && s.ID != id }) == nil:
+		if is.Suffrage == raft.Voter && find(all, func(s raft.Server) bool { return s.Suffrage == raft.Voter && s.ID != id }) == nil {
 			return api.Definite(api.Reason_REASON_INVALID, "%s is the last one with a vote", id)
 		}
-		return n.raft.RemoveServer(id, 0, within).Error()
+		done := n.raft.RemoveServer(id, 0, within)
+		if early {
+			return nil // whatever becomes of it
+		}
+		return done.Error()
 	}
 	return api.Definite(api.Reason_REASON_INVALID, "no such change: %v", in.GetChange())
 }
 
+// isSo says whether a member is what it is to become, by the last change in this node's
+// log.
+func (n *Node) isSo(in *api.ChangeMemberRequest) bool {
+	all, err := n.membership()
+	if err != nil {
+		return false
+	}
+	is := find(all, func(s raft.Server) bool { return string(s.ID) == in.GetMember() })
+	switch in.GetChange() {
+	case api.MemberChange_MEMBER_CHANGE_LEARN:
+		return is != nil
+	case api.MemberChange_MEMBER_CHANGE_PROMOTE:
+		return is != nil && is.Suffrage == raft.Voter
+	case api.MemberChange_MEMBER_CHANGE_REMOVE:
+		return is == nil
+	}
+	return false
+}
+
+// longestCatchUp is how long a learner may take at the most that is to get a vote,
+// however much time the caller has. Whoever gives up may ask again: what it has it keeps.
+const longestCatchUp = 30 * time.Second
+
 // caughtUp returns when a learner knows that everything is agreed on that is now. A
 // vote of one that is behind would count for a majority that does not hold what
 // majorities have acknowledged yet; and all would wait for it.
+//
+// It ends so early that the caller hears how far the learner has come; how far it is
+// meanwhile is part of the leader's status.
 func (n *Node) caughtUp(ctx context.Context, learner raft.ServerID) error {
+	until := time.Now().Add(longestCatchUp)
+	if deadline, ok := ctx.Deadline(); ok {
+		until = minTime(until, time.Now().Add(time.Until(deadline)*3/4))
+	}
+	ctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
 	goal := n.raft.CommitIndex()
 	conn, err := n.peer(nodeOf(learner))
 	if err != nil {
 		return api.Definite(api.Reason_REASON_NOT_DONE, "ask %s how far it is: %w", learner, err)
 	}
-	var last error
+	begun, has := time.Now(), uint64(0)
+	last := errors.New("it was not asked")
 	again := time.NewTicker(20 * time.Millisecond)
 	defer again.Stop()
 	for {
 		s, err := statusOf(ctx, conn)
 		switch {
+		case ctx.Err() != nil: // what the last answer was tells more
 		case err != nil:
-			last = err
+			last = fmt.Errorf("when it was asked last: %w", err)
 		case s.GetMember() != string(learner):
 			last = fmt.Errorf("it is %s", s.GetMember())
-		case s.GetCommit() < goal || s.GetLastLog() < goal:
-			last = fmt.Errorf("it knows of %d entries of %d", min(s.GetCommit(), s.GetLastLog()), goal)
 		default:
-			return nil
+			has = min(s.GetCommit(), s.GetLastLog())
+			if has >= goal {
+				return nil
+			}
+			last = errors.New("it answers")
 		}
 		select {
 		case <-again.C:
 		case <-ctx.Done():
-			return api.Definite(api.Reason_REASON_NOT_DONE, "%s has not caught up: %w", learner, last)
-		case <-n.life.Done():
-			return api.Definite(api.Reason_REASON_SHUTDOWN, "the node is stopping")
+			return api.Definite(api.Reason_REASON_NOT_DONE, "%s has not caught up in %v: it is known to have %d entries of %d, and is %d behind (%w)",
+				learner, time.Since(begun).Round(time.Millisecond), has, goal, goal-has, last)
+		case <-n.stopping:
+			return errStopping
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -13,6 +12,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/hacheck/hacheck/systems/raftkv/server/api"
+	"github.com/hacheck/hacheck/systems/raftkv/server/bug"
+	"github.com/hacheck/hacheck/systems/raftkv/server/mvcc"
 	"github.com/hacheck/hacheck/systems/raftkv/server/stored"
 )
 
@@ -41,26 +42,34 @@ type Node struct {
 	id        raft.ServerID // among the members
 	machine   *machine
 	snapshots *watched
-	transport Transport
+	transport *transport
 	raft      *raft.Raft
 	peer      func(id string) (api.Conn, error)
 	logs      raft.LogStore
 	reads     barrier
-	lease     lease
-	changes   chan struct{} // held by a change of members
+	readLease readLease
+	// changes is held by a change of members.
+	changes chan struct{}
+	// elected has news of who leads.
+	elected news
+	// begun is what the node's clock is reckoned from: see [Node.enqueue], which holds
+	// clock.
+	begun time.Time
+	clock sync.Mutex
+	// heldBack are for bugs of leases.
+	heldBack heldBack
 	// life ends when the node closes, and with it running: what the node does by
 	// itself.
 	life    context.Context
 	end     context.CancelFunc
 	running sync.WaitGroup
 
-	mu      sync.Mutex
-	closing bool
+	// stopping is closed, with mu held, when the node begins to close.
+	mu       sync.Mutex
+	stopping chan struct{}
 	// pending counts entries on their way through the log. Raft forgets some of
 	// them when it is shut down, so nobody may wait for any then.
 	pending sync.WaitGroup
-	// elected is closed, and made anew, when the node learns of a leader.
-	elected chan struct{}
 }
 
 var _ api.RaftKVServer = (*Node)(nil)
@@ -73,23 +82,24 @@ func NewNode(c Config, d Deps) (*Node, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
-	snapshots := &watched{SnapshotStore: d.Snapshots}
+	snapshots, stopping := &watched{SnapshotStore: d.Snapshots}, make(chan struct{})
 	n := &Node{
-		config: c, id: raft.ServerID(c.Member), machine: newMachine(maxSessions), snapshots: snapshots,
-		transport: inOrder{d.Transport}, peer: d.Peer, logs: d.Logs,
-		changes: make(chan struct{}, 1), elected: make(chan struct{}),
+		config: c, id: raft.ServerID(c.Member), machine: newMachine(maxSessions, c.machine()), snapshots: snapshots,
+		transport: newTransport(d.Transport, stopping), peer: d.Peer, logs: d.Logs,
+		changes: make(chan struct{}, 1), begun: time.Now(), stopping: stopping,
 	}
-	if n.lease.now = d.WallClock; d.WallClock == nil {
-		n.lease.now = wallClock
+	if n.readLease.now = d.WallClock; d.WallClock == nil {
+		n.readLease.now = wallClock
 	}
-	n.machine.log, n.machine.dropKeys = d.Logs, c.Bug == SnapshotDropsKeys
+	n.readLease.lasts = time.Duration(c.Heartbeat)
+	n.machine.log = d.Logs
 	rc := n.raftConfig(d.Log)
 	known, err := raft.HasExistingState(d.Logs, d.Stable, snapshots)
 	if err != nil {
 		return nil, fmt.Errorf("look for state: %w", err)
 	}
 	switch {
-	case known && c.Bug == SplitBrainBootstrap:
+	case known && c.Bug == bug.SplitBrainBootstrap:
 		err = n.beginAlone(rc, d)
 	case known || c.Empty == EmptyJoins:
 	case c.Empty == EmptyFounds:
@@ -109,9 +119,13 @@ func NewNode(c Config, d Deps) (*Node, error) {
 		n.end()
 		return nil, fmt.Errorf("start raft: %w", err)
 	}
-	n.watch()
+	n.followElections()
+	n.running.Go(n.lookAfterLeases)
 	return n, nil
 }
+
+// machine is how the state is to behave; the same on every node.
+func (c Config) machine() mvcc.Options { return mvcc.Options{Keep: c.KeepRevisions, Bug: c.Bug} }
 
 // raftConfig is how Raft is to behave.
 func (n *Node) raftConfig(log hclog.Logger) *raft.Config {
@@ -124,13 +138,14 @@ func (n *Node) raftConfig(log hclog.Logger) *raft.Config {
 	rc.SnapshotInterval = time.Duration(c.SnapshotInterval)
 	rc.SnapshotThreshold = c.SnapshotThreshold
 	rc.TrailingLogs = c.TrailingLogs
+	rc.BatchApplyCh = true // those that come while the disk is busy are written together
 	rc.NoLegacyTelemetry = true
 	rc.ShutdownOnRemove = false // it can still say how it is
 	return rc
 }
 
-// watch tells those who wait for a leader when there may be one.
-func (n *Node) watch() {
+// followElections tells those who wait for a leader when there may be one.
+func (n *Node) followElections() {
 	seen := make(chan raft.Observation, 16) // one alone would do: they say "look again"
 	observer := raft.NewObserver(seen, false, func(o *raft.Observation) bool {
 		_, ok := o.Data.(raft.LeaderObservation)
@@ -142,10 +157,7 @@ func (n *Node) watch() {
 		for {
 			select {
 			case <-seen:
-				n.mu.Lock()
-				close(n.elected)
-				n.elected = make(chan struct{})
-				n.mu.Unlock()
+				n.elected.tell()
 			case <-n.life.Done():
 				return
 			}
@@ -157,7 +169,7 @@ func (n *Node) watch() {
 // committed soon, or the node finds that it leads no more.
 func (n *Node) Close() error {
 	n.mu.Lock()
-	n.closing = true
+	close(n.stopping)
 	n.mu.Unlock()
 	n.pending.Wait()
 	n.end()
@@ -168,50 +180,104 @@ func (n *Node) Close() error {
 	return nil
 }
 
-// propose makes an entry go through the log, and returns what the machine said of
-// it. Only a leader can. If early is not nil it is the answer as soon as the leader
-// has taken the entry: a bug.
-func (n *Node) propose(ctx context.Context, data []byte, early any) (any, error) {
+// propose makes a command go through the log, and returns what became of it; nil is one
+// without effect. Only a leader can. That it was refused is an error.
+func (n *Node) propose(ctx context.Context, c *stored.Command) (*stored.Outcome, error) {
 	if err := n.hold(); err != nil {
 		return nil, err
 	}
 	type result struct {
-		said any
-		err  error
+		out *stored.Outcome
+		err error
 	}
 	results := make(chan result, 2) // nobody may be there to take them
 	go func() {
 		defer n.pending.Done()
-		future := n.raft.Apply(data, timeLeft(ctx))
-		if early != nil && n.raft.State() == raft.Leader {
-			results <- result{early, nil}
+		future, err := n.enqueue(c, timeLeft(ctx))
+		if err != nil {
+			results <- result{nil, err}
+			return
+		}
+		if n.config.Bug == bug.AckBeforeCommit {
+			done := make(chan struct{})
+			defer close(done)
+			n.running.Go(func() {
+				if out := n.heldHere(c, done); out != nil {
+					results <- result{out, nil}
+				}
+			})
 		}
 		if err := future.Error(); err != nil {
 			results <- result{nil, classify(err)}
 			return
 		}
-		results <- result{future.Response(), nil}
+		results <- result{future.Response().(*stored.Outcome), nil}
 	}()
 	select {
 	case r := <-results:
-		if refused, ok := r.said.(*api.Error); ok {
-			return nil, refused
+		if r.err == nil && r.out.Refused != api.Reason_REASON_UNSPECIFIED {
+			r.err = refusal(c, r.out)
 		}
-		return r.said, r.err
+		if r.err != nil {
+			return nil, r.err
+		}
+		return r.out, nil
 	case <-ctx.Done():
 		return nil, api.Indeterminate(api.Reason_REASON_DEADLINE, "wait for a majority: %w", context.Cause(ctx))
 	}
 }
 
+// enqueue hands a command to Raft. What concerns leases gets a reading of the node's
+// clock, and no other gets in between then: so those in the log ascend, but for what a
+// node enqueues that is deposed and leads again.
+func (n *Node) enqueue(c *stored.Command, within time.Duration) (raft.ApplyFuture, error) {
+	if c == nil {
+		return n.raft.Apply(nil, within), nil
+	}
+	switch c.GetCommand().(type) {
+	case *stored.Command_GrantLease, *stored.Command_KeepAlive, *stored.Command_RevokeLease, *stored.Command_Tick:
+		n.clock.Lock()
+		defer n.clock.Unlock()
+		c.Clock = &stored.Clock{Term: n.raft.CurrentTerm(), Ns: uint64(time.Since(n.begun))}
+	}
+	data, err := proto.Marshal(c)
+	if err != nil {
+		return nil, api.Definite(api.Reason_REASON_INVALID, "encode command: %w", err)
+	}
+	return n.raft.Apply(data, within), nil
+}
+
+// refusal is the error of a command that was none.
+func refusal(c *stored.Command, out *stored.Outcome) *api.Error {
+	switch out.Refused {
+	case api.Reason_REASON_SESSION_EXPIRED:
+		return api.Definite(out.Refused, "session %d is not known", c.GetSession())
+	case api.Reason_REASON_SUPERSEDED:
+		return api.Definite(out.Refused, "write %d of session %d comes after a later one", c.GetNumber(), c.GetSession())
+	case api.Reason_REASON_LEASE_EXPIRED:
+		return api.Definite(out.Refused, "there is no such lease, or no more")
+	case api.Reason_REASON_NOT_YET:
+		return api.Definite(out.Refused, "revision %d is yet to come: the latest is %d", c.GetCompact().GetRevision(), out.Revision)
+	}
+	if g := c.GetGrantLease(); g != nil {
+		return api.Definite(out.Refused, "a lease cannot last %d ms: at least one, and less than 285 years", g.GetTtlMs())
+	}
+	return api.Definite(out.Refused, "refused: %s", out.Refused.Text())
+}
+
+var errStopping = api.Definite(api.Reason_REASON_SHUTDOWN, "the node is stopping")
+
 // hold makes the node wait with its closing until pending is done once more.
 func (n *Node) hold() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.closing {
-		return api.Definite(api.Reason_REASON_SHUTDOWN, "the node is stopping")
+	select {
+	case <-n.stopping:
+		return errStopping
+	default:
+		n.pending.Add(1)
+		return nil
 	}
-	n.pending.Add(1)
-	return nil
 }
 
 // timeLeft is how long an entry may wait to be taken.
@@ -226,19 +292,17 @@ func timeLeft(ctx context.Context) time.Duration {
 
 // pass makes an entry without effect go through the log.
 func (n *Node) pass(ctx context.Context) (position, error) {
-	said, err := n.propose(ctx, nil, nil)
+	out, err := n.propose(ctx, nil)
 	if err != nil {
 		return position{}, err
 	}
-	return said.(position), nil
+	return position{out.Index, out.Term}, nil
 }
 
 // leader returns the leader that the node knows of, or "", and a channel that is
 // closed when there is news of one.
 func (n *Node) leader() (string, <-chan struct{}) {
-	n.mu.Lock()
-	news := n.elected // before looking, so that none is missed
-	n.mu.Unlock()
+	news := n.elected.next()
 	_, id := n.raft.LeaderWithID()
 	return nodeOf(id), news
 }
@@ -360,224 +424,10 @@ func forward[Out any](
 // passedOn is the route of a call that a node forwards.
 var passedOn = &api.Route{Forwarded: true}
 
-// Get reads a key.
-func (n *Node) Get(ctx context.Context, in *api.GetRequest) (*api.GetResponse, error) {
-	if err := checkKey(in.GetKey()); err != nil {
-		return nil, err
-	}
-	if n.config.Bug == StaleRead {
-		index, term := n.machine.applied()
-		return n.read(in.GetKey(), position{index, term}), nil
-	}
-	if n.config.Bug == LeaseRead && n.lease.holds() {
-		index, term := n.machine.applied()
-		return n.read(in.GetKey(), position{index, term}), nil
-	}
-	return atLeader(ctx, n, in.GetRoute(),
-		func(ctx context.Context) (*api.GetResponse, error) {
-			begun := n.lease.now()
-			at, err := n.reads.wait(ctx, n.life)
-			if err == nil {
-				n.lease.extend(begun, time.Duration(n.config.Heartbeat))
-			}
-			if err != nil {
-				// What became of the entry that it waited for is nothing to a read:
-				// it gave no answer, so it did not take place.
-				e := *classify(err)
-				e.Definite = true
-				return nil, &e
-			}
-			return n.read(in.GetKey(), at), nil
-		},
-		func(ctx context.Context, leader api.RaftKVClient) (*api.GetResponse, error) {
-			return leader.Get(ctx, &api.GetRequest{Route: passedOn, Key: in.GetKey()})
-		})
-}
-
-// read answers from this node's state.
-func (n *Node) read(key string, at position) *api.GetResponse {
-	e, found := n.machine.get(key)
-	return &api.GetResponse{Found: found, Value: e.value, Revision: e.revision, Stamp: n.stamp(at)}
-}
-
 func (n *Node) stamp(at position) *api.Stamp {
 	return &api.Stamp{Node: n.config.ID, Term: at.term, Index: at.index}
 }
 
-// Put sets a key.
-func (n *Node) Put(ctx context.Context, in *api.PutRequest) (*api.PutResponse, error) {
-	if err := checkWrite(in.GetKey(), in.GetValue(), in.GetWrite()); err != nil {
-		return nil, err
-	}
-	return atLeader(ctx, n, in.GetRoute(),
-		func(ctx context.Context) (*api.PutResponse, error) {
-			out, err := n.change(ctx, in.GetWrite(), &stored.Change{Key: in.GetKey(), Value: in.GetValue()})
-			if err != nil {
-				return nil, err
-			}
-			return &api.PutResponse{Revision: out.Revision, Stamp: n.stampOf(out)}, nil
-		},
-		func(ctx context.Context, leader api.RaftKVClient) (*api.PutResponse, error) {
-			return leader.Put(ctx, &api.PutRequest{Route: passedOn, Write: in.GetWrite(), Key: in.GetKey(), Value: in.GetValue()})
-		})
-}
-
-// Delete removes a key.
-func (n *Node) Delete(ctx context.Context, in *api.DeleteRequest) (*api.DeleteResponse, error) {
-	if err := checkWrite(in.GetKey(), nil, in.GetWrite()); err != nil {
-		return nil, err
-	}
-	return atLeader(ctx, n, in.GetRoute(),
-		func(ctx context.Context) (*api.DeleteResponse, error) {
-			out, err := n.change(ctx, in.GetWrite(), &stored.Change{Key: in.GetKey(), Delete: true})
-			if err != nil {
-				return nil, err
-			}
-			return &api.DeleteResponse{Found: out.Found, Stamp: n.stampOf(out)}, nil
-		},
-		func(ctx context.Context, leader api.RaftKVClient) (*api.DeleteResponse, error) {
-			return leader.Delete(ctx, &api.DeleteRequest{Route: passedOn, Write: in.GetWrite(), Key: in.GetKey()})
-		})
-}
-
-// CAS sets or removes a key that is as expected.
-func (n *Node) CAS(ctx context.Context, in *api.CASRequest) (*api.CASResponse, error) {
-	if err := checkWrite(in.GetKey(), in.GetValue(), in.GetWrite()); err != nil {
-		return nil, err
-	}
-	expect := in.GetExpect()
-	if expect == nil || (expect.Value == nil && expect.Revision == nil) {
-		return nil, api.Definite(api.Reason_REASON_INVALID, "cas expects nothing")
-	}
-	return atLeader(ctx, n, in.GetRoute(),
-		func(ctx context.Context) (*api.CASResponse, error) {
-			out, err := n.change(ctx, in.GetWrite(), &stored.Change{
-				Key: in.GetKey(), Value: in.GetValue(), Delete: in.GetDelete(),
-				ExpectValue: expect.Value, ExpectRevision: expect.Revision,
-			})
-			if err != nil {
-				return nil, err
-			}
-			return &api.CASResponse{
-				Swapped: out.Done, Revision: out.Revision, Found: out.Found, Value: out.Value, Stamp: n.stampOf(out),
-			}, nil
-		},
-		func(ctx context.Context, leader api.RaftKVClient) (*api.CASResponse, error) {
-			return leader.CAS(ctx, &api.CASRequest{
-				Route: passedOn, Write: in.GetWrite(), Key: in.GetKey(), Expect: expect, Value: in.GetValue(), Delete: in.GetDelete(),
-			})
-		})
-}
-
-// OpenSession begins a session.
-func (n *Node) OpenSession(ctx context.Context, in *api.OpenSessionRequest) (*api.OpenSessionResponse, error) {
-	return atLeader(ctx, n, in.GetRoute(),
-		func(ctx context.Context) (*api.OpenSessionResponse, error) {
-			said, err := n.command(ctx, &stored.Command{
-				Command: &stored.Command_OpenSession{OpenSession: &stored.OpenSession{}},
-			}, nil)
-			if err != nil {
-				return nil, err
-			}
-			at := said.(position)
-			return &api.OpenSessionResponse{Session: at.index, Stamp: n.stamp(at)}, nil
-		},
-		func(ctx context.Context, leader api.RaftKVClient) (*api.OpenSessionResponse, error) {
-			return leader.OpenSession(ctx, &api.OpenSessionRequest{Route: passedOn})
-		})
-}
-
-// Status says how the node sees itself and its cluster.
-func (n *Node) Status(context.Context, *api.StatusRequest) (*api.StatusResponse, error) {
-	applied, _ := n.machine.applied()
-	leader, _ := n.leader()
-	// The term is read first: if the node is deposed in between it does not claim
-	// to lead the term of another. And what is agreed on before the members, so that
-	// those are not taken to be that come in between.
-	term, commit := n.raft.CurrentTerm(), n.raft.CommitIndex()
-	state := n.raft.State()
-	all, err := n.membership()
-	if err != nil {
-		return nil, classify(err)
-	}
-	out := &api.StatusResponse{
-		Id:       n.config.ID,
-		State:    strings.ToLower(state.String()),
-		Term:     term,
-		Leader:   leader,
-		Applied:  applied,
-		Commit:   commit,
-		LastLog:  n.raft.LastIndex(),
-		Member:   string(n.id),
-		Changing: n.changing(commit),
-	}
-	if state == raft.Follower && !n.votes(all) {
-		out.State = "learner"
-	}
-	for _, s := range all {
-		if s.Suffrage == raft.Voter {
-			out.Voters = append(out.Voters, nodeOf(s.ID))
-		} else {
-			out.Learners = append(out.Learners, nodeOf(s.ID))
-		}
-	}
-	writing, reading := n.snapshots.now()
-	taking, restoring := n.machine.taking.Load(), n.machine.restoring.Load()
-	out.TakingSnapshot = taking > 0
-	out.InstallingSnapshot = writing > taking || restoring > 0
-	out.SendingSnapshot = reading > restoring
-	return out, nil
-}
-
-// change makes a change, within the session of w if there is one.
-func (n *Node) change(ctx context.Context, w *api.Write, c *stored.Change) (*stored.Outcome, error) {
-	c.Session, c.Number = w.GetSession(), w.GetNumber()
-	var early any
-	if n.config.Bug == AckBeforeCommit && c.ExpectValue == nil && c.ExpectRevision == nil {
-		early = &stored.Outcome{Done: true, Term: n.raft.CurrentTerm()}
-	}
-	said, err := n.command(ctx, &stored.Command{Command: &stored.Command_Change{Change: c}}, early)
-	if err != nil {
-		return nil, err
-	}
-	return said.(*stored.Outcome), nil
-}
-
-func (n *Node) command(ctx context.Context, c *stored.Command, early any) (any, error) {
-	data, err := proto.Marshal(c)
-	if err != nil {
-		return nil, api.Definite(api.Reason_REASON_INVALID, "encode command: %w", err)
-	}
-	return n.propose(ctx, data, early)
-}
-
 func (n *Node) stampOf(out *stored.Outcome) *api.Stamp {
 	return n.stamp(position{out.Index, out.Term})
-}
-
-// Keys and values are small: a whole state is held in memory and copied to nodes
-// that fell behind.
-const (
-	longestKey   = 1 << 10
-	longestValue = 1 << 20
-)
-
-func checkKey(key string) error {
-	if len(key) == 0 || len(key) > longestKey {
-		return api.Definite(api.Reason_REASON_INVALID, "a key has 1 to %d bytes, not %d", longestKey, len(key))
-	}
-	return nil
-}
-
-func checkWrite(key string, value []byte, w *api.Write) error {
-	if err := checkKey(key); err != nil {
-		return err
-	}
-	if len(value) > longestValue {
-		return api.Definite(api.Reason_REASON_INVALID, "a value has up to %d bytes, not %d", longestValue, len(value))
-	}
-	if w != nil && (w.Session == 0 || w.Number == 0) {
-		return api.Definite(api.Reason_REASON_INVALID, "session and number of a write count from 1")
-	}
-	return nil
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// A lazyLog is for [NoFsync]: the log of a Store to whose end entries come late. They
+// A lazyLog is for [bug.NoFsync]: the log of a Store to whose end entries come late. They
 // are written to a file beside it, which nobody syncs, and are in the Store, and synced,
 // within lazyFor. If the process ends before that they are found in the file. If the
 // power fails they are not, or not all.

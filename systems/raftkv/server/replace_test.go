@@ -15,7 +15,7 @@ import (
 	"github.com/hashicorp/raft"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/hacheck/hacheck/systems/raftkv/server/stored"
+	"github.com/hacheck/hacheck/systems/raftkv/server/mvcc"
 )
 
 // A follower is a real node on real files that a test leads by hand: it plays "l",
@@ -78,9 +78,7 @@ func (f *follower) restart() {
 // command returns an entry that sets the key "k" to its own index.
 func command(t *testing.T, index, term uint64) *raft.Log {
 	t.Helper()
-	data, err := proto.Marshal(&stored.Command{Command: &stored.Command_Change{
-		Change: &stored.Change{Key: "k", Value: fmt.Append(nil, index)},
-	}})
+	data, err := proto.Marshal(put("k", fmt.Sprint(index)))
 	must(t, err)
 	return &raft.Log{Index: index, Term: term, Type: raft.LogCommand, Data: data}
 }
@@ -108,15 +106,11 @@ func (f *follower) append(prevTerm, term, from, to, commit uint64) bool {
 // index, all of them of one term but the first.
 func snapshotAt(t *testing.T, index, term uint64) []byte {
 	t.Helper()
-	m := newMachine(1)
+	m := newMachine(1, mvcc.Options{})
 	for i := uint64(2); i <= index; i++ {
 		m.Apply(command(t, i, term))
 	}
-	taken, err := m.Snapshot()
-	must(t, err)
-	var sink memorySink
-	must(t, taken.Persist(&sink))
-	return sink.Bytes()
+	return saved(t, m)
 }
 
 func configurationOfFollower() raft.Configuration {
@@ -159,13 +153,12 @@ func (f *follower) expect(when string, log [2]uint64, applied uint64) {
 	if got := bounds(f.t, f.store); got != log {
 		f.t.Errorf("%s: the log holds %v, want %v", when, got, log)
 	}
-	want := ""
-	if applied > 0 {
-		want = fmt.Sprint(applied)
+	want := "nothing"
+	if applied > 0 { // the first entry is none of ours
+		want = fmt.Sprintf("%d at %d, version %[2]d", applied, applied-1)
 	}
-	index, _ := f.machine.applied()
-	if e, _ := f.machine.get("k"); index != applied || string(e.value) != want {
-		f.t.Errorf("%s: applied %d, which left %q; want %d", when, index, e.value, applied)
+	if index, got := f.machine.applied().index, f.machine.holds("k"); index != applied || got != want {
+		f.t.Errorf("%s: applied %d, which left %s; want %d, and %s", when, index, got, applied, want)
 	}
 }
 
@@ -301,13 +294,13 @@ func TestNodeThatDiedBeforeItReplacedTheLogDoesSoWhenItStarts(t *testing.T) {
 func TestLogThatCannotBeReplacedLeavesAllAsItWas(t *testing.T) {
 	s := openStore(t, filepath.Join(t.TempDir(), "raft.db"))
 	must(t, s.StoreLogs(entries(1, 10, 1)))
-	m := newMachine(1)
+	m := newMachine(1, mvcc.Options{})
 	m.log = stubbornLog{s}
 	if err := m.Restore(io.NopCloser(bytes.NewReader(snapshotAt(t, 50, 2)))); err == nil || !strings.Contains(err.Error(), "input/output") {
 		t.Errorf("got %v", err)
 	}
-	if index, _ := m.applied(); index != 0 {
-		t.Errorf("the state has become that of entry %d", index)
+	if at := m.applied(); at.index != 0 {
+		t.Errorf("the state has become that of entry %d", at.index)
 	}
 }
 

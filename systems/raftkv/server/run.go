@@ -1,6 +1,7 @@
-// Package server is raftkv, a key-value store on Raft: revisioned keys, compare
-// and set, sessions by which a repeated write happens once, and linearizable reads
-// from every node. It is a system to be tested and knows nothing of the tester.
+// Package server is raftkv, a key-value store on Raft: keys with all their revisions,
+// transactions, leases, watching, sessions by which a repeated write happens once, and
+// linearizable reads from every node. It is a system to be tested and knows nothing of
+// the tester.
 //
 // [Run] is the server as a process runs it. [NewNode] is the same without sockets
 // and disks.
@@ -14,15 +15,20 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
 
 	"github.com/hacheck/hacheck/systems/raftkv/server/api"
+	"github.com/hacheck/hacheck/systems/raftkv/server/bug"
 )
 
 // raftTimeout bounds what Raft waits for an answer, or for a connection. It is
@@ -30,8 +36,11 @@ import (
 const raftTimeout = 500 * time.Millisecond
 
 // Run runs a node until ctx ends, then stops it and returns nil. It logs to
-// standard error.
+// standard error. The process is to be the node's own.
 func Run(ctx context.Context, c Config) error {
+	// What a node holds is little, and what it passes on is much: as it is, its heap would
+	// be collected many times a second.
+	debug.SetGCPercent(300)
 	log := hclog.New(&hclog.LoggerOptions{Name: c.ID, Level: hclog.Info, Output: os.Stderr})
 	if err := run(ctx, c, log); err != nil {
 		return fmt.Errorf("raftkv node %s: %w", c.ID, err)
@@ -68,12 +77,12 @@ func run(ctx context.Context, c Config, log hclog.Logger) (err error) {
 	}
 	var onDisk raft.LogStore = store
 	var stable raft.StableStore = store
-	if c.Bug == TornVote {
+	if c.Bug == bug.TornVote {
 		if stable, err = openTornVotes(filepath.Join(c.Dir, "raft.vote"), store); err != nil {
 			return err
 		}
 	}
-	if c.Bug == NoFsync {
+	if c.Bug == bug.NoFsync {
 		lazy, err := openLazyLog(filepath.Join(c.Dir, "raft.late"), store)
 		if err != nil {
 			return err
@@ -102,8 +111,14 @@ func run(ctx context.Context, c Config, log hclog.Logger) (err error) {
 	}
 	server := grpc.NewServer(
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
+		// A watcher that is gone without a word would be sent to for a quarter of an hour.
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 5 * time.Second, Timeout: 5 * time.Second}),
 	)
 	api.RegisterRaftKVServer(server, node)
+	reflection.Register(server)
+	state := health.NewServer()
+	grpc_health_v1.RegisterHealthServer(server, state)
+	node.running.Go(func() { node.tellHealth(state) })
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	log.Info("serving", "clients", listener.Addr(), "nodes", transport.LocalAddr(), "bug", c.Bug)
@@ -118,11 +133,32 @@ func run(ctx context.Context, c Config, log hclog.Logger) (err error) {
 		err = fmt.Errorf("serve clients: %w", err)
 	}
 	// The node first: it answers whom it can, and refuses the rest.
+	state.Shutdown()
 	closeAlso(node.Close)
 	stopped := time.AfterFunc(time.Second, server.Stop)
 	server.GracefulStop()
 	stopped.Stop()
 	return err
+}
+
+// tellHealth tells gRPC's health service, as long as the node lives: it serves, as a
+// whole and as [api.RaftKV_ServiceDesc], while it knows a leader.
+func (n *Node) tellHealth(state *health.Server) {
+	for {
+		leader, news := n.leader()
+		now := grpc_health_v1.HealthCheckResponse_SERVING
+		if leader == "" {
+			now = grpc_health_v1.HealthCheckResponse_NOT_SERVING
+		}
+		for _, service := range []string{"", api.RaftKV_ServiceDesc.ServiceName} {
+			state.SetServingStatus(service, now)
+		}
+		select {
+		case <-news:
+		case <-n.life.Done():
+			return
+		}
+	}
 }
 
 // peers are a node's connections to the others, made as they are needed.

@@ -6,14 +6,20 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/reflection/grpc_reflection_v1"
 
 	"github.com/hacheck/hacheck/systems/raftkv/client"
+	"github.com/hacheck/hacheck/systems/raftkv/server/api"
 )
 
 // A loopback is a cluster of real servers in this process.
@@ -117,12 +123,6 @@ func (l *loopback) leader(c *client.Client) string {
 	}
 	l.t.Fatal("nobody leads")
 	return ""
-}
-
-func within(t testing.TB, d time.Duration) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), d)
-	t.Cleanup(cancel)
-	return ctx
 }
 
 func TestClusterOutlivesItsLeader(t *testing.T) {
@@ -234,7 +234,117 @@ func TestMistakenConfigIsRefused(t *testing.T) {
 	}
 }
 
-// BenchmarkCluster measures five nodes with ten clients, the half of them bound.
+// TestHealthIsWhetherThereIsALeader, and what the server offers can be asked.
+func TestHealthIsWhetherThereIsALeader(t *testing.T) {
+	l := newLoopback(t, 3, nil)
+	leader := l.leader(l.client("n1", "n2", "n3"))
+	ask := func(id string) *grpc.ClientConn {
+		i := slices.IndexFunc(l.peers, func(p Peer) bool { return p.ID == id })
+		conn, err := grpc.NewClient(l.peers[i].ClientAddr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		must(t, err)
+		t.Cleanup(func() { conn.Close() })
+		return conn
+	}
+	// becomes waits until both services are so.
+	becomes := func(conn *grpc.ClientConn, want grpc_health_v1.HealthCheckResponse_ServingStatus) {
+		t.Helper()
+		for _, service := range []string{"", "hacheck.raftkv.v1.RaftKV"} {
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			watch, err := grpc_health_v1.NewHealthClient(conn).Watch(ctx, &grpc_health_v1.HealthCheckRequest{Service: service})
+			must(t, err)
+			for {
+				now, err := watch.Recv()
+				if err != nil {
+					t.Fatalf("service %q has not become %v: %v", service, want, err)
+				}
+				if now.Status == want {
+					break
+				}
+			}
+		}
+	}
+	left := ask(leader)
+	becomes(left, grpc_health_v1.HealthCheckResponse_SERVING)
+	for _, p := range l.peers {
+		if p.ID != leader {
+			becomes(ask(p.ID), grpc_health_v1.HealthCheckResponse_SERVING)
+		}
+	}
+
+	services, err := grpc_reflection_v1.NewServerReflectionClient(left).ServerReflectionInfo(within(t, 10*time.Second))
+	must(t, err)
+	must(t, services.Send(&grpc_reflection_v1.ServerReflectionRequest{
+		MessageRequest: &grpc_reflection_v1.ServerReflectionRequest_FileContainingSymbol{FileContainingSymbol: "hacheck.raftkv.v1.RaftKV.Watch"},
+	}))
+	if file, err := services.Recv(); err != nil || len(file.GetFileDescriptorResponse().GetFileDescriptorProto()) == 0 {
+		t.Errorf("what it offers: %v, %v", file, err)
+	}
+
+	for _, p := range l.peers {
+		if p.ID != leader {
+			l.stop(p.ID)
+		}
+	}
+	becomes(left, grpc_health_v1.HealthCheckResponse_NOT_SERVING)
+	for _, p := range l.peers {
+		if p.ID != leader {
+			l.start(p.ID)
+		}
+	}
+	becomes(left, grpc_health_v1.HealthCheckResponse_SERVING)
+}
+
+// TestStreamThatIsNeverSentIsSaidToBe, and one that breaks is not.
+func TestStreamThatIsNeverSentIsSaidToBe(t *testing.T) {
+	l := newLoopback(t, 1, nil)
+	c := l.client("n1")
+	l.leader(c)
+	conn, err := api.Dial(l.peers[0].ClientAddr)
+	must(t, err)
+	must(t, conn.Ready(within(t, 10*time.Second)))
+	stream, err := api.NewRaftKVClient(conn).Watch(within(t, 10*time.Second), &api.WatchRequest{Span: everything, From: 1})
+	must(t, err)
+	if first, err := stream.Recv(); err != nil || first.Revision != 0 || first.Node != "n1" {
+		t.Errorf("at first: %v, %v", first, err)
+	}
+	if _, err := c.Put(within(t, 10*time.Second), "k", []byte("v")); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		next, err := stream.Recv()
+		must(t, err)
+		if len(next.Events) > 0 {
+			if kv := next.Events[0].Kv; string(kv.Value) != "v" || next.Revision != 1 {
+				t.Errorf("then: %v", next)
+			}
+			break
+		}
+	}
+	l.stop("n1")
+	for err == nil {
+		_, err = stream.Recv()
+	}
+	if e := api.Understand(err); e.Reason != api.Reason_REASON_SHUTDOWN {
+		t.Errorf("when the node stopped: %v", e)
+	}
+	// There is no connection any more.
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+		_, err = api.NewRaftKVClient(conn).Watch(within(t, time.Second), &api.WatchRequest{Span: everything})
+		if err != nil {
+			break
+		}
+	}
+	if e := api.Understand(err); e == nil || !e.Definite || e.Reason != api.Reason_REASON_NOT_SENT {
+		t.Errorf("without a connection: %v", err)
+	}
+	must(t, conn.Close())
+	if _, err = api.NewRaftKVClient(conn).Watch(within(t, time.Second), &api.WatchRequest{}); api.Understand(err).Reason != api.Reason_REASON_NOT_SENT {
+		t.Errorf("on a connection that was closed: %v", err)
+	}
+}
+
+// BenchmarkCluster measures five nodes with twenty clients, the half of them bound.
 func BenchmarkCluster(b *testing.B) {
 	for _, f := range []string{"put", "get", "mixed"} {
 		b.Run(f, func(b *testing.B) {
@@ -242,7 +352,7 @@ func BenchmarkCluster(b *testing.B) {
 			ids := []string{"n1", "n2", "n3", "n4", "n5"}
 			l.leader(l.client(ids...))
 			var worker, failed atomic.Int64
-			b.SetParallelism(5) // of two cores
+			b.SetParallelism(10) // of two cores
 			b.ResetTimer()
 			b.RunParallel(func(pb *testing.PB) {
 				w := int(worker.Add(1))

@@ -15,6 +15,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 	"go.etcd.io/bbolt"
+
+	"github.com/hacheck/hacheck/systems/raftkv/server/mvcc"
 )
 
 func openStore(t testing.TB, path string) *Store {
@@ -460,7 +462,7 @@ func votesForOldLog(t *testing.T, logs raft.LogStore, stable raft.StableStore) b
 	must(t, raft.BootstrapCluster(c, logs, stable, snapshots, transport, all))
 	must(t, logs.StoreLogs(entries(2, 3, 3)))
 	faulty := &faultyStable{stable, ""}
-	r, err := raft.NewRaft(c, newMachine(1), logs, faulty, snapshots, transport)
+	r, err := raft.NewRaft(c, newMachine(1, mvcc.Options{}), logs, faulty, snapshots, transport)
 	must(t, err)
 	defer func() { must(t, r.Shutdown().Error()) }()
 	_, sender := raft.NewInmemTransport("sender")

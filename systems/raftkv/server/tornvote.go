@@ -10,7 +10,7 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// A tornVotes is for [TornVote]: stable values of a Store, but for the candidate that
+// A tornVotes is for [bug.TornVote]: stable values of a Store, but for the candidate that
 // was voted for, who is in a file of his own. So a vote is written in two parts, and
 // the second fails where there is no space, no descriptor, or no process any more.
 type tornVotes struct {

@@ -21,6 +21,59 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// A Relation is between what is there and what is given.
+type Relation int32
+
+const (
+	Relation_RELATION_EQUAL     Relation = 0
+	Relation_RELATION_NOT_EQUAL Relation = 1
+	Relation_RELATION_GREATER   Relation = 2 // what is there is greater
+	Relation_RELATION_LESS      Relation = 3
+)
+
+// Enum value maps for Relation.
+var (
+	Relation_name = map[int32]string{
+		0: "RELATION_EQUAL",
+		1: "RELATION_NOT_EQUAL",
+		2: "RELATION_GREATER",
+		3: "RELATION_LESS",
+	}
+	Relation_value = map[string]int32{
+		"RELATION_EQUAL":     0,
+		"RELATION_NOT_EQUAL": 1,
+		"RELATION_GREATER":   2,
+		"RELATION_LESS":      3,
+	}
+)
+
+func (x Relation) Enum() *Relation {
+	p := new(Relation)
+	*p = x
+	return p
+}
+
+func (x Relation) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Relation) Descriptor() protoreflect.EnumDescriptor {
+	return file_api_proto_enumTypes[0].Descriptor()
+}
+
+func (Relation) Type() protoreflect.EnumType {
+	return &file_api_proto_enumTypes[0]
+}
+
+func (x Relation) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Relation.Descriptor instead.
+func (Relation) EnumDescriptor() ([]byte, []int) {
+	return file_api_proto_rawDescGZIP(), []int{0}
+}
+
 // A MemberChange is what becomes of a member.
 type MemberChange int32
 
@@ -58,11 +111,11 @@ func (x MemberChange) String() string {
 }
 
 func (MemberChange) Descriptor() protoreflect.EnumDescriptor {
-	return file_api_proto_enumTypes[0].Descriptor()
+	return file_api_proto_enumTypes[1].Descriptor()
 }
 
 func (MemberChange) Type() protoreflect.EnumType {
-	return &file_api_proto_enumTypes[0]
+	return &file_api_proto_enumTypes[1]
 }
 
 func (x MemberChange) Number() protoreflect.EnumNumber {
@@ -71,7 +124,7 @@ func (x MemberChange) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use MemberChange.Descriptor instead.
 func (MemberChange) EnumDescriptor() ([]byte, []int) {
-	return file_api_proto_rawDescGZIP(), []int{0}
+	return file_api_proto_rawDescGZIP(), []int{1}
 }
 
 // A Reason is why an operation ended in an error. Whether that is definite is
@@ -93,6 +146,9 @@ const (
 	Reason_REASON_FORWARDING_LOST Reason = 11 // it was passed to the leader, and no answer came
 	Reason_REASON_STORAGE         Reason = 12 // the leader could not write its log
 	Reason_REASON_NOT_DONE        Reason = 13 // what was asked for did not come about
+	Reason_REASON_COMPACTED       Reason = 14 // the revision was compacted
+	Reason_REASON_NOT_YET         Reason = 15 // the revision is yet to come
+	Reason_REASON_LEASE_EXPIRED   Reason = 16 // there is no such lease (any more)
 )
 
 // Enum value maps for Reason.
@@ -112,6 +168,9 @@ var (
 		11: "REASON_FORWARDING_LOST",
 		12: "REASON_STORAGE",
 		13: "REASON_NOT_DONE",
+		14: "REASON_COMPACTED",
+		15: "REASON_NOT_YET",
+		16: "REASON_LEASE_EXPIRED",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":     0,
@@ -128,6 +187,9 @@ var (
 		"REASON_FORWARDING_LOST": 11,
 		"REASON_STORAGE":         12,
 		"REASON_NOT_DONE":        13,
+		"REASON_COMPACTED":       14,
+		"REASON_NOT_YET":         15,
+		"REASON_LEASE_EXPIRED":   16,
 	}
 )
 
@@ -142,11 +204,11 @@ func (x Reason) String() string {
 }
 
 func (Reason) Descriptor() protoreflect.EnumDescriptor {
-	return file_api_proto_enumTypes[1].Descriptor()
+	return file_api_proto_enumTypes[2].Descriptor()
 }
 
 func (Reason) Type() protoreflect.EnumType {
-	return &file_api_proto_enumTypes[1]
+	return &file_api_proto_enumTypes[2]
 }
 
 func (x Reason) Number() protoreflect.EnumNumber {
@@ -155,7 +217,7 @@ func (x Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Reason.Descriptor instead.
 func (Reason) EnumDescriptor() ([]byte, []int) {
-	return file_api_proto_rawDescGZIP(), []int{1}
+	return file_api_proto_rawDescGZIP(), []int{2}
 }
 
 // A Route says what a node that does not lead is to do.
@@ -331,30 +393,32 @@ func (x *Stamp) GetIndex() uint64 {
 	return 0
 }
 
-// An Expectation is of what a key holds. What is given must all be so.
-type Expectation struct {
+// A Span is a set of keys.
+type Span struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Value []byte                 `protobuf:"bytes,1,opt,name=value,proto3,oneof" json:"value,omitempty"`
-	// revision of the key's last change; 0: the key is not there.
-	Revision      *uint64 `protobuf:"varint,2,opt,name=revision,proto3,oneof" json:"revision,omitempty"`
+	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// end: all keys from key on that are below this; empty: key alone.
+	End string `protobuf:"bytes,2,opt,name=end,proto3" json:"end,omitempty"`
+	// prefix: all keys that begin with key, which may be empty; end is, then.
+	Prefix        bool `protobuf:"varint,3,opt,name=prefix,proto3" json:"prefix,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *Expectation) Reset() {
-	*x = Expectation{}
+func (x *Span) Reset() {
+	*x = Span{}
 	mi := &file_api_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *Expectation) String() string {
+func (x *Span) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*Expectation) ProtoMessage() {}
+func (*Span) ProtoMessage() {}
 
-func (x *Expectation) ProtoReflect() protoreflect.Message {
+func (x *Span) ProtoReflect() protoreflect.Message {
 	mi := &file_api_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -366,169 +430,228 @@ func (x *Expectation) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use Expectation.ProtoReflect.Descriptor instead.
-func (*Expectation) Descriptor() ([]byte, []int) {
+// Deprecated: Use Span.ProtoReflect.Descriptor instead.
+func (*Span) Descriptor() ([]byte, []int) {
 	return file_api_proto_rawDescGZIP(), []int{3}
 }
 
-func (x *Expectation) GetValue() []byte {
-	if x != nil {
-		return x.Value
-	}
-	return nil
-}
-
-func (x *Expectation) GetRevision() uint64 {
-	if x != nil && x.Revision != nil {
-		return *x.Revision
-	}
-	return 0
-}
-
-type GetRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Route         *Route                 `protobuf:"bytes,1,opt,name=route,proto3" json:"route,omitempty"`
-	Key           string                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *GetRequest) Reset() {
-	*x = GetRequest{}
-	mi := &file_api_proto_msgTypes[4]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *GetRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*GetRequest) ProtoMessage() {}
-
-func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_proto_msgTypes[4]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
-func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_api_proto_rawDescGZIP(), []int{4}
-}
-
-func (x *GetRequest) GetRoute() *Route {
-	if x != nil {
-		return x.Route
-	}
-	return nil
-}
-
-func (x *GetRequest) GetKey() string {
+func (x *Span) GetKey() string {
 	if x != nil {
 		return x.Key
 	}
 	return ""
 }
 
-type GetResponse struct {
+func (x *Span) GetEnd() string {
+	if x != nil {
+		return x.End
+	}
+	return ""
+}
+
+func (x *Span) GetPrefix() bool {
+	if x != nil {
+		return x.Prefix
+	}
+	return false
+}
+
+// A KeyValue is what a key holds.
+type KeyValue struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Found         bool                   `protobuf:"varint,1,opt,name=found,proto3" json:"found,omitempty"`
+	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	Value         []byte                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
-	Revision      uint64                 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	Create        uint64                 `protobuf:"varint,3,opt,name=create,proto3" json:"create,omitempty"`   // revision that made it, when it had not been there
+	Mod           uint64                 `protobuf:"varint,4,opt,name=mod,proto3" json:"mod,omitempty"`         // revision of its last change
+	Version       uint64                 `protobuf:"varint,5,opt,name=version,proto3" json:"version,omitempty"` // 1 when it is made, and one more with each change
+	Lease         uint64                 `protobuf:"varint,6,opt,name=lease,proto3" json:"lease,omitempty"`     // that it ends with; 0: none
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeyValue) Reset() {
+	*x = KeyValue{}
+	mi := &file_api_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeyValue) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeyValue) ProtoMessage() {}
+
+func (x *KeyValue) ProtoReflect() protoreflect.Message {
+	mi := &file_api_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeyValue.ProtoReflect.Descriptor instead.
+func (*KeyValue) Descriptor() ([]byte, []int) {
+	return file_api_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *KeyValue) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *KeyValue) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+func (x *KeyValue) GetCreate() uint64 {
+	if x != nil {
+		return x.Create
+	}
+	return 0
+}
+
+func (x *KeyValue) GetMod() uint64 {
+	if x != nil {
+		return x.Mod
+	}
+	return 0
+}
+
+func (x *KeyValue) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *KeyValue) GetLease() uint64 {
+	if x != nil {
+		return x.Lease
+	}
+	return 0
+}
+
+type RangeRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Route    *Route                 `protobuf:"bytes,1,opt,name=route,proto3" json:"route,omitempty"`
+	Span     *Span                  `protobuf:"bytes,2,opt,name=span,proto3" json:"span,omitempty"`
+	Revision uint64                 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"` // at which; 0: the latest
+	// serializable: the node asked answers from its own state, which may be old.
+	Serializable bool `protobuf:"varint,4,opt,name=serializable,proto3" json:"serializable,omitempty"`
+	// at_least is a revision that it has to have come to, for a serializable read: it waits
+	// until it has. So a session sees nothing older than it has seen already.
+	AtLeast       uint64 `protobuf:"varint,5,opt,name=at_least,json=atLeast,proto3" json:"at_least,omitempty"`
+	Limit         uint32 `protobuf:"varint,6,opt,name=limit,proto3" json:"limit,omitempty"` // how many keys at the most; 0: all
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RangeRequest) Reset() {
+	*x = RangeRequest{}
+	mi := &file_api_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RangeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RangeRequest) ProtoMessage() {}
+
+func (x *RangeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RangeRequest.ProtoReflect.Descriptor instead.
+func (*RangeRequest) Descriptor() ([]byte, []int) {
+	return file_api_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *RangeRequest) GetRoute() *Route {
+	if x != nil {
+		return x.Route
+	}
+	return nil
+}
+
+func (x *RangeRequest) GetSpan() *Span {
+	if x != nil {
+		return x.Span
+	}
+	return nil
+}
+
+func (x *RangeRequest) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *RangeRequest) GetSerializable() bool {
+	if x != nil {
+		return x.Serializable
+	}
+	return false
+}
+
+func (x *RangeRequest) GetAtLeast() uint64 {
+	if x != nil {
+		return x.AtLeast
+	}
+	return 0
+}
+
+func (x *RangeRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type RangeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Revision      uint64                 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"` // of the store, at which this was there
+	Kvs           []*KeyValue            `protobuf:"bytes,2,rep,name=kvs,proto3" json:"kvs,omitempty"`            // ascending by key
+	Count         uint64                 `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`       // how many there are in the span, whatever the limit
 	Stamp         *Stamp                 `protobuf:"bytes,4,opt,name=stamp,proto3" json:"stamp,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *GetResponse) Reset() {
-	*x = GetResponse{}
-	mi := &file_api_proto_msgTypes[5]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *GetResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*GetResponse) ProtoMessage() {}
-
-func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_proto_msgTypes[5]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
-func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_api_proto_rawDescGZIP(), []int{5}
-}
-
-func (x *GetResponse) GetFound() bool {
-	if x != nil {
-		return x.Found
-	}
-	return false
-}
-
-func (x *GetResponse) GetValue() []byte {
-	if x != nil {
-		return x.Value
-	}
-	return nil
-}
-
-func (x *GetResponse) GetRevision() uint64 {
-	if x != nil {
-		return x.Revision
-	}
-	return 0
-}
-
-func (x *GetResponse) GetStamp() *Stamp {
-	if x != nil {
-		return x.Stamp
-	}
-	return nil
-}
-
-type PutRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Route         *Route                 `protobuf:"bytes,1,opt,name=route,proto3" json:"route,omitempty"`
-	Write         *Write                 `protobuf:"bytes,2,opt,name=write,proto3" json:"write,omitempty"` // may be left out: then a repeated call may happen twice
-	Key           string                 `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
-	Value         []byte                 `protobuf:"bytes,4,opt,name=value,proto3" json:"value,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *PutRequest) Reset() {
-	*x = PutRequest{}
+func (x *RangeResponse) Reset() {
+	*x = RangeResponse{}
 	mi := &file_api_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *PutRequest) String() string {
+func (x *RangeResponse) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*PutRequest) ProtoMessage() {}
+func (*RangeResponse) ProtoMessage() {}
 
-func (x *PutRequest) ProtoReflect() protoreflect.Message {
+func (x *RangeResponse) ProtoReflect() protoreflect.Message {
 	mi := &file_api_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -540,61 +663,71 @@ func (x *PutRequest) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use PutRequest.ProtoReflect.Descriptor instead.
-func (*PutRequest) Descriptor() ([]byte, []int) {
+// Deprecated: Use RangeResponse.ProtoReflect.Descriptor instead.
+func (*RangeResponse) Descriptor() ([]byte, []int) {
 	return file_api_proto_rawDescGZIP(), []int{6}
 }
 
-func (x *PutRequest) GetRoute() *Route {
+func (x *RangeResponse) GetRevision() uint64 {
 	if x != nil {
-		return x.Route
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *RangeResponse) GetKvs() []*KeyValue {
+	if x != nil {
+		return x.Kvs
 	}
 	return nil
 }
 
-func (x *PutRequest) GetWrite() *Write {
+func (x *RangeResponse) GetCount() uint64 {
 	if x != nil {
-		return x.Write
+		return x.Count
+	}
+	return 0
+}
+
+func (x *RangeResponse) GetStamp() *Stamp {
+	if x != nil {
+		return x.Stamp
 	}
 	return nil
 }
 
-func (x *PutRequest) GetKey() string {
-	if x != nil {
-		return x.Key
-	}
-	return ""
-}
-
-func (x *PutRequest) GetValue() []byte {
-	if x != nil {
-		return x.Value
-	}
-	return nil
-}
-
-type PutResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Revision      uint64                 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
-	Stamp         *Stamp                 `protobuf:"bytes,2,opt,name=stamp,proto3" json:"stamp,omitempty"`
+// A Compare is of one thing that a key is known by. A key that is not there has
+// create, mod, version and lease 0, and a value that equals none.
+type Compare struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Key      string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Relation Relation               `protobuf:"varint,2,opt,name=relation,proto3,enum=hacheck.raftkv.v1.Relation" json:"relation,omitempty"`
+	// Types that are valid to be assigned to Target:
+	//
+	//	*Compare_Value
+	//	*Compare_Create
+	//	*Compare_Mod
+	//	*Compare_Version
+	//	*Compare_Lease
+	Target        isCompare_Target `protobuf_oneof:"target"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *PutResponse) Reset() {
-	*x = PutResponse{}
+func (x *Compare) Reset() {
+	*x = Compare{}
 	mi := &file_api_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *PutResponse) String() string {
+func (x *Compare) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*PutResponse) ProtoMessage() {}
+func (*Compare) ProtoMessage() {}
 
-func (x *PutResponse) ProtoReflect() protoreflect.Message {
+func (x *Compare) ProtoReflect() protoreflect.Message {
 	mi := &file_api_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -606,48 +739,138 @@ func (x *PutResponse) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use PutResponse.ProtoReflect.Descriptor instead.
-func (*PutResponse) Descriptor() ([]byte, []int) {
+// Deprecated: Use Compare.ProtoReflect.Descriptor instead.
+func (*Compare) Descriptor() ([]byte, []int) {
 	return file_api_proto_rawDescGZIP(), []int{7}
 }
 
-func (x *PutResponse) GetRevision() uint64 {
+func (x *Compare) GetKey() string {
 	if x != nil {
-		return x.Revision
+		return x.Key
 	}
-	return 0
+	return ""
 }
 
-func (x *PutResponse) GetStamp() *Stamp {
+func (x *Compare) GetRelation() Relation {
 	if x != nil {
-		return x.Stamp
+		return x.Relation
+	}
+	return Relation_RELATION_EQUAL
+}
+
+func (x *Compare) GetTarget() isCompare_Target {
+	if x != nil {
+		return x.Target
 	}
 	return nil
 }
 
-type DeleteRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Route         *Route                 `protobuf:"bytes,1,opt,name=route,proto3" json:"route,omitempty"`
-	Write         *Write                 `protobuf:"bytes,2,opt,name=write,proto3" json:"write,omitempty"`
-	Key           string                 `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+func (x *Compare) GetValue() []byte {
+	if x != nil {
+		if x, ok := x.Target.(*Compare_Value); ok {
+			return x.Value
+		}
+	}
+	return nil
+}
+
+func (x *Compare) GetCreate() uint64 {
+	if x != nil {
+		if x, ok := x.Target.(*Compare_Create); ok {
+			return x.Create
+		}
+	}
+	return 0
+}
+
+func (x *Compare) GetMod() uint64 {
+	if x != nil {
+		if x, ok := x.Target.(*Compare_Mod); ok {
+			return x.Mod
+		}
+	}
+	return 0
+}
+
+func (x *Compare) GetVersion() uint64 {
+	if x != nil {
+		if x, ok := x.Target.(*Compare_Version); ok {
+			return x.Version
+		}
+	}
+	return 0
+}
+
+func (x *Compare) GetLease() uint64 {
+	if x != nil {
+		if x, ok := x.Target.(*Compare_Lease); ok {
+			return x.Lease
+		}
+	}
+	return 0
+}
+
+type isCompare_Target interface {
+	isCompare_Target()
+}
+
+type Compare_Value struct {
+	Value []byte `protobuf:"bytes,3,opt,name=value,proto3,oneof"`
+}
+
+type Compare_Create struct {
+	Create uint64 `protobuf:"varint,4,opt,name=create,proto3,oneof"`
+}
+
+type Compare_Mod struct {
+	Mod uint64 `protobuf:"varint,5,opt,name=mod,proto3,oneof"`
+}
+
+type Compare_Version struct {
+	Version uint64 `protobuf:"varint,6,opt,name=version,proto3,oneof"`
+}
+
+type Compare_Lease struct {
+	Lease uint64 `protobuf:"varint,7,opt,name=lease,proto3,oneof"`
+}
+
+func (*Compare_Value) isCompare_Target() {}
+
+func (*Compare_Create) isCompare_Target() {}
+
+func (*Compare_Mod) isCompare_Target() {}
+
+func (*Compare_Version) isCompare_Target() {}
+
+func (*Compare_Lease) isCompare_Target() {}
+
+// An Op is one step of a transaction. It sees what those before it did.
+type Op struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Op:
+	//
+	//	*Op_Put
+	//	*Op_Delete
+	//	*Op_Range
+	Op            isOp_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *DeleteRequest) Reset() {
-	*x = DeleteRequest{}
+func (x *Op) Reset() {
+	*x = Op{}
 	mi := &file_api_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *DeleteRequest) String() string {
+func (x *Op) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*DeleteRequest) ProtoMessage() {}
+func (*Op) ProtoMessage() {}
 
-func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
+func (x *Op) ProtoReflect() protoreflect.Message {
 	mi := &file_api_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -659,55 +882,397 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
-func (*DeleteRequest) Descriptor() ([]byte, []int) {
+// Deprecated: Use Op.ProtoReflect.Descriptor instead.
+func (*Op) Descriptor() ([]byte, []int) {
 	return file_api_proto_rawDescGZIP(), []int{8}
 }
 
-func (x *DeleteRequest) GetRoute() *Route {
+func (x *Op) GetOp() isOp_Op {
 	if x != nil {
-		return x.Route
+		return x.Op
 	}
 	return nil
 }
 
-func (x *DeleteRequest) GetWrite() *Write {
+func (x *Op) GetPut() *Put {
 	if x != nil {
-		return x.Write
+		if x, ok := x.Op.(*Op_Put); ok {
+			return x.Put
+		}
 	}
 	return nil
 }
 
-func (x *DeleteRequest) GetKey() string {
+func (x *Op) GetDelete() *Span {
+	if x != nil {
+		if x, ok := x.Op.(*Op_Delete); ok {
+			return x.Delete
+		}
+	}
+	return nil
+}
+
+func (x *Op) GetRange() *Span {
+	if x != nil {
+		if x, ok := x.Op.(*Op_Range); ok {
+			return x.Range
+		}
+	}
+	return nil
+}
+
+type isOp_Op interface {
+	isOp_Op()
+}
+
+type Op_Put struct {
+	Put *Put `protobuf:"bytes,1,opt,name=put,proto3,oneof"`
+}
+
+type Op_Delete struct {
+	Delete *Span `protobuf:"bytes,2,opt,name=delete,proto3,oneof"`
+}
+
+type Op_Range struct {
+	Range *Span `protobuf:"bytes,3,opt,name=range,proto3,oneof"`
+}
+
+func (*Op_Put) isOp_Op() {}
+
+func (*Op_Delete) isOp_Op() {}
+
+func (*Op_Range) isOp_Op() {}
+
+type Put struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Value []byte                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	// lease that the key is to end with; 0: none. One that is not there refuses the
+	// transaction.
+	Lease         uint64 `protobuf:"varint,3,opt,name=lease,proto3" json:"lease,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Put) Reset() {
+	*x = Put{}
+	mi := &file_api_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Put) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Put) ProtoMessage() {}
+
+func (x *Put) ProtoReflect() protoreflect.Message {
+	mi := &file_api_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Put.ProtoReflect.Descriptor instead.
+func (*Put) Descriptor() ([]byte, []int) {
+	return file_api_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Put) GetKey() string {
 	if x != nil {
 		return x.Key
 	}
 	return ""
 }
 
-type DeleteResponse struct {
+func (x *Put) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+func (x *Put) GetLease() uint64 {
+	if x != nil {
+		return x.Lease
+	}
+	return 0
+}
+
+// A Result is what became of an Op.
+type Result struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// kvs: of a range what it found; of a delete what it deleted; of a put what was there
+	// before.
+	Kvs           []*KeyValue `protobuf:"bytes,1,rep,name=kvs,proto3" json:"kvs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Result) Reset() {
+	*x = Result{}
+	mi := &file_api_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Result) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Result) ProtoMessage() {}
+
+func (x *Result) ProtoReflect() protoreflect.Message {
+	mi := &file_api_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Result.ProtoReflect.Descriptor instead.
+func (*Result) Descriptor() ([]byte, []int) {
+	return file_api_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Result) GetKvs() []*KeyValue {
+	if x != nil {
+		return x.Kvs
+	}
+	return nil
+}
+
+type TxnRequest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Route   *Route                 `protobuf:"bytes,1,opt,name=route,proto3" json:"route,omitempty"`
+	Write   *Write                 `protobuf:"bytes,2,opt,name=write,proto3" json:"write,omitempty"` // may be left out: then a repeated call may happen twice
+	Compare []*Compare             `protobuf:"bytes,3,rep,name=compare,proto3" json:"compare,omitempty"`
+	// What is done if all comparisons hold, and what if one does not. No key may be changed
+	// by two ops of either.
+	Success       []*Op `protobuf:"bytes,4,rep,name=success,proto3" json:"success,omitempty"`
+	Failure       []*Op `protobuf:"bytes,5,rep,name=failure,proto3" json:"failure,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TxnRequest) Reset() {
+	*x = TxnRequest{}
+	mi := &file_api_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TxnRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TxnRequest) ProtoMessage() {}
+
+func (x *TxnRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TxnRequest.ProtoReflect.Descriptor instead.
+func (*TxnRequest) Descriptor() ([]byte, []int) {
+	return file_api_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *TxnRequest) GetRoute() *Route {
+	if x != nil {
+		return x.Route
+	}
+	return nil
+}
+
+func (x *TxnRequest) GetWrite() *Write {
+	if x != nil {
+		return x.Write
+	}
+	return nil
+}
+
+func (x *TxnRequest) GetCompare() []*Compare {
+	if x != nil {
+		return x.Compare
+	}
+	return nil
+}
+
+func (x *TxnRequest) GetSuccess() []*Op {
+	if x != nil {
+		return x.Success
+	}
+	return nil
+}
+
+func (x *TxnRequest) GetFailure() []*Op {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
+type TxnResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Found         bool                   `protobuf:"varint,1,opt,name=found,proto3" json:"found,omitempty"` // whether there was something to delete
+	Succeeded     bool                   `protobuf:"varint,1,opt,name=succeeded,proto3" json:"succeeded,omitempty"` // the comparisons held
+	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`   // of the store, after it
+	Results       []*Result              `protobuf:"bytes,3,rep,name=results,proto3" json:"results,omitempty"`
+	Stamp         *Stamp                 `protobuf:"bytes,4,opt,name=stamp,proto3" json:"stamp,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TxnResponse) Reset() {
+	*x = TxnResponse{}
+	mi := &file_api_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TxnResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TxnResponse) ProtoMessage() {}
+
+func (x *TxnResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TxnResponse.ProtoReflect.Descriptor instead.
+func (*TxnResponse) Descriptor() ([]byte, []int) {
+	return file_api_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *TxnResponse) GetSucceeded() bool {
+	if x != nil {
+		return x.Succeeded
+	}
+	return false
+}
+
+func (x *TxnResponse) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *TxnResponse) GetResults() []*Result {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+func (x *TxnResponse) GetStamp() *Stamp {
+	if x != nil {
+		return x.Stamp
+	}
+	return nil
+}
+
+type CompactRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Route         *Route                 `protobuf:"bytes,1,opt,name=route,proto3" json:"route,omitempty"`
+	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"` // the first that remains
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompactRequest) Reset() {
+	*x = CompactRequest{}
+	mi := &file_api_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompactRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompactRequest) ProtoMessage() {}
+
+func (x *CompactRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompactRequest.ProtoReflect.Descriptor instead.
+func (*CompactRequest) Descriptor() ([]byte, []int) {
+	return file_api_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *CompactRequest) GetRoute() *Route {
+	if x != nil {
+		return x.Route
+	}
+	return nil
+}
+
+func (x *CompactRequest) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+type CompactResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Compacted     uint64                 `protobuf:"varint,1,opt,name=compacted,proto3" json:"compacted,omitempty"` // the first that remains
 	Stamp         *Stamp                 `protobuf:"bytes,2,opt,name=stamp,proto3" json:"stamp,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *DeleteResponse) Reset() {
-	*x = DeleteResponse{}
-	mi := &file_api_proto_msgTypes[9]
+func (x *CompactResponse) Reset() {
+	*x = CompactResponse{}
+	mi := &file_api_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *DeleteResponse) String() string {
+func (x *CompactResponse) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*DeleteResponse) ProtoMessage() {}
+func (*CompactResponse) ProtoMessage() {}
 
-func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_proto_msgTypes[9]
+func (x *CompactResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -718,52 +1283,50 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
-func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_api_proto_rawDescGZIP(), []int{9}
+// Deprecated: Use CompactResponse.ProtoReflect.Descriptor instead.
+func (*CompactResponse) Descriptor() ([]byte, []int) {
+	return file_api_proto_rawDescGZIP(), []int{14}
 }
 
-func (x *DeleteResponse) GetFound() bool {
+func (x *CompactResponse) GetCompacted() uint64 {
 	if x != nil {
-		return x.Found
+		return x.Compacted
 	}
-	return false
+	return 0
 }
 
-func (x *DeleteResponse) GetStamp() *Stamp {
+func (x *CompactResponse) GetStamp() *Stamp {
 	if x != nil {
 		return x.Stamp
 	}
 	return nil
 }
 
-type CASRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Route         *Route                 `protobuf:"bytes,1,opt,name=route,proto3" json:"route,omitempty"`
-	Write         *Write                 `protobuf:"bytes,2,opt,name=write,proto3" json:"write,omitempty"`
-	Key           string                 `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
-	Expect        *Expectation           `protobuf:"bytes,4,opt,name=expect,proto3" json:"expect,omitempty"`
-	Value         []byte                 `protobuf:"bytes,5,opt,name=value,proto3" json:"value,omitempty"`
-	Delete        bool                   `protobuf:"varint,6,opt,name=delete,proto3" json:"delete,omitempty"` // instead of setting it to value
+type WatchRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Span  *Span                  `protobuf:"bytes,1,opt,name=span,proto3" json:"span,omitempty"`
+	// from is the first revision of interest; it may be one that is yet to come. 0: the
+	// one after what the node asked has now, of which the first response tells.
+	From          uint64 `protobuf:"varint,2,opt,name=from,proto3" json:"from,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *CASRequest) Reset() {
-	*x = CASRequest{}
-	mi := &file_api_proto_msgTypes[10]
+func (x *WatchRequest) Reset() {
+	*x = WatchRequest{}
+	mi := &file_api_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *CASRequest) String() string {
+func (x *WatchRequest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*CASRequest) ProtoMessage() {}
+func (*WatchRequest) ProtoMessage() {}
 
-func (x *CASRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_proto_msgTypes[10]
+func (x *WatchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -774,80 +1337,55 @@ func (x *CASRequest) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use CASRequest.ProtoReflect.Descriptor instead.
-func (*CASRequest) Descriptor() ([]byte, []int) {
-	return file_api_proto_rawDescGZIP(), []int{10}
+// Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
+func (*WatchRequest) Descriptor() ([]byte, []int) {
+	return file_api_proto_rawDescGZIP(), []int{15}
 }
 
-func (x *CASRequest) GetRoute() *Route {
+func (x *WatchRequest) GetSpan() *Span {
 	if x != nil {
-		return x.Route
+		return x.Span
 	}
 	return nil
 }
 
-func (x *CASRequest) GetWrite() *Write {
+func (x *WatchRequest) GetFrom() uint64 {
 	if x != nil {
-		return x.Write
+		return x.From
 	}
-	return nil
+	return 0
 }
 
-func (x *CASRequest) GetKey() string {
-	if x != nil {
-		return x.Key
-	}
-	return ""
-}
-
-func (x *CASRequest) GetExpect() *Expectation {
-	if x != nil {
-		return x.Expect
-	}
-	return nil
-}
-
-func (x *CASRequest) GetValue() []byte {
-	if x != nil {
-		return x.Value
-	}
-	return nil
-}
-
-func (x *CASRequest) GetDelete() bool {
-	if x != nil {
-		return x.Delete
-	}
-	return false
-}
-
-type CASResponse struct {
-	state    protoimpl.MessageState `protogen:"open.v1"`
-	Swapped  bool                   `protobuf:"varint,1,opt,name=swapped,proto3" json:"swapped,omitempty"`
-	Revision uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"` // of the change, or of what was found instead
-	// If not swapped, what was found instead.
-	Found         bool   `protobuf:"varint,3,opt,name=found,proto3" json:"found,omitempty"`
-	Value         []byte `protobuf:"bytes,4,opt,name=value,proto3" json:"value,omitempty"`
-	Stamp         *Stamp `protobuf:"bytes,5,opt,name=stamp,proto3" json:"stamp,omitempty"`
+// A WatchResponse without events is a notice of progress.
+type WatchResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// revision: everything in the span up to this one has been sent.
+	Revision uint64   `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	Events   []*Event `protobuf:"bytes,2,rep,name=events,proto3" json:"events,omitempty"` // of whole revisions, ascending
+	// compacted is the first revision that remains, if that which is to be sent next was
+	// compacted: then the stream ends. What was there at it may be read, and watched on
+	// from the one after it.
+	Compacted     uint64 `protobuf:"varint,3,opt,name=compacted,proto3" json:"compacted,omitempty"`
+	Node          string `protobuf:"bytes,4,opt,name=node,proto3" json:"node,omitempty"` // that answers
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *CASResponse) Reset() {
-	*x = CASResponse{}
-	mi := &file_api_proto_msgTypes[11]
+func (x *WatchResponse) Reset() {
+	*x = WatchResponse{}
+	mi := &file_api_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *CASResponse) String() string {
+func (x *WatchResponse) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*CASResponse) ProtoMessage() {}
+func (*WatchResponse) ProtoMessage() {}
 
-func (x *CASResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_proto_msgTypes[11]
+func (x *WatchResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -858,40 +1396,552 @@ func (x *CASResponse) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use CASResponse.ProtoReflect.Descriptor instead.
-func (*CASResponse) Descriptor() ([]byte, []int) {
-	return file_api_proto_rawDescGZIP(), []int{11}
+// Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
+func (*WatchResponse) Descriptor() ([]byte, []int) {
+	return file_api_proto_rawDescGZIP(), []int{16}
 }
 
-func (x *CASResponse) GetSwapped() bool {
-	if x != nil {
-		return x.Swapped
-	}
-	return false
-}
-
-func (x *CASResponse) GetRevision() uint64 {
+func (x *WatchResponse) GetRevision() uint64 {
 	if x != nil {
 		return x.Revision
 	}
 	return 0
 }
 
-func (x *CASResponse) GetFound() bool {
+func (x *WatchResponse) GetEvents() []*Event {
 	if x != nil {
-		return x.Found
-	}
-	return false
-}
-
-func (x *CASResponse) GetValue() []byte {
-	if x != nil {
-		return x.Value
+		return x.Events
 	}
 	return nil
 }
 
-func (x *CASResponse) GetStamp() *Stamp {
+func (x *WatchResponse) GetCompacted() uint64 {
+	if x != nil {
+		return x.Compacted
+	}
+	return 0
+}
+
+func (x *WatchResponse) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+// An Event is a change of a key.
+type Event struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Deleted       bool                   `protobuf:"varint,1,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	Kv            *KeyValue              `protobuf:"bytes,2,opt,name=kv,proto3" json:"kv,omitempty"` // what it holds now; of one that was deleted key and mod alone
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Event) Reset() {
+	*x = Event{}
+	mi := &file_api_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Event) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Event) ProtoMessage() {}
+
+func (x *Event) ProtoReflect() protoreflect.Message {
+	mi := &file_api_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Event.ProtoReflect.Descriptor instead.
+func (*Event) Descriptor() ([]byte, []int) {
+	return file_api_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Event) GetDeleted() bool {
+	if x != nil {
+		return x.Deleted
+	}
+	return false
+}
+
+func (x *Event) GetKv() *KeyValue {
+	if x != nil {
+		return x.Kv
+	}
+	return nil
+}
+
+type GrantLeaseRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Route         *Route                 `protobuf:"bytes,1,opt,name=route,proto3" json:"route,omitempty"`
+	Write         *Write                 `protobuf:"bytes,2,opt,name=write,proto3" json:"write,omitempty"` // may be left out: then a repeated call may make two, one of which nobody keeps
+	TtlMs         uint64                 `protobuf:"varint,3,opt,name=ttl_ms,json=ttlMs,proto3" json:"ttl_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GrantLeaseRequest) Reset() {
+	*x = GrantLeaseRequest{}
+	mi := &file_api_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GrantLeaseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GrantLeaseRequest) ProtoMessage() {}
+
+func (x *GrantLeaseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GrantLeaseRequest.ProtoReflect.Descriptor instead.
+func (*GrantLeaseRequest) Descriptor() ([]byte, []int) {
+	return file_api_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *GrantLeaseRequest) GetRoute() *Route {
+	if x != nil {
+		return x.Route
+	}
+	return nil
+}
+
+func (x *GrantLeaseRequest) GetWrite() *Write {
+	if x != nil {
+		return x.Write
+	}
+	return nil
+}
+
+func (x *GrantLeaseRequest) GetTtlMs() uint64 {
+	if x != nil {
+		return x.TtlMs
+	}
+	return 0
+}
+
+type GrantLeaseResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Lease uint64                 `protobuf:"varint,1,opt,name=lease,proto3" json:"lease,omitempty"`
+	TtlMs uint64                 `protobuf:"varint,2,opt,name=ttl_ms,json=ttlMs,proto3" json:"ttl_ms,omitempty"`
+	// bound_ms is by how much it may outlive its time at the most, while there is a leader.
+	// Time in which there is none is not counted.
+	BoundMs       uint64 `protobuf:"varint,3,opt,name=bound_ms,json=boundMs,proto3" json:"bound_ms,omitempty"`
+	Stamp         *Stamp `protobuf:"bytes,4,opt,name=stamp,proto3" json:"stamp,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GrantLeaseResponse) Reset() {
+	*x = GrantLeaseResponse{}
+	mi := &file_api_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GrantLeaseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GrantLeaseResponse) ProtoMessage() {}
+
+func (x *GrantLeaseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GrantLeaseResponse.ProtoReflect.Descriptor instead.
+func (*GrantLeaseResponse) Descriptor() ([]byte, []int) {
+	return file_api_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *GrantLeaseResponse) GetLease() uint64 {
+	if x != nil {
+		return x.Lease
+	}
+	return 0
+}
+
+func (x *GrantLeaseResponse) GetTtlMs() uint64 {
+	if x != nil {
+		return x.TtlMs
+	}
+	return 0
+}
+
+func (x *GrantLeaseResponse) GetBoundMs() uint64 {
+	if x != nil {
+		return x.BoundMs
+	}
+	return 0
+}
+
+func (x *GrantLeaseResponse) GetStamp() *Stamp {
+	if x != nil {
+		return x.Stamp
+	}
+	return nil
+}
+
+type KeepAliveRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Route         *Route                 `protobuf:"bytes,1,opt,name=route,proto3" json:"route,omitempty"`
+	Lease         uint64                 `protobuf:"varint,2,opt,name=lease,proto3" json:"lease,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeepAliveRequest) Reset() {
+	*x = KeepAliveRequest{}
+	mi := &file_api_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeepAliveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeepAliveRequest) ProtoMessage() {}
+
+func (x *KeepAliveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeepAliveRequest.ProtoReflect.Descriptor instead.
+func (*KeepAliveRequest) Descriptor() ([]byte, []int) {
+	return file_api_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *KeepAliveRequest) GetRoute() *Route {
+	if x != nil {
+		return x.Route
+	}
+	return nil
+}
+
+func (x *KeepAliveRequest) GetLease() uint64 {
+	if x != nil {
+		return x.Lease
+	}
+	return 0
+}
+
+type KeepAliveResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TtlMs         uint64                 `protobuf:"varint,1,opt,name=ttl_ms,json=ttlMs,proto3" json:"ttl_ms,omitempty"` // for as long as this it lasts, from when it was asked
+	Stamp         *Stamp                 `protobuf:"bytes,2,opt,name=stamp,proto3" json:"stamp,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeepAliveResponse) Reset() {
+	*x = KeepAliveResponse{}
+	mi := &file_api_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeepAliveResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeepAliveResponse) ProtoMessage() {}
+
+func (x *KeepAliveResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeepAliveResponse.ProtoReflect.Descriptor instead.
+func (*KeepAliveResponse) Descriptor() ([]byte, []int) {
+	return file_api_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *KeepAliveResponse) GetTtlMs() uint64 {
+	if x != nil {
+		return x.TtlMs
+	}
+	return 0
+}
+
+func (x *KeepAliveResponse) GetStamp() *Stamp {
+	if x != nil {
+		return x.Stamp
+	}
+	return nil
+}
+
+type RevokeLeaseRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Route         *Route                 `protobuf:"bytes,1,opt,name=route,proto3" json:"route,omitempty"`
+	Write         *Write                 `protobuf:"bytes,2,opt,name=write,proto3" json:"write,omitempty"`
+	Lease         uint64                 `protobuf:"varint,3,opt,name=lease,proto3" json:"lease,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeLeaseRequest) Reset() {
+	*x = RevokeLeaseRequest{}
+	mi := &file_api_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeLeaseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeLeaseRequest) ProtoMessage() {}
+
+func (x *RevokeLeaseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeLeaseRequest.ProtoReflect.Descriptor instead.
+func (*RevokeLeaseRequest) Descriptor() ([]byte, []int) {
+	return file_api_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *RevokeLeaseRequest) GetRoute() *Route {
+	if x != nil {
+		return x.Route
+	}
+	return nil
+}
+
+func (x *RevokeLeaseRequest) GetWrite() *Write {
+	if x != nil {
+		return x.Write
+	}
+	return nil
+}
+
+func (x *RevokeLeaseRequest) GetLease() uint64 {
+	if x != nil {
+		return x.Lease
+	}
+	return 0
+}
+
+type RevokeLeaseResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Revision      uint64                 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"` // of the store, after it
+	Stamp         *Stamp                 `protobuf:"bytes,2,opt,name=stamp,proto3" json:"stamp,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeLeaseResponse) Reset() {
+	*x = RevokeLeaseResponse{}
+	mi := &file_api_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeLeaseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeLeaseResponse) ProtoMessage() {}
+
+func (x *RevokeLeaseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeLeaseResponse.ProtoReflect.Descriptor instead.
+func (*RevokeLeaseResponse) Descriptor() ([]byte, []int) {
+	return file_api_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *RevokeLeaseResponse) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *RevokeLeaseResponse) GetStamp() *Stamp {
+	if x != nil {
+		return x.Stamp
+	}
+	return nil
+}
+
+type DescribeLeaseRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Route         *Route                 `protobuf:"bytes,1,opt,name=route,proto3" json:"route,omitempty"`
+	Lease         uint64                 `protobuf:"varint,2,opt,name=lease,proto3" json:"lease,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DescribeLeaseRequest) Reset() {
+	*x = DescribeLeaseRequest{}
+	mi := &file_api_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DescribeLeaseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DescribeLeaseRequest) ProtoMessage() {}
+
+func (x *DescribeLeaseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DescribeLeaseRequest.ProtoReflect.Descriptor instead.
+func (*DescribeLeaseRequest) Descriptor() ([]byte, []int) {
+	return file_api_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *DescribeLeaseRequest) GetRoute() *Route {
+	if x != nil {
+		return x.Route
+	}
+	return nil
+}
+
+func (x *DescribeLeaseRequest) GetLease() uint64 {
+	if x != nil {
+		return x.Lease
+	}
+	return 0
+}
+
+type DescribeLeaseResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TtlMs         uint64                 `protobuf:"varint,1,opt,name=ttl_ms,json=ttlMs,proto3" json:"ttl_ms,omitempty"`
+	LeftMs        uint64                 `protobuf:"varint,2,opt,name=left_ms,json=leftMs,proto3" json:"left_ms,omitempty"`
+	Keys          []string               `protobuf:"bytes,3,rep,name=keys,proto3" json:"keys,omitempty"`
+	Stamp         *Stamp                 `protobuf:"bytes,4,opt,name=stamp,proto3" json:"stamp,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DescribeLeaseResponse) Reset() {
+	*x = DescribeLeaseResponse{}
+	mi := &file_api_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DescribeLeaseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DescribeLeaseResponse) ProtoMessage() {}
+
+func (x *DescribeLeaseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DescribeLeaseResponse.ProtoReflect.Descriptor instead.
+func (*DescribeLeaseResponse) Descriptor() ([]byte, []int) {
+	return file_api_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *DescribeLeaseResponse) GetTtlMs() uint64 {
+	if x != nil {
+		return x.TtlMs
+	}
+	return 0
+}
+
+func (x *DescribeLeaseResponse) GetLeftMs() uint64 {
+	if x != nil {
+		return x.LeftMs
+	}
+	return 0
+}
+
+func (x *DescribeLeaseResponse) GetKeys() []string {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *DescribeLeaseResponse) GetStamp() *Stamp {
 	if x != nil {
 		return x.Stamp
 	}
@@ -907,7 +1957,7 @@ type OpenSessionRequest struct {
 
 func (x *OpenSessionRequest) Reset() {
 	*x = OpenSessionRequest{}
-	mi := &file_api_proto_msgTypes[12]
+	mi := &file_api_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -919,7 +1969,7 @@ func (x *OpenSessionRequest) String() string {
 func (*OpenSessionRequest) ProtoMessage() {}
 
 func (x *OpenSessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_proto_msgTypes[12]
+	mi := &file_api_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -932,7 +1982,7 @@ func (x *OpenSessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenSessionRequest.ProtoReflect.Descriptor instead.
 func (*OpenSessionRequest) Descriptor() ([]byte, []int) {
-	return file_api_proto_rawDescGZIP(), []int{12}
+	return file_api_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *OpenSessionRequest) GetRoute() *Route {
@@ -952,7 +2002,7 @@ type OpenSessionResponse struct {
 
 func (x *OpenSessionResponse) Reset() {
 	*x = OpenSessionResponse{}
-	mi := &file_api_proto_msgTypes[13]
+	mi := &file_api_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -964,7 +2014,7 @@ func (x *OpenSessionResponse) String() string {
 func (*OpenSessionResponse) ProtoMessage() {}
 
 func (x *OpenSessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_proto_msgTypes[13]
+	mi := &file_api_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -977,7 +2027,7 @@ func (x *OpenSessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenSessionResponse.ProtoReflect.Descriptor instead.
 func (*OpenSessionResponse) Descriptor() ([]byte, []int) {
-	return file_api_proto_rawDescGZIP(), []int{13}
+	return file_api_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *OpenSessionResponse) GetSession() uint64 {
@@ -1002,7 +2052,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_api_proto_msgTypes[14]
+	mi := &file_api_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1014,7 +2064,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_proto_msgTypes[14]
+	mi := &file_api_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1027,7 +2077,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_api_proto_rawDescGZIP(), []int{14}
+	return file_api_proto_rawDescGZIP(), []int{28}
 }
 
 type StatusResponse struct {
@@ -1046,16 +2096,21 @@ type StatusResponse struct {
 	Learners []string `protobuf:"bytes,10,rep,name=learners,proto3" json:"learners,omitempty"`
 	Changing bool     `protobuf:"varint,11,opt,name=changing,proto3" json:"changing,omitempty"`
 	// What it does with snapshots right now.
-	TakingSnapshot     bool `protobuf:"varint,12,opt,name=taking_snapshot,json=takingSnapshot,proto3" json:"taking_snapshot,omitempty"`
-	SendingSnapshot    bool `protobuf:"varint,13,opt,name=sending_snapshot,json=sendingSnapshot,proto3" json:"sending_snapshot,omitempty"`
-	InstallingSnapshot bool `protobuf:"varint,14,opt,name=installing_snapshot,json=installingSnapshot,proto3" json:"installing_snapshot,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	TakingSnapshot     bool   `protobuf:"varint,12,opt,name=taking_snapshot,json=takingSnapshot,proto3" json:"taking_snapshot,omitempty"`
+	SendingSnapshot    bool   `protobuf:"varint,13,opt,name=sending_snapshot,json=sendingSnapshot,proto3" json:"sending_snapshot,omitempty"`
+	InstallingSnapshot bool   `protobuf:"varint,14,opt,name=installing_snapshot,json=installingSnapshot,proto3" json:"installing_snapshot,omitempty"`
+	Revision           uint64 `protobuf:"varint,15,opt,name=revision,proto3" json:"revision,omitempty"`   // of its state
+	Compacted          uint64 `protobuf:"varint,16,opt,name=compacted,proto3" json:"compacted,omitempty"` // the first that remains
+	// behind says by how many entries each learner is behind the leader's log, by name of
+	// node, if the node asked leads and knows.
+	Behind        map[string]uint64 `protobuf:"bytes,17,rep,name=behind,proto3" json:"behind,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_api_proto_msgTypes[15]
+	mi := &file_api_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1067,7 +2122,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_proto_msgTypes[15]
+	mi := &file_api_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1080,7 +2135,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_api_proto_rawDescGZIP(), []int{15}
+	return file_api_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *StatusResponse) GetId() string {
@@ -1181,6 +2236,27 @@ func (x *StatusResponse) GetInstallingSnapshot() bool {
 	return false
 }
 
+func (x *StatusResponse) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetCompacted() uint64 {
+	if x != nil {
+		return x.Compacted
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetBehind() map[string]uint64 {
+	if x != nil {
+		return x.Behind
+	}
+	return nil
+}
+
 type ChangeMemberRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Route  *Route                 `protobuf:"bytes,1,opt,name=route,proto3" json:"route,omitempty"`
@@ -1195,7 +2271,7 @@ type ChangeMemberRequest struct {
 
 func (x *ChangeMemberRequest) Reset() {
 	*x = ChangeMemberRequest{}
-	mi := &file_api_proto_msgTypes[16]
+	mi := &file_api_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1207,7 +2283,7 @@ func (x *ChangeMemberRequest) String() string {
 func (*ChangeMemberRequest) ProtoMessage() {}
 
 func (x *ChangeMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_proto_msgTypes[16]
+	mi := &file_api_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1220,7 +2296,7 @@ func (x *ChangeMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeMemberRequest.ProtoReflect.Descriptor instead.
 func (*ChangeMemberRequest) Descriptor() ([]byte, []int) {
-	return file_api_proto_rawDescGZIP(), []int{16}
+	return file_api_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ChangeMemberRequest) GetRoute() *Route {
@@ -1259,7 +2335,7 @@ type ChangeMemberResponse struct {
 
 func (x *ChangeMemberResponse) Reset() {
 	*x = ChangeMemberResponse{}
-	mi := &file_api_proto_msgTypes[17]
+	mi := &file_api_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1271,7 +2347,7 @@ func (x *ChangeMemberResponse) String() string {
 func (*ChangeMemberResponse) ProtoMessage() {}
 
 func (x *ChangeMemberResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_proto_msgTypes[17]
+	mi := &file_api_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1284,7 +2360,111 @@ func (x *ChangeMemberResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeMemberResponse.ProtoReflect.Descriptor instead.
 func (*ChangeMemberResponse) Descriptor() ([]byte, []int) {
-	return file_api_proto_rawDescGZIP(), []int{17}
+	return file_api_proto_rawDescGZIP(), []int{31}
+}
+
+type ListMembersRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Route         *Route                 `protobuf:"bytes,1,opt,name=route,proto3" json:"route,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListMembersRequest) Reset() {
+	*x = ListMembersRequest{}
+	mi := &file_api_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListMembersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListMembersRequest) ProtoMessage() {}
+
+func (x *ListMembersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListMembersRequest.ProtoReflect.Descriptor instead.
+func (*ListMembersRequest) Descriptor() ([]byte, []int) {
+	return file_api_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *ListMembersRequest) GetRoute() *Route {
+	if x != nil {
+		return x.Route
+	}
+	return nil
+}
+
+type ListMembersResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Voters        []string               `protobuf:"bytes,1,rep,name=voters,proto3" json:"voters,omitempty"` // names of nodes
+	Learners      []string               `protobuf:"bytes,2,rep,name=learners,proto3" json:"learners,omitempty"`
+	Stamp         *Stamp                 `protobuf:"bytes,3,opt,name=stamp,proto3" json:"stamp,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListMembersResponse) Reset() {
+	*x = ListMembersResponse{}
+	mi := &file_api_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListMembersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListMembersResponse) ProtoMessage() {}
+
+func (x *ListMembersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListMembersResponse.ProtoReflect.Descriptor instead.
+func (*ListMembersResponse) Descriptor() ([]byte, []int) {
+	return file_api_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *ListMembersResponse) GetVoters() []string {
+	if x != nil {
+		return x.Voters
+	}
+	return nil
+}
+
+func (x *ListMembersResponse) GetLearners() []string {
+	if x != nil {
+		return x.Learners
+	}
+	return nil
+}
+
+func (x *ListMembersResponse) GetStamp() *Stamp {
+	if x != nil {
+		return x.Stamp
+	}
+	return nil
 }
 
 type TransferLeadershipRequest struct {
@@ -1297,7 +2477,7 @@ type TransferLeadershipRequest struct {
 
 func (x *TransferLeadershipRequest) Reset() {
 	*x = TransferLeadershipRequest{}
-	mi := &file_api_proto_msgTypes[18]
+	mi := &file_api_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1309,7 +2489,7 @@ func (x *TransferLeadershipRequest) String() string {
 func (*TransferLeadershipRequest) ProtoMessage() {}
 
 func (x *TransferLeadershipRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_proto_msgTypes[18]
+	mi := &file_api_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1322,7 +2502,7 @@ func (x *TransferLeadershipRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferLeadershipRequest.ProtoReflect.Descriptor instead.
 func (*TransferLeadershipRequest) Descriptor() ([]byte, []int) {
-	return file_api_proto_rawDescGZIP(), []int{18}
+	return file_api_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *TransferLeadershipRequest) GetRoute() *Route {
@@ -1347,7 +2527,7 @@ type TransferLeadershipResponse struct {
 
 func (x *TransferLeadershipResponse) Reset() {
 	*x = TransferLeadershipResponse{}
-	mi := &file_api_proto_msgTypes[19]
+	mi := &file_api_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1359,7 +2539,7 @@ func (x *TransferLeadershipResponse) String() string {
 func (*TransferLeadershipResponse) ProtoMessage() {}
 
 func (x *TransferLeadershipResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_proto_msgTypes[19]
+	mi := &file_api_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1372,7 +2552,7 @@ func (x *TransferLeadershipResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TransferLeadershipResponse.ProtoReflect.Descriptor instead.
 func (*TransferLeadershipResponse) Descriptor() ([]byte, []int) {
-	return file_api_proto_rawDescGZIP(), []int{19}
+	return file_api_proto_rawDescGZIP(), []int{35}
 }
 
 type StandForElectionRequest struct {
@@ -1383,7 +2563,7 @@ type StandForElectionRequest struct {
 
 func (x *StandForElectionRequest) Reset() {
 	*x = StandForElectionRequest{}
-	mi := &file_api_proto_msgTypes[20]
+	mi := &file_api_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1395,7 +2575,7 @@ func (x *StandForElectionRequest) String() string {
 func (*StandForElectionRequest) ProtoMessage() {}
 
 func (x *StandForElectionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_proto_msgTypes[20]
+	mi := &file_api_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1408,7 +2588,7 @@ func (x *StandForElectionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StandForElectionRequest.ProtoReflect.Descriptor instead.
 func (*StandForElectionRequest) Descriptor() ([]byte, []int) {
-	return file_api_proto_rawDescGZIP(), []int{20}
+	return file_api_proto_rawDescGZIP(), []int{36}
 }
 
 type StandForElectionResponse struct {
@@ -1419,7 +2599,7 @@ type StandForElectionResponse struct {
 
 func (x *StandForElectionResponse) Reset() {
 	*x = StandForElectionResponse{}
-	mi := &file_api_proto_msgTypes[21]
+	mi := &file_api_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1431,7 +2611,7 @@ func (x *StandForElectionResponse) String() string {
 func (*StandForElectionResponse) ProtoMessage() {}
 
 func (x *StandForElectionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_proto_msgTypes[21]
+	mi := &file_api_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1444,7 +2624,7 @@ func (x *StandForElectionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StandForElectionResponse.ProtoReflect.Descriptor instead.
 func (*StandForElectionResponse) Descriptor() ([]byte, []int) {
-	return file_api_proto_rawDescGZIP(), []int{21}
+	return file_api_proto_rawDescGZIP(), []int{37}
 }
 
 // A Failure says what is known of an operation that ended in an error.
@@ -1461,7 +2641,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_api_proto_msgTypes[22]
+	mi := &file_api_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1473,7 +2653,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_api_proto_msgTypes[22]
+	mi := &file_api_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1486,7 +2666,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_api_proto_rawDescGZIP(), []int{22}
+	return file_api_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Failure) GetDefinite() bool {
@@ -1524,57 +2704,115 @@ const file_api_proto_rawDesc = "" +
 	"\x05Stamp\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x14\n" +
-	"\x05index\x18\x03 \x01(\x04R\x05index\"`\n" +
-	"\vExpectation\x12\x19\n" +
-	"\x05value\x18\x01 \x01(\fH\x00R\x05value\x88\x01\x01\x12\x1f\n" +
-	"\brevision\x18\x02 \x01(\x04H\x01R\brevision\x88\x01\x01B\b\n" +
-	"\x06_valueB\v\n" +
-	"\t_revision\"N\n" +
+	"\x05index\x18\x03 \x01(\x04R\x05index\"B\n" +
+	"\x04Span\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x10\n" +
+	"\x03end\x18\x02 \x01(\tR\x03end\x12\x16\n" +
+	"\x06prefix\x18\x03 \x01(\bR\x06prefix\"\x8c\x01\n" +
+	"\bKeyValue\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value\x12\x16\n" +
+	"\x06create\x18\x03 \x01(\x04R\x06create\x12\x10\n" +
+	"\x03mod\x18\x04 \x01(\x04R\x03mod\x12\x18\n" +
+	"\aversion\x18\x05 \x01(\x04R\aversion\x12\x14\n" +
+	"\x05lease\x18\x06 \x01(\x04R\x05lease\"\xdc\x01\n" +
+	"\fRangeRequest\x12.\n" +
+	"\x05route\x18\x01 \x01(\v2\x18.hacheck.raftkv.v1.RouteR\x05route\x12+\n" +
+	"\x04span\x18\x02 \x01(\v2\x17.hacheck.raftkv.v1.SpanR\x04span\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\x04R\brevision\x12\"\n" +
+	"\fserializable\x18\x04 \x01(\bR\fserializable\x12\x19\n" +
+	"\bat_least\x18\x05 \x01(\x04R\aatLeast\x12\x14\n" +
+	"\x05limit\x18\x06 \x01(\rR\x05limit\"\xa0\x01\n" +
+	"\rRangeResponse\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\x12-\n" +
+	"\x03kvs\x18\x02 \x03(\v2\x1b.hacheck.raftkv.v1.KeyValueR\x03kvs\x12\x14\n" +
+	"\x05count\x18\x03 \x01(\x04R\x05count\x12.\n" +
+	"\x05stamp\x18\x04 \x01(\v2\x18.hacheck.raftkv.v1.StampR\x05stamp\"\xd8\x01\n" +
+	"\aCompare\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x127\n" +
+	"\brelation\x18\x02 \x01(\x0e2\x1b.hacheck.raftkv.v1.RelationR\brelation\x12\x16\n" +
+	"\x05value\x18\x03 \x01(\fH\x00R\x05value\x12\x18\n" +
+	"\x06create\x18\x04 \x01(\x04H\x00R\x06create\x12\x12\n" +
+	"\x03mod\x18\x05 \x01(\x04H\x00R\x03mod\x12\x1a\n" +
+	"\aversion\x18\x06 \x01(\x04H\x00R\aversion\x12\x16\n" +
+	"\x05lease\x18\a \x01(\x04H\x00R\x05leaseB\b\n" +
+	"\x06target\"\x9a\x01\n" +
+	"\x02Op\x12*\n" +
+	"\x03put\x18\x01 \x01(\v2\x16.hacheck.raftkv.v1.PutH\x00R\x03put\x121\n" +
+	"\x06delete\x18\x02 \x01(\v2\x17.hacheck.raftkv.v1.SpanH\x00R\x06delete\x12/\n" +
+	"\x05range\x18\x03 \x01(\v2\x17.hacheck.raftkv.v1.SpanH\x00R\x05rangeB\x04\n" +
+	"\x02op\"C\n" +
+	"\x03Put\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value\x12\x14\n" +
+	"\x05lease\x18\x03 \x01(\x04R\x05lease\"7\n" +
+	"\x06Result\x12-\n" +
+	"\x03kvs\x18\x01 \x03(\v2\x1b.hacheck.raftkv.v1.KeyValueR\x03kvs\"\x84\x02\n" +
 	"\n" +
-	"GetRequest\x12.\n" +
-	"\x05route\x18\x01 \x01(\v2\x18.hacheck.raftkv.v1.RouteR\x05route\x12\x10\n" +
-	"\x03key\x18\x02 \x01(\tR\x03key\"\x85\x01\n" +
-	"\vGetResponse\x12\x14\n" +
-	"\x05found\x18\x01 \x01(\bR\x05found\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\fR\x05value\x12\x1a\n" +
-	"\brevision\x18\x03 \x01(\x04R\brevision\x12.\n" +
-	"\x05stamp\x18\x04 \x01(\v2\x18.hacheck.raftkv.v1.StampR\x05stamp\"\x94\x01\n" +
-	"\n" +
-	"PutRequest\x12.\n" +
+	"TxnRequest\x12.\n" +
 	"\x05route\x18\x01 \x01(\v2\x18.hacheck.raftkv.v1.RouteR\x05route\x12.\n" +
-	"\x05write\x18\x02 \x01(\v2\x18.hacheck.raftkv.v1.WriteR\x05write\x12\x10\n" +
-	"\x03key\x18\x03 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x04 \x01(\fR\x05value\"Y\n" +
-	"\vPutResponse\x12\x1a\n" +
+	"\x05write\x18\x02 \x01(\v2\x18.hacheck.raftkv.v1.WriteR\x05write\x124\n" +
+	"\acompare\x18\x03 \x03(\v2\x1a.hacheck.raftkv.v1.CompareR\acompare\x12/\n" +
+	"\asuccess\x18\x04 \x03(\v2\x15.hacheck.raftkv.v1.OpR\asuccess\x12/\n" +
+	"\afailure\x18\x05 \x03(\v2\x15.hacheck.raftkv.v1.OpR\afailure\"\xac\x01\n" +
+	"\vTxnResponse\x12\x1c\n" +
+	"\tsucceeded\x18\x01 \x01(\bR\tsucceeded\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x123\n" +
+	"\aresults\x18\x03 \x03(\v2\x19.hacheck.raftkv.v1.ResultR\aresults\x12.\n" +
+	"\x05stamp\x18\x04 \x01(\v2\x18.hacheck.raftkv.v1.StampR\x05stamp\"\\\n" +
+	"\x0eCompactRequest\x12.\n" +
+	"\x05route\x18\x01 \x01(\v2\x18.hacheck.raftkv.v1.RouteR\x05route\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\"_\n" +
+	"\x0fCompactResponse\x12\x1c\n" +
+	"\tcompacted\x18\x01 \x01(\x04R\tcompacted\x12.\n" +
+	"\x05stamp\x18\x02 \x01(\v2\x18.hacheck.raftkv.v1.StampR\x05stamp\"O\n" +
+	"\fWatchRequest\x12+\n" +
+	"\x04span\x18\x01 \x01(\v2\x17.hacheck.raftkv.v1.SpanR\x04span\x12\x12\n" +
+	"\x04from\x18\x02 \x01(\x04R\x04from\"\x8f\x01\n" +
+	"\rWatchResponse\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\x120\n" +
+	"\x06events\x18\x02 \x03(\v2\x18.hacheck.raftkv.v1.EventR\x06events\x12\x1c\n" +
+	"\tcompacted\x18\x03 \x01(\x04R\tcompacted\x12\x12\n" +
+	"\x04node\x18\x04 \x01(\tR\x04node\"N\n" +
+	"\x05Event\x12\x18\n" +
+	"\adeleted\x18\x01 \x01(\bR\adeleted\x12+\n" +
+	"\x02kv\x18\x02 \x01(\v2\x1b.hacheck.raftkv.v1.KeyValueR\x02kv\"\x8a\x01\n" +
+	"\x11GrantLeaseRequest\x12.\n" +
+	"\x05route\x18\x01 \x01(\v2\x18.hacheck.raftkv.v1.RouteR\x05route\x12.\n" +
+	"\x05write\x18\x02 \x01(\v2\x18.hacheck.raftkv.v1.WriteR\x05write\x12\x15\n" +
+	"\x06ttl_ms\x18\x03 \x01(\x04R\x05ttlMs\"\x8c\x01\n" +
+	"\x12GrantLeaseResponse\x12\x14\n" +
+	"\x05lease\x18\x01 \x01(\x04R\x05lease\x12\x15\n" +
+	"\x06ttl_ms\x18\x02 \x01(\x04R\x05ttlMs\x12\x19\n" +
+	"\bbound_ms\x18\x03 \x01(\x04R\aboundMs\x12.\n" +
+	"\x05stamp\x18\x04 \x01(\v2\x18.hacheck.raftkv.v1.StampR\x05stamp\"X\n" +
+	"\x10KeepAliveRequest\x12.\n" +
+	"\x05route\x18\x01 \x01(\v2\x18.hacheck.raftkv.v1.RouteR\x05route\x12\x14\n" +
+	"\x05lease\x18\x02 \x01(\x04R\x05lease\"Z\n" +
+	"\x11KeepAliveResponse\x12\x15\n" +
+	"\x06ttl_ms\x18\x01 \x01(\x04R\x05ttlMs\x12.\n" +
+	"\x05stamp\x18\x02 \x01(\v2\x18.hacheck.raftkv.v1.StampR\x05stamp\"\x8a\x01\n" +
+	"\x12RevokeLeaseRequest\x12.\n" +
+	"\x05route\x18\x01 \x01(\v2\x18.hacheck.raftkv.v1.RouteR\x05route\x12.\n" +
+	"\x05write\x18\x02 \x01(\v2\x18.hacheck.raftkv.v1.WriteR\x05write\x12\x14\n" +
+	"\x05lease\x18\x03 \x01(\x04R\x05lease\"a\n" +
+	"\x13RevokeLeaseResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12.\n" +
-	"\x05stamp\x18\x02 \x01(\v2\x18.hacheck.raftkv.v1.StampR\x05stamp\"\x81\x01\n" +
-	"\rDeleteRequest\x12.\n" +
-	"\x05route\x18\x01 \x01(\v2\x18.hacheck.raftkv.v1.RouteR\x05route\x12.\n" +
-	"\x05write\x18\x02 \x01(\v2\x18.hacheck.raftkv.v1.WriteR\x05write\x12\x10\n" +
-	"\x03key\x18\x03 \x01(\tR\x03key\"V\n" +
-	"\x0eDeleteResponse\x12\x14\n" +
-	"\x05found\x18\x01 \x01(\bR\x05found\x12.\n" +
-	"\x05stamp\x18\x02 \x01(\v2\x18.hacheck.raftkv.v1.StampR\x05stamp\"\xe4\x01\n" +
-	"\n" +
-	"CASRequest\x12.\n" +
-	"\x05route\x18\x01 \x01(\v2\x18.hacheck.raftkv.v1.RouteR\x05route\x12.\n" +
-	"\x05write\x18\x02 \x01(\v2\x18.hacheck.raftkv.v1.WriteR\x05write\x12\x10\n" +
-	"\x03key\x18\x03 \x01(\tR\x03key\x126\n" +
-	"\x06expect\x18\x04 \x01(\v2\x1e.hacheck.raftkv.v1.ExpectationR\x06expect\x12\x14\n" +
-	"\x05value\x18\x05 \x01(\fR\x05value\x12\x16\n" +
-	"\x06delete\x18\x06 \x01(\bR\x06delete\"\x9f\x01\n" +
-	"\vCASResponse\x12\x18\n" +
-	"\aswapped\x18\x01 \x01(\bR\aswapped\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x14\n" +
-	"\x05found\x18\x03 \x01(\bR\x05found\x12\x14\n" +
-	"\x05value\x18\x04 \x01(\fR\x05value\x12.\n" +
-	"\x05stamp\x18\x05 \x01(\v2\x18.hacheck.raftkv.v1.StampR\x05stamp\"D\n" +
+	"\x05stamp\x18\x02 \x01(\v2\x18.hacheck.raftkv.v1.StampR\x05stamp\"\\\n" +
+	"\x14DescribeLeaseRequest\x12.\n" +
+	"\x05route\x18\x01 \x01(\v2\x18.hacheck.raftkv.v1.RouteR\x05route\x12\x14\n" +
+	"\x05lease\x18\x02 \x01(\x04R\x05lease\"\x8b\x01\n" +
+	"\x15DescribeLeaseResponse\x12\x15\n" +
+	"\x06ttl_ms\x18\x01 \x01(\x04R\x05ttlMs\x12\x17\n" +
+	"\aleft_ms\x18\x02 \x01(\x04R\x06leftMs\x12\x12\n" +
+	"\x04keys\x18\x03 \x03(\tR\x04keys\x12.\n" +
+	"\x05stamp\x18\x04 \x01(\v2\x18.hacheck.raftkv.v1.StampR\x05stamp\"D\n" +
 	"\x12OpenSessionRequest\x12.\n" +
 	"\x05route\x18\x01 \x01(\v2\x18.hacheck.raftkv.v1.RouteR\x05route\"_\n" +
 	"\x13OpenSessionResponse\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12.\n" +
 	"\x05stamp\x18\x02 \x01(\v2\x18.hacheck.raftkv.v1.StampR\x05stamp\"\x0f\n" +
-	"\rStatusRequest\"\x9c\x03\n" +
+	"\rStatusRequest\"\xd8\x04\n" +
 	"\x0eStatusResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x12\n" +
@@ -1590,13 +2828,25 @@ const file_api_proto_rawDesc = "" +
 	"\bchanging\x18\v \x01(\bR\bchanging\x12'\n" +
 	"\x0ftaking_snapshot\x18\f \x01(\bR\x0etakingSnapshot\x12)\n" +
 	"\x10sending_snapshot\x18\r \x01(\bR\x0fsendingSnapshot\x12/\n" +
-	"\x13installing_snapshot\x18\x0e \x01(\bR\x12installingSnapshot\"\xb0\x01\n" +
+	"\x13installing_snapshot\x18\x0e \x01(\bR\x12installingSnapshot\x12\x1a\n" +
+	"\brevision\x18\x0f \x01(\x04R\brevision\x12\x1c\n" +
+	"\tcompacted\x18\x10 \x01(\x04R\tcompacted\x12E\n" +
+	"\x06behind\x18\x11 \x03(\v2-.hacheck.raftkv.v1.StatusResponse.BehindEntryR\x06behind\x1a9\n" +
+	"\vBehindEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xb0\x01\n" +
 	"\x13ChangeMemberRequest\x12.\n" +
 	"\x05route\x18\x01 \x01(\v2\x18.hacheck.raftkv.v1.RouteR\x05route\x127\n" +
 	"\x06change\x18\x02 \x01(\x0e2\x1f.hacheck.raftkv.v1.MemberChangeR\x06change\x12\x16\n" +
 	"\x06member\x18\x03 \x01(\tR\x06member\x12\x18\n" +
 	"\aaddress\x18\x04 \x01(\tR\aaddress\"\x16\n" +
-	"\x14ChangeMemberResponse\"[\n" +
+	"\x14ChangeMemberResponse\"D\n" +
+	"\x12ListMembersRequest\x12.\n" +
+	"\x05route\x18\x01 \x01(\v2\x18.hacheck.raftkv.v1.RouteR\x05route\"y\n" +
+	"\x13ListMembersResponse\x12\x16\n" +
+	"\x06voters\x18\x01 \x03(\tR\x06voters\x12\x1a\n" +
+	"\blearners\x18\x02 \x03(\tR\blearners\x12.\n" +
+	"\x05stamp\x18\x03 \x01(\v2\x18.hacheck.raftkv.v1.StampR\x05stamp\"[\n" +
 	"\x19TransferLeadershipRequest\x12.\n" +
 	"\x05route\x18\x01 \x01(\v2\x18.hacheck.raftkv.v1.RouteR\x05route\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\"\x1c\n" +
@@ -1606,12 +2856,17 @@ const file_api_proto_rawDesc = "" +
 	"\aFailure\x12\x1a\n" +
 	"\bdefinite\x18\x01 \x01(\bR\bdefinite\x121\n" +
 	"\x06reason\x18\x02 \x01(\x0e2\x19.hacheck.raftkv.v1.ReasonR\x06reason\x12\x16\n" +
-	"\x06leader\x18\x03 \x01(\tR\x06leader*{\n" +
+	"\x06leader\x18\x03 \x01(\tR\x06leader*_\n" +
+	"\bRelation\x12\x12\n" +
+	"\x0eRELATION_EQUAL\x10\x00\x12\x16\n" +
+	"\x12RELATION_NOT_EQUAL\x10\x01\x12\x14\n" +
+	"\x10RELATION_GREATER\x10\x02\x12\x11\n" +
+	"\rRELATION_LESS\x10\x03*{\n" +
 	"\fMemberChange\x12\x1d\n" +
 	"\x19MEMBER_CHANGE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13MEMBER_CHANGE_LEARN\x10\x01\x12\x19\n" +
 	"\x15MEMBER_CHANGE_PROMOTE\x10\x02\x12\x18\n" +
-	"\x14MEMBER_CHANGE_REMOVE\x10\x03*\xc5\x02\n" +
+	"\x14MEMBER_CHANGE_REMOVE\x10\x03*\x89\x03\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11REASON_NOT_LEADER\x10\x01\x12\x14\n" +
@@ -1627,14 +2882,23 @@ const file_api_proto_rawDesc = "" +
 	"\x12\x1a\n" +
 	"\x16REASON_FORWARDING_LOST\x10\v\x12\x12\n" +
 	"\x0eREASON_STORAGE\x10\f\x12\x13\n" +
-	"\x0fREASON_NOT_DONE\x10\r2\x97\x06\n" +
-	"\x06RaftKV\x12D\n" +
-	"\x03Get\x12\x1d.hacheck.raftkv.v1.GetRequest\x1a\x1e.hacheck.raftkv.v1.GetResponse\x12D\n" +
-	"\x03Put\x12\x1d.hacheck.raftkv.v1.PutRequest\x1a\x1e.hacheck.raftkv.v1.PutResponse\x12M\n" +
-	"\x06Delete\x12 .hacheck.raftkv.v1.DeleteRequest\x1a!.hacheck.raftkv.v1.DeleteResponse\x12D\n" +
-	"\x03CAS\x12\x1d.hacheck.raftkv.v1.CASRequest\x1a\x1e.hacheck.raftkv.v1.CASResponse\x12\\\n" +
+	"\x0fREASON_NOT_DONE\x10\r\x12\x14\n" +
+	"\x10REASON_COMPACTED\x10\x0e\x12\x12\n" +
+	"\x0eREASON_NOT_YET\x10\x0f\x12\x18\n" +
+	"\x14REASON_LEASE_EXPIRED\x10\x102\xfb\t\n" +
+	"\x06RaftKV\x12J\n" +
+	"\x05Range\x12\x1f.hacheck.raftkv.v1.RangeRequest\x1a .hacheck.raftkv.v1.RangeResponse\x12D\n" +
+	"\x03Txn\x12\x1d.hacheck.raftkv.v1.TxnRequest\x1a\x1e.hacheck.raftkv.v1.TxnResponse\x12P\n" +
+	"\aCompact\x12!.hacheck.raftkv.v1.CompactRequest\x1a\".hacheck.raftkv.v1.CompactResponse\x12L\n" +
+	"\x05Watch\x12\x1f.hacheck.raftkv.v1.WatchRequest\x1a .hacheck.raftkv.v1.WatchResponse0\x01\x12Y\n" +
+	"\n" +
+	"GrantLease\x12$.hacheck.raftkv.v1.GrantLeaseRequest\x1a%.hacheck.raftkv.v1.GrantLeaseResponse\x12V\n" +
+	"\tKeepAlive\x12#.hacheck.raftkv.v1.KeepAliveRequest\x1a$.hacheck.raftkv.v1.KeepAliveResponse\x12\\\n" +
+	"\vRevokeLease\x12%.hacheck.raftkv.v1.RevokeLeaseRequest\x1a&.hacheck.raftkv.v1.RevokeLeaseResponse\x12b\n" +
+	"\rDescribeLease\x12'.hacheck.raftkv.v1.DescribeLeaseRequest\x1a(.hacheck.raftkv.v1.DescribeLeaseResponse\x12\\\n" +
 	"\vOpenSession\x12%.hacheck.raftkv.v1.OpenSessionRequest\x1a&.hacheck.raftkv.v1.OpenSessionResponse\x12M\n" +
-	"\x06Status\x12 .hacheck.raftkv.v1.StatusRequest\x1a!.hacheck.raftkv.v1.StatusResponse\x12_\n" +
+	"\x06Status\x12 .hacheck.raftkv.v1.StatusRequest\x1a!.hacheck.raftkv.v1.StatusResponse\x12\\\n" +
+	"\vListMembers\x12%.hacheck.raftkv.v1.ListMembersRequest\x1a&.hacheck.raftkv.v1.ListMembersResponse\x12_\n" +
 	"\fChangeMember\x12&.hacheck.raftkv.v1.ChangeMemberRequest\x1a'.hacheck.raftkv.v1.ChangeMemberResponse\x12q\n" +
 	"\x12TransferLeadership\x12,.hacheck.raftkv.v1.TransferLeadershipRequest\x1a-.hacheck.raftkv.v1.TransferLeadershipResponse\x12k\n" +
 	"\x10StandForElection\x12*.hacheck.raftkv.v1.StandForElectionRequest\x1a+.hacheck.raftkv.v1.StandForElectionResponseB6Z4github.com/hacheck/hacheck/systems/raftkv/server/apib\x06proto3"
@@ -1651,77 +2915,127 @@ func file_api_proto_rawDescGZIP() []byte {
 	return file_api_proto_rawDescData
 }
 
-var file_api_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_api_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_api_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_api_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_api_proto_goTypes = []any{
-	(MemberChange)(0),                  // 0: hacheck.raftkv.v1.MemberChange
-	(Reason)(0),                        // 1: hacheck.raftkv.v1.Reason
-	(*Route)(nil),                      // 2: hacheck.raftkv.v1.Route
-	(*Write)(nil),                      // 3: hacheck.raftkv.v1.Write
-	(*Stamp)(nil),                      // 4: hacheck.raftkv.v1.Stamp
-	(*Expectation)(nil),                // 5: hacheck.raftkv.v1.Expectation
-	(*GetRequest)(nil),                 // 6: hacheck.raftkv.v1.GetRequest
-	(*GetResponse)(nil),                // 7: hacheck.raftkv.v1.GetResponse
-	(*PutRequest)(nil),                 // 8: hacheck.raftkv.v1.PutRequest
-	(*PutResponse)(nil),                // 9: hacheck.raftkv.v1.PutResponse
-	(*DeleteRequest)(nil),              // 10: hacheck.raftkv.v1.DeleteRequest
-	(*DeleteResponse)(nil),             // 11: hacheck.raftkv.v1.DeleteResponse
-	(*CASRequest)(nil),                 // 12: hacheck.raftkv.v1.CASRequest
-	(*CASResponse)(nil),                // 13: hacheck.raftkv.v1.CASResponse
-	(*OpenSessionRequest)(nil),         // 14: hacheck.raftkv.v1.OpenSessionRequest
-	(*OpenSessionResponse)(nil),        // 15: hacheck.raftkv.v1.OpenSessionResponse
-	(*StatusRequest)(nil),              // 16: hacheck.raftkv.v1.StatusRequest
-	(*StatusResponse)(nil),             // 17: hacheck.raftkv.v1.StatusResponse
-	(*ChangeMemberRequest)(nil),        // 18: hacheck.raftkv.v1.ChangeMemberRequest
-	(*ChangeMemberResponse)(nil),       // 19: hacheck.raftkv.v1.ChangeMemberResponse
-	(*TransferLeadershipRequest)(nil),  // 20: hacheck.raftkv.v1.TransferLeadershipRequest
-	(*TransferLeadershipResponse)(nil), // 21: hacheck.raftkv.v1.TransferLeadershipResponse
-	(*StandForElectionRequest)(nil),    // 22: hacheck.raftkv.v1.StandForElectionRequest
-	(*StandForElectionResponse)(nil),   // 23: hacheck.raftkv.v1.StandForElectionResponse
-	(*Failure)(nil),                    // 24: hacheck.raftkv.v1.Failure
+	(Relation)(0),                      // 0: hacheck.raftkv.v1.Relation
+	(MemberChange)(0),                  // 1: hacheck.raftkv.v1.MemberChange
+	(Reason)(0),                        // 2: hacheck.raftkv.v1.Reason
+	(*Route)(nil),                      // 3: hacheck.raftkv.v1.Route
+	(*Write)(nil),                      // 4: hacheck.raftkv.v1.Write
+	(*Stamp)(nil),                      // 5: hacheck.raftkv.v1.Stamp
+	(*Span)(nil),                       // 6: hacheck.raftkv.v1.Span
+	(*KeyValue)(nil),                   // 7: hacheck.raftkv.v1.KeyValue
+	(*RangeRequest)(nil),               // 8: hacheck.raftkv.v1.RangeRequest
+	(*RangeResponse)(nil),              // 9: hacheck.raftkv.v1.RangeResponse
+	(*Compare)(nil),                    // 10: hacheck.raftkv.v1.Compare
+	(*Op)(nil),                         // 11: hacheck.raftkv.v1.Op
+	(*Put)(nil),                        // 12: hacheck.raftkv.v1.Put
+	(*Result)(nil),                     // 13: hacheck.raftkv.v1.Result
+	(*TxnRequest)(nil),                 // 14: hacheck.raftkv.v1.TxnRequest
+	(*TxnResponse)(nil),                // 15: hacheck.raftkv.v1.TxnResponse
+	(*CompactRequest)(nil),             // 16: hacheck.raftkv.v1.CompactRequest
+	(*CompactResponse)(nil),            // 17: hacheck.raftkv.v1.CompactResponse
+	(*WatchRequest)(nil),               // 18: hacheck.raftkv.v1.WatchRequest
+	(*WatchResponse)(nil),              // 19: hacheck.raftkv.v1.WatchResponse
+	(*Event)(nil),                      // 20: hacheck.raftkv.v1.Event
+	(*GrantLeaseRequest)(nil),          // 21: hacheck.raftkv.v1.GrantLeaseRequest
+	(*GrantLeaseResponse)(nil),         // 22: hacheck.raftkv.v1.GrantLeaseResponse
+	(*KeepAliveRequest)(nil),           // 23: hacheck.raftkv.v1.KeepAliveRequest
+	(*KeepAliveResponse)(nil),          // 24: hacheck.raftkv.v1.KeepAliveResponse
+	(*RevokeLeaseRequest)(nil),         // 25: hacheck.raftkv.v1.RevokeLeaseRequest
+	(*RevokeLeaseResponse)(nil),        // 26: hacheck.raftkv.v1.RevokeLeaseResponse
+	(*DescribeLeaseRequest)(nil),       // 27: hacheck.raftkv.v1.DescribeLeaseRequest
+	(*DescribeLeaseResponse)(nil),      // 28: hacheck.raftkv.v1.DescribeLeaseResponse
+	(*OpenSessionRequest)(nil),         // 29: hacheck.raftkv.v1.OpenSessionRequest
+	(*OpenSessionResponse)(nil),        // 30: hacheck.raftkv.v1.OpenSessionResponse
+	(*StatusRequest)(nil),              // 31: hacheck.raftkv.v1.StatusRequest
+	(*StatusResponse)(nil),             // 32: hacheck.raftkv.v1.StatusResponse
+	(*ChangeMemberRequest)(nil),        // 33: hacheck.raftkv.v1.ChangeMemberRequest
+	(*ChangeMemberResponse)(nil),       // 34: hacheck.raftkv.v1.ChangeMemberResponse
+	(*ListMembersRequest)(nil),         // 35: hacheck.raftkv.v1.ListMembersRequest
+	(*ListMembersResponse)(nil),        // 36: hacheck.raftkv.v1.ListMembersResponse
+	(*TransferLeadershipRequest)(nil),  // 37: hacheck.raftkv.v1.TransferLeadershipRequest
+	(*TransferLeadershipResponse)(nil), // 38: hacheck.raftkv.v1.TransferLeadershipResponse
+	(*StandForElectionRequest)(nil),    // 39: hacheck.raftkv.v1.StandForElectionRequest
+	(*StandForElectionResponse)(nil),   // 40: hacheck.raftkv.v1.StandForElectionResponse
+	(*Failure)(nil),                    // 41: hacheck.raftkv.v1.Failure
+	nil,                                // 42: hacheck.raftkv.v1.StatusResponse.BehindEntry
 }
 var file_api_proto_depIdxs = []int32{
-	2,  // 0: hacheck.raftkv.v1.GetRequest.route:type_name -> hacheck.raftkv.v1.Route
-	4,  // 1: hacheck.raftkv.v1.GetResponse.stamp:type_name -> hacheck.raftkv.v1.Stamp
-	2,  // 2: hacheck.raftkv.v1.PutRequest.route:type_name -> hacheck.raftkv.v1.Route
-	3,  // 3: hacheck.raftkv.v1.PutRequest.write:type_name -> hacheck.raftkv.v1.Write
-	4,  // 4: hacheck.raftkv.v1.PutResponse.stamp:type_name -> hacheck.raftkv.v1.Stamp
-	2,  // 5: hacheck.raftkv.v1.DeleteRequest.route:type_name -> hacheck.raftkv.v1.Route
-	3,  // 6: hacheck.raftkv.v1.DeleteRequest.write:type_name -> hacheck.raftkv.v1.Write
-	4,  // 7: hacheck.raftkv.v1.DeleteResponse.stamp:type_name -> hacheck.raftkv.v1.Stamp
-	2,  // 8: hacheck.raftkv.v1.CASRequest.route:type_name -> hacheck.raftkv.v1.Route
-	3,  // 9: hacheck.raftkv.v1.CASRequest.write:type_name -> hacheck.raftkv.v1.Write
-	5,  // 10: hacheck.raftkv.v1.CASRequest.expect:type_name -> hacheck.raftkv.v1.Expectation
-	4,  // 11: hacheck.raftkv.v1.CASResponse.stamp:type_name -> hacheck.raftkv.v1.Stamp
-	2,  // 12: hacheck.raftkv.v1.OpenSessionRequest.route:type_name -> hacheck.raftkv.v1.Route
-	4,  // 13: hacheck.raftkv.v1.OpenSessionResponse.stamp:type_name -> hacheck.raftkv.v1.Stamp
-	2,  // 14: hacheck.raftkv.v1.ChangeMemberRequest.route:type_name -> hacheck.raftkv.v1.Route
-	0,  // 15: hacheck.raftkv.v1.ChangeMemberRequest.change:type_name -> hacheck.raftkv.v1.MemberChange
-	2,  // 16: hacheck.raftkv.v1.TransferLeadershipRequest.route:type_name -> hacheck.raftkv.v1.Route
-	1,  // 17: hacheck.raftkv.v1.Failure.reason:type_name -> hacheck.raftkv.v1.Reason
-	6,  // 18: hacheck.raftkv.v1.RaftKV.Get:input_type -> hacheck.raftkv.v1.GetRequest
-	8,  // 19: hacheck.raftkv.v1.RaftKV.Put:input_type -> hacheck.raftkv.v1.PutRequest
-	10, // 20: hacheck.raftkv.v1.RaftKV.Delete:input_type -> hacheck.raftkv.v1.DeleteRequest
-	12, // 21: hacheck.raftkv.v1.RaftKV.CAS:input_type -> hacheck.raftkv.v1.CASRequest
-	14, // 22: hacheck.raftkv.v1.RaftKV.OpenSession:input_type -> hacheck.raftkv.v1.OpenSessionRequest
-	16, // 23: hacheck.raftkv.v1.RaftKV.Status:input_type -> hacheck.raftkv.v1.StatusRequest
-	18, // 24: hacheck.raftkv.v1.RaftKV.ChangeMember:input_type -> hacheck.raftkv.v1.ChangeMemberRequest
-	20, // 25: hacheck.raftkv.v1.RaftKV.TransferLeadership:input_type -> hacheck.raftkv.v1.TransferLeadershipRequest
-	22, // 26: hacheck.raftkv.v1.RaftKV.StandForElection:input_type -> hacheck.raftkv.v1.StandForElectionRequest
-	7,  // 27: hacheck.raftkv.v1.RaftKV.Get:output_type -> hacheck.raftkv.v1.GetResponse
-	9,  // 28: hacheck.raftkv.v1.RaftKV.Put:output_type -> hacheck.raftkv.v1.PutResponse
-	11, // 29: hacheck.raftkv.v1.RaftKV.Delete:output_type -> hacheck.raftkv.v1.DeleteResponse
-	13, // 30: hacheck.raftkv.v1.RaftKV.CAS:output_type -> hacheck.raftkv.v1.CASResponse
-	15, // 31: hacheck.raftkv.v1.RaftKV.OpenSession:output_type -> hacheck.raftkv.v1.OpenSessionResponse
-	17, // 32: hacheck.raftkv.v1.RaftKV.Status:output_type -> hacheck.raftkv.v1.StatusResponse
-	19, // 33: hacheck.raftkv.v1.RaftKV.ChangeMember:output_type -> hacheck.raftkv.v1.ChangeMemberResponse
-	21, // 34: hacheck.raftkv.v1.RaftKV.TransferLeadership:output_type -> hacheck.raftkv.v1.TransferLeadershipResponse
-	23, // 35: hacheck.raftkv.v1.RaftKV.StandForElection:output_type -> hacheck.raftkv.v1.StandForElectionResponse
-	27, // [27:36] is the sub-list for method output_type
-	18, // [18:27] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	3,  // 0: hacheck.raftkv.v1.RangeRequest.route:type_name -> hacheck.raftkv.v1.Route
+	6,  // 1: hacheck.raftkv.v1.RangeRequest.span:type_name -> hacheck.raftkv.v1.Span
+	7,  // 2: hacheck.raftkv.v1.RangeResponse.kvs:type_name -> hacheck.raftkv.v1.KeyValue
+	5,  // 3: hacheck.raftkv.v1.RangeResponse.stamp:type_name -> hacheck.raftkv.v1.Stamp
+	0,  // 4: hacheck.raftkv.v1.Compare.relation:type_name -> hacheck.raftkv.v1.Relation
+	12, // 5: hacheck.raftkv.v1.Op.put:type_name -> hacheck.raftkv.v1.Put
+	6,  // 6: hacheck.raftkv.v1.Op.delete:type_name -> hacheck.raftkv.v1.Span
+	6,  // 7: hacheck.raftkv.v1.Op.range:type_name -> hacheck.raftkv.v1.Span
+	7,  // 8: hacheck.raftkv.v1.Result.kvs:type_name -> hacheck.raftkv.v1.KeyValue
+	3,  // 9: hacheck.raftkv.v1.TxnRequest.route:type_name -> hacheck.raftkv.v1.Route
+	4,  // 10: hacheck.raftkv.v1.TxnRequest.write:type_name -> hacheck.raftkv.v1.Write
+	10, // 11: hacheck.raftkv.v1.TxnRequest.compare:type_name -> hacheck.raftkv.v1.Compare
+	11, // 12: hacheck.raftkv.v1.TxnRequest.success:type_name -> hacheck.raftkv.v1.Op
+	11, // 13: hacheck.raftkv.v1.TxnRequest.failure:type_name -> hacheck.raftkv.v1.Op
+	13, // 14: hacheck.raftkv.v1.TxnResponse.results:type_name -> hacheck.raftkv.v1.Result
+	5,  // 15: hacheck.raftkv.v1.TxnResponse.stamp:type_name -> hacheck.raftkv.v1.Stamp
+	3,  // 16: hacheck.raftkv.v1.CompactRequest.route:type_name -> hacheck.raftkv.v1.Route
+	5,  // 17: hacheck.raftkv.v1.CompactResponse.stamp:type_name -> hacheck.raftkv.v1.Stamp
+	6,  // 18: hacheck.raftkv.v1.WatchRequest.span:type_name -> hacheck.raftkv.v1.Span
+	20, // 19: hacheck.raftkv.v1.WatchResponse.events:type_name -> hacheck.raftkv.v1.Event
+	7,  // 20: hacheck.raftkv.v1.Event.kv:type_name -> hacheck.raftkv.v1.KeyValue
+	3,  // 21: hacheck.raftkv.v1.GrantLeaseRequest.route:type_name -> hacheck.raftkv.v1.Route
+	4,  // 22: hacheck.raftkv.v1.GrantLeaseRequest.write:type_name -> hacheck.raftkv.v1.Write
+	5,  // 23: hacheck.raftkv.v1.GrantLeaseResponse.stamp:type_name -> hacheck.raftkv.v1.Stamp
+	3,  // 24: hacheck.raftkv.v1.KeepAliveRequest.route:type_name -> hacheck.raftkv.v1.Route
+	5,  // 25: hacheck.raftkv.v1.KeepAliveResponse.stamp:type_name -> hacheck.raftkv.v1.Stamp
+	3,  // 26: hacheck.raftkv.v1.RevokeLeaseRequest.route:type_name -> hacheck.raftkv.v1.Route
+	4,  // 27: hacheck.raftkv.v1.RevokeLeaseRequest.write:type_name -> hacheck.raftkv.v1.Write
+	5,  // 28: hacheck.raftkv.v1.RevokeLeaseResponse.stamp:type_name -> hacheck.raftkv.v1.Stamp
+	3,  // 29: hacheck.raftkv.v1.DescribeLeaseRequest.route:type_name -> hacheck.raftkv.v1.Route
+	5,  // 30: hacheck.raftkv.v1.DescribeLeaseResponse.stamp:type_name -> hacheck.raftkv.v1.Stamp
+	3,  // 31: hacheck.raftkv.v1.OpenSessionRequest.route:type_name -> hacheck.raftkv.v1.Route
+	5,  // 32: hacheck.raftkv.v1.OpenSessionResponse.stamp:type_name -> hacheck.raftkv.v1.Stamp
+	42, // 33: hacheck.raftkv.v1.StatusResponse.behind:type_name -> hacheck.raftkv.v1.StatusResponse.BehindEntry
+	3,  // 34: hacheck.raftkv.v1.ChangeMemberRequest.route:type_name -> hacheck.raftkv.v1.Route
+	1,  // 35: hacheck.raftkv.v1.ChangeMemberRequest.change:type_name -> hacheck.raftkv.v1.MemberChange
+	3,  // 36: hacheck.raftkv.v1.ListMembersRequest.route:type_name -> hacheck.raftkv.v1.Route
+	5,  // 37: hacheck.raftkv.v1.ListMembersResponse.stamp:type_name -> hacheck.raftkv.v1.Stamp
+	3,  // 38: hacheck.raftkv.v1.TransferLeadershipRequest.route:type_name -> hacheck.raftkv.v1.Route
+	2,  // 39: hacheck.raftkv.v1.Failure.reason:type_name -> hacheck.raftkv.v1.Reason
+	8,  // 40: hacheck.raftkv.v1.RaftKV.Range:input_type -> hacheck.raftkv.v1.RangeRequest
+	14, // 41: hacheck.raftkv.v1.RaftKV.Txn:input_type -> hacheck.raftkv.v1.TxnRequest
+	16, // 42: hacheck.raftkv.v1.RaftKV.Compact:input_type -> hacheck.raftkv.v1.CompactRequest
+	18, // 43: hacheck.raftkv.v1.RaftKV.Watch:input_type -> hacheck.raftkv.v1.WatchRequest
+	21, // 44: hacheck.raftkv.v1.RaftKV.GrantLease:input_type -> hacheck.raftkv.v1.GrantLeaseRequest
+	23, // 45: hacheck.raftkv.v1.RaftKV.KeepAlive:input_type -> hacheck.raftkv.v1.KeepAliveRequest
+	25, // 46: hacheck.raftkv.v1.RaftKV.RevokeLease:input_type -> hacheck.raftkv.v1.RevokeLeaseRequest
+	27, // 47: hacheck.raftkv.v1.RaftKV.DescribeLease:input_type -> hacheck.raftkv.v1.DescribeLeaseRequest
+	29, // 48: hacheck.raftkv.v1.RaftKV.OpenSession:input_type -> hacheck.raftkv.v1.OpenSessionRequest
+	31, // 49: hacheck.raftkv.v1.RaftKV.Status:input_type -> hacheck.raftkv.v1.StatusRequest
+	35, // 50: hacheck.raftkv.v1.RaftKV.ListMembers:input_type -> hacheck.raftkv.v1.ListMembersRequest
+	33, // 51: hacheck.raftkv.v1.RaftKV.ChangeMember:input_type -> hacheck.raftkv.v1.ChangeMemberRequest
+	37, // 52: hacheck.raftkv.v1.RaftKV.TransferLeadership:input_type -> hacheck.raftkv.v1.TransferLeadershipRequest
+	39, // 53: hacheck.raftkv.v1.RaftKV.StandForElection:input_type -> hacheck.raftkv.v1.StandForElectionRequest
+	9,  // 54: hacheck.raftkv.v1.RaftKV.Range:output_type -> hacheck.raftkv.v1.RangeResponse
+	15, // 55: hacheck.raftkv.v1.RaftKV.Txn:output_type -> hacheck.raftkv.v1.TxnResponse
+	17, // 56: hacheck.raftkv.v1.RaftKV.Compact:output_type -> hacheck.raftkv.v1.CompactResponse
+	19, // 57: hacheck.raftkv.v1.RaftKV.Watch:output_type -> hacheck.raftkv.v1.WatchResponse
+	22, // 58: hacheck.raftkv.v1.RaftKV.GrantLease:output_type -> hacheck.raftkv.v1.GrantLeaseResponse
+	24, // 59: hacheck.raftkv.v1.RaftKV.KeepAlive:output_type -> hacheck.raftkv.v1.KeepAliveResponse
+	26, // 60: hacheck.raftkv.v1.RaftKV.RevokeLease:output_type -> hacheck.raftkv.v1.RevokeLeaseResponse
+	28, // 61: hacheck.raftkv.v1.RaftKV.DescribeLease:output_type -> hacheck.raftkv.v1.DescribeLeaseResponse
+	30, // 62: hacheck.raftkv.v1.RaftKV.OpenSession:output_type -> hacheck.raftkv.v1.OpenSessionResponse
+	32, // 63: hacheck.raftkv.v1.RaftKV.Status:output_type -> hacheck.raftkv.v1.StatusResponse
+	36, // 64: hacheck.raftkv.v1.RaftKV.ListMembers:output_type -> hacheck.raftkv.v1.ListMembersResponse
+	34, // 65: hacheck.raftkv.v1.RaftKV.ChangeMember:output_type -> hacheck.raftkv.v1.ChangeMemberResponse
+	38, // 66: hacheck.raftkv.v1.RaftKV.TransferLeadership:output_type -> hacheck.raftkv.v1.TransferLeadershipResponse
+	40, // 67: hacheck.raftkv.v1.RaftKV.StandForElection:output_type -> hacheck.raftkv.v1.StandForElectionResponse
+	54, // [54:68] is the sub-list for method output_type
+	40, // [40:54] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_api_proto_init() }
@@ -1729,14 +3043,25 @@ func file_api_proto_init() {
 	if File_api_proto != nil {
 		return
 	}
-	file_api_proto_msgTypes[3].OneofWrappers = []any{}
+	file_api_proto_msgTypes[7].OneofWrappers = []any{
+		(*Compare_Value)(nil),
+		(*Compare_Create)(nil),
+		(*Compare_Mod)(nil),
+		(*Compare_Version)(nil),
+		(*Compare_Lease)(nil),
+	}
+	file_api_proto_msgTypes[8].OneofWrappers = []any{
+		(*Op_Put)(nil),
+		(*Op_Delete)(nil),
+		(*Op_Range)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_proto_rawDesc), len(file_api_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   23,
+			NumEnums:      3,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

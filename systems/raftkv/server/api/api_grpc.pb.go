@@ -19,12 +19,17 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	RaftKV_Get_FullMethodName                = "/hacheck.raftkv.v1.RaftKV/Get"
-	RaftKV_Put_FullMethodName                = "/hacheck.raftkv.v1.RaftKV/Put"
-	RaftKV_Delete_FullMethodName             = "/hacheck.raftkv.v1.RaftKV/Delete"
-	RaftKV_CAS_FullMethodName                = "/hacheck.raftkv.v1.RaftKV/CAS"
+	RaftKV_Range_FullMethodName              = "/hacheck.raftkv.v1.RaftKV/Range"
+	RaftKV_Txn_FullMethodName                = "/hacheck.raftkv.v1.RaftKV/Txn"
+	RaftKV_Compact_FullMethodName            = "/hacheck.raftkv.v1.RaftKV/Compact"
+	RaftKV_Watch_FullMethodName              = "/hacheck.raftkv.v1.RaftKV/Watch"
+	RaftKV_GrantLease_FullMethodName         = "/hacheck.raftkv.v1.RaftKV/GrantLease"
+	RaftKV_KeepAlive_FullMethodName          = "/hacheck.raftkv.v1.RaftKV/KeepAlive"
+	RaftKV_RevokeLease_FullMethodName        = "/hacheck.raftkv.v1.RaftKV/RevokeLease"
+	RaftKV_DescribeLease_FullMethodName      = "/hacheck.raftkv.v1.RaftKV/DescribeLease"
 	RaftKV_OpenSession_FullMethodName        = "/hacheck.raftkv.v1.RaftKV/OpenSession"
 	RaftKV_Status_FullMethodName             = "/hacheck.raftkv.v1.RaftKV/Status"
+	RaftKV_ListMembers_FullMethodName        = "/hacheck.raftkv.v1.RaftKV/ListMembers"
 	RaftKV_ChangeMember_FullMethodName       = "/hacheck.raftkv.v1.RaftKV/ChangeMember"
 	RaftKV_TransferLeadership_FullMethodName = "/hacheck.raftkv.v1.RaftKV/TransferLeadership"
 	RaftKV_StandForElection_FullMethodName   = "/hacheck.raftkv.v1.RaftKV/StandForElection"
@@ -38,24 +43,43 @@ const (
 // node answers every client: one that does not lead asks the leader, or says who
 // leads if the caller would rather ask for itself.
 //
+// Every transaction that changes something makes one revision of the whole store,
+// one above the last. What was there at a revision can be read, and watched from,
+// until it is compacted.
+//
 // An error carries a Failure in its status's details. One without it says
 // nothing of whether the operation took place.
 type RaftKVClient interface {
-	// Get returns what a key holds. It is linearizable: it sees every change that
-	// was acknowledged to anybody before it was asked.
-	Get(ctx context.Context, in *GetRequest, opts ...grpc.CallOption) (*GetResponse, error)
-	// Put sets a key.
-	Put(ctx context.Context, in *PutRequest, opts ...grpc.CallOption) (*PutResponse, error)
-	// Delete removes a key. To remove what is not there changes nothing.
-	Delete(ctx context.Context, in *DeleteRequest, opts ...grpc.CallOption) (*DeleteResponse, error)
-	// CAS sets or removes a key if it is as expected. That it was not is an answer,
-	// not an error.
-	CAS(ctx context.Context, in *CASRequest, opts ...grpc.CallOption) (*CASResponse, error)
+	// Range reads keys, at the latest revision or one of the past. It is linearizable:
+	// it sees every change that was acknowledged to anybody before it was asked; unless
+	// it is asked to be serializable.
+	Range(ctx context.Context, in *RangeRequest, opts ...grpc.CallOption) (*RangeResponse, error)
+	// Txn compares, and does the one thing or the other, all at once: every change is
+	// one. That a comparison fails is an answer, not an error.
+	Txn(ctx context.Context, in *TxnRequest, opts ...grpc.CallOption) (*TxnResponse, error)
+	// Compact forgets what was there before a revision.
+	Compact(ctx context.Context, in *CompactRequest, opts ...grpc.CallOption) (*CompactResponse, error)
+	// Watch sends what changes, from a revision on, in the order of revisions, each once,
+	// all changes of a revision together. The node asked answers from its own state, so
+	// what it sends may be late, and is never wrong. A stream that broke is resumed at any
+	// node, from the revision after the last one that a response has named.
+	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error)
+	// GrantLease makes a lease. Keys that are put with it are deleted when it ends.
+	GrantLease(ctx context.Context, in *GrantLeaseRequest, opts ...grpc.CallOption) (*GrantLeaseResponse, error)
+	// KeepAlive makes a lease last for its time from now on.
+	KeepAlive(ctx context.Context, in *KeepAliveRequest, opts ...grpc.CallOption) (*KeepAliveResponse, error)
+	// RevokeLease ends a lease, and deletes its keys.
+	RevokeLease(ctx context.Context, in *RevokeLeaseRequest, opts ...grpc.CallOption) (*RevokeLeaseResponse, error)
+	// DescribeLease says how a lease stands. It is linearizable.
+	DescribeLease(ctx context.Context, in *DescribeLeaseRequest, opts ...grpc.CallOption) (*DescribeLeaseResponse, error)
 	// OpenSession begins a session, by which a client numbers its writes.
 	OpenSession(ctx context.Context, in *OpenSessionRequest, opts ...grpc.CallOption) (*OpenSessionResponse, error)
 	// Status says how the node asked sees itself and its cluster, at once and
 	// without asking any other.
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error)
+	// ListMembers says who the members are. It is linearizable: a change that was
+	// acknowledged before it was asked is in it, and none that may yet come to nothing.
+	ListMembers(ctx context.Context, in *ListMembersRequest, opts ...grpc.CallOption) (*ListMembersResponse, error)
 	// ChangeMember makes a node a learner, gives a learner a vote, or makes a member
 	// none. What is so already is an answer, too, if it is so for good: whoever is
 	// told that a member is gone may throw its disk away.
@@ -75,40 +99,89 @@ func NewRaftKVClient(cc grpc.ClientConnInterface) RaftKVClient {
 	return &raftKVClient{cc}
 }
 
-func (c *raftKVClient) Get(ctx context.Context, in *GetRequest, opts ...grpc.CallOption) (*GetResponse, error) {
+func (c *raftKVClient) Range(ctx context.Context, in *RangeRequest, opts ...grpc.CallOption) (*RangeResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(GetResponse)
-	err := c.cc.Invoke(ctx, RaftKV_Get_FullMethodName, in, out, cOpts...)
+	out := new(RangeResponse)
+	err := c.cc.Invoke(ctx, RaftKV_Range_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
 	return out, nil
 }
 
-func (c *raftKVClient) Put(ctx context.Context, in *PutRequest, opts ...grpc.CallOption) (*PutResponse, error) {
+func (c *raftKVClient) Txn(ctx context.Context, in *TxnRequest, opts ...grpc.CallOption) (*TxnResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(PutResponse)
-	err := c.cc.Invoke(ctx, RaftKV_Put_FullMethodName, in, out, cOpts...)
+	out := new(TxnResponse)
+	err := c.cc.Invoke(ctx, RaftKV_Txn_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
 	return out, nil
 }
 
-func (c *raftKVClient) Delete(ctx context.Context, in *DeleteRequest, opts ...grpc.CallOption) (*DeleteResponse, error) {
+func (c *raftKVClient) Compact(ctx context.Context, in *CompactRequest, opts ...grpc.CallOption) (*CompactResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(DeleteResponse)
-	err := c.cc.Invoke(ctx, RaftKV_Delete_FullMethodName, in, out, cOpts...)
+	out := new(CompactResponse)
+	err := c.cc.Invoke(ctx, RaftKV_Compact_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
 	return out, nil
 }
 
-func (c *raftKVClient) CAS(ctx context.Context, in *CASRequest, opts ...grpc.CallOption) (*CASResponse, error) {
+func (c *raftKVClient) Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(CASResponse)
-	err := c.cc.Invoke(ctx, RaftKV_CAS_FullMethodName, in, out, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &RaftKV_ServiceDesc.Streams[0], RaftKV_Watch_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchRequest, WatchResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type RaftKV_WatchClient = grpc.ServerStreamingClient[WatchResponse]
+
+func (c *raftKVClient) GrantLease(ctx context.Context, in *GrantLeaseRequest, opts ...grpc.CallOption) (*GrantLeaseResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GrantLeaseResponse)
+	err := c.cc.Invoke(ctx, RaftKV_GrantLease_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *raftKVClient) KeepAlive(ctx context.Context, in *KeepAliveRequest, opts ...grpc.CallOption) (*KeepAliveResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(KeepAliveResponse)
+	err := c.cc.Invoke(ctx, RaftKV_KeepAlive_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *raftKVClient) RevokeLease(ctx context.Context, in *RevokeLeaseRequest, opts ...grpc.CallOption) (*RevokeLeaseResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RevokeLeaseResponse)
+	err := c.cc.Invoke(ctx, RaftKV_RevokeLease_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *raftKVClient) DescribeLease(ctx context.Context, in *DescribeLeaseRequest, opts ...grpc.CallOption) (*DescribeLeaseResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DescribeLeaseResponse)
+	err := c.cc.Invoke(ctx, RaftKV_DescribeLease_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -129,6 +202,16 @@ func (c *raftKVClient) Status(ctx context.Context, in *StatusRequest, opts ...gr
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(StatusResponse)
 	err := c.cc.Invoke(ctx, RaftKV_Status_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *raftKVClient) ListMembers(ctx context.Context, in *ListMembersRequest, opts ...grpc.CallOption) (*ListMembersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListMembersResponse)
+	err := c.cc.Invoke(ctx, RaftKV_ListMembers_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -173,24 +256,43 @@ func (c *raftKVClient) StandForElection(ctx context.Context, in *StandForElectio
 // node answers every client: one that does not lead asks the leader, or says who
 // leads if the caller would rather ask for itself.
 //
+// Every transaction that changes something makes one revision of the whole store,
+// one above the last. What was there at a revision can be read, and watched from,
+// until it is compacted.
+//
 // An error carries a Failure in its status's details. One without it says
 // nothing of whether the operation took place.
 type RaftKVServer interface {
-	// Get returns what a key holds. It is linearizable: it sees every change that
-	// was acknowledged to anybody before it was asked.
-	Get(context.Context, *GetRequest) (*GetResponse, error)
-	// Put sets a key.
-	Put(context.Context, *PutRequest) (*PutResponse, error)
-	// Delete removes a key. To remove what is not there changes nothing.
-	Delete(context.Context, *DeleteRequest) (*DeleteResponse, error)
-	// CAS sets or removes a key if it is as expected. That it was not is an answer,
-	// not an error.
-	CAS(context.Context, *CASRequest) (*CASResponse, error)
+	// Range reads keys, at the latest revision or one of the past. It is linearizable:
+	// it sees every change that was acknowledged to anybody before it was asked; unless
+	// it is asked to be serializable.
+	Range(context.Context, *RangeRequest) (*RangeResponse, error)
+	// Txn compares, and does the one thing or the other, all at once: every change is
+	// one. That a comparison fails is an answer, not an error.
+	Txn(context.Context, *TxnRequest) (*TxnResponse, error)
+	// Compact forgets what was there before a revision.
+	Compact(context.Context, *CompactRequest) (*CompactResponse, error)
+	// Watch sends what changes, from a revision on, in the order of revisions, each once,
+	// all changes of a revision together. The node asked answers from its own state, so
+	// what it sends may be late, and is never wrong. A stream that broke is resumed at any
+	// node, from the revision after the last one that a response has named.
+	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error
+	// GrantLease makes a lease. Keys that are put with it are deleted when it ends.
+	GrantLease(context.Context, *GrantLeaseRequest) (*GrantLeaseResponse, error)
+	// KeepAlive makes a lease last for its time from now on.
+	KeepAlive(context.Context, *KeepAliveRequest) (*KeepAliveResponse, error)
+	// RevokeLease ends a lease, and deletes its keys.
+	RevokeLease(context.Context, *RevokeLeaseRequest) (*RevokeLeaseResponse, error)
+	// DescribeLease says how a lease stands. It is linearizable.
+	DescribeLease(context.Context, *DescribeLeaseRequest) (*DescribeLeaseResponse, error)
 	// OpenSession begins a session, by which a client numbers its writes.
 	OpenSession(context.Context, *OpenSessionRequest) (*OpenSessionResponse, error)
 	// Status says how the node asked sees itself and its cluster, at once and
 	// without asking any other.
 	Status(context.Context, *StatusRequest) (*StatusResponse, error)
+	// ListMembers says who the members are. It is linearizable: a change that was
+	// acknowledged before it was asked is in it, and none that may yet come to nothing.
+	ListMembers(context.Context, *ListMembersRequest) (*ListMembersResponse, error)
 	// ChangeMember makes a node a learner, gives a learner a vote, or makes a member
 	// none. What is so already is an answer, too, if it is so for good: whoever is
 	// told that a member is gone may throw its disk away.
@@ -210,23 +312,38 @@ type RaftKVServer interface {
 // pointer dereference when methods are called.
 type UnimplementedRaftKVServer struct{}
 
-func (UnimplementedRaftKVServer) Get(context.Context, *GetRequest) (*GetResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method Get not implemented")
+func (UnimplementedRaftKVServer) Range(context.Context, *RangeRequest) (*RangeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Range not implemented")
 }
-func (UnimplementedRaftKVServer) Put(context.Context, *PutRequest) (*PutResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method Put not implemented")
+func (UnimplementedRaftKVServer) Txn(context.Context, *TxnRequest) (*TxnResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Txn not implemented")
 }
-func (UnimplementedRaftKVServer) Delete(context.Context, *DeleteRequest) (*DeleteResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method Delete not implemented")
+func (UnimplementedRaftKVServer) Compact(context.Context, *CompactRequest) (*CompactResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Compact not implemented")
 }
-func (UnimplementedRaftKVServer) CAS(context.Context, *CASRequest) (*CASResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method CAS not implemented")
+func (UnimplementedRaftKVServer) Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error {
+	return status.Error(codes.Unimplemented, "method Watch not implemented")
+}
+func (UnimplementedRaftKVServer) GrantLease(context.Context, *GrantLeaseRequest) (*GrantLeaseResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GrantLease not implemented")
+}
+func (UnimplementedRaftKVServer) KeepAlive(context.Context, *KeepAliveRequest) (*KeepAliveResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method KeepAlive not implemented")
+}
+func (UnimplementedRaftKVServer) RevokeLease(context.Context, *RevokeLeaseRequest) (*RevokeLeaseResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RevokeLease not implemented")
+}
+func (UnimplementedRaftKVServer) DescribeLease(context.Context, *DescribeLeaseRequest) (*DescribeLeaseResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DescribeLease not implemented")
 }
 func (UnimplementedRaftKVServer) OpenSession(context.Context, *OpenSessionRequest) (*OpenSessionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method OpenSession not implemented")
 }
 func (UnimplementedRaftKVServer) Status(context.Context, *StatusRequest) (*StatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Status not implemented")
+}
+func (UnimplementedRaftKVServer) ListMembers(context.Context, *ListMembersRequest) (*ListMembersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListMembers not implemented")
 }
 func (UnimplementedRaftKVServer) ChangeMember(context.Context, *ChangeMemberRequest) (*ChangeMemberResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ChangeMember not implemented")
@@ -258,74 +375,139 @@ func RegisterRaftKVServer(s grpc.ServiceRegistrar, srv RaftKVServer) {
 	s.RegisterService(&RaftKV_ServiceDesc, srv)
 }
 
-func _RaftKV_Get_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(GetRequest)
+func _RaftKV_Range_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RangeRequest)
 	if err := dec(in); err != nil {
 		return nil, err
 	}
 	if interceptor == nil {
-		return srv.(RaftKVServer).Get(ctx, in)
+		return srv.(RaftKVServer).Range(ctx, in)
 	}
 	info := &grpc.UnaryServerInfo{
 		Server:     srv,
-		FullMethod: RaftKV_Get_FullMethodName,
+		FullMethod: RaftKV_Range_FullMethodName,
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(RaftKVServer).Get(ctx, req.(*GetRequest))
+		return srv.(RaftKVServer).Range(ctx, req.(*RangeRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
 
-func _RaftKV_Put_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(PutRequest)
+func _RaftKV_Txn_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TxnRequest)
 	if err := dec(in); err != nil {
 		return nil, err
 	}
 	if interceptor == nil {
-		return srv.(RaftKVServer).Put(ctx, in)
+		return srv.(RaftKVServer).Txn(ctx, in)
 	}
 	info := &grpc.UnaryServerInfo{
 		Server:     srv,
-		FullMethod: RaftKV_Put_FullMethodName,
+		FullMethod: RaftKV_Txn_FullMethodName,
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(RaftKVServer).Put(ctx, req.(*PutRequest))
+		return srv.(RaftKVServer).Txn(ctx, req.(*TxnRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
 
-func _RaftKV_Delete_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(DeleteRequest)
+func _RaftKV_Compact_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CompactRequest)
 	if err := dec(in); err != nil {
 		return nil, err
 	}
 	if interceptor == nil {
-		return srv.(RaftKVServer).Delete(ctx, in)
+		return srv.(RaftKVServer).Compact(ctx, in)
 	}
 	info := &grpc.UnaryServerInfo{
 		Server:     srv,
-		FullMethod: RaftKV_Delete_FullMethodName,
+		FullMethod: RaftKV_Compact_FullMethodName,
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(RaftKVServer).Delete(ctx, req.(*DeleteRequest))
+		return srv.(RaftKVServer).Compact(ctx, req.(*CompactRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
 
-func _RaftKV_CAS_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(CASRequest)
+func _RaftKV_Watch_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(RaftKVServer).Watch(m, &grpc.GenericServerStream[WatchRequest, WatchResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type RaftKV_WatchServer = grpc.ServerStreamingServer[WatchResponse]
+
+func _RaftKV_GrantLease_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GrantLeaseRequest)
 	if err := dec(in); err != nil {
 		return nil, err
 	}
 	if interceptor == nil {
-		return srv.(RaftKVServer).CAS(ctx, in)
+		return srv.(RaftKVServer).GrantLease(ctx, in)
 	}
 	info := &grpc.UnaryServerInfo{
 		Server:     srv,
-		FullMethod: RaftKV_CAS_FullMethodName,
+		FullMethod: RaftKV_GrantLease_FullMethodName,
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(RaftKVServer).CAS(ctx, req.(*CASRequest))
+		return srv.(RaftKVServer).GrantLease(ctx, req.(*GrantLeaseRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RaftKV_KeepAlive_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(KeepAliveRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RaftKVServer).KeepAlive(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RaftKV_KeepAlive_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RaftKVServer).KeepAlive(ctx, req.(*KeepAliveRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RaftKV_RevokeLease_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RevokeLeaseRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RaftKVServer).RevokeLease(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RaftKV_RevokeLease_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RaftKVServer).RevokeLease(ctx, req.(*RevokeLeaseRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RaftKV_DescribeLease_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DescribeLeaseRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RaftKVServer).DescribeLease(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RaftKV_DescribeLease_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RaftKVServer).DescribeLease(ctx, req.(*DescribeLeaseRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -362,6 +544,24 @@ func _RaftKV_Status_Handler(srv interface{}, ctx context.Context, dec func(inter
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(RaftKVServer).Status(ctx, req.(*StatusRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _RaftKV_ListMembers_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListMembersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RaftKVServer).ListMembers(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: RaftKV_ListMembers_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RaftKVServer).ListMembers(ctx, req.(*ListMembersRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -428,20 +628,32 @@ var RaftKV_ServiceDesc = grpc.ServiceDesc{
 	HandlerType: (*RaftKVServer)(nil),
 	Methods: []grpc.MethodDesc{
 		{
-			MethodName: "Get",
-			Handler:    _RaftKV_Get_Handler,
+			MethodName: "Range",
+			Handler:    _RaftKV_Range_Handler,
 		},
 		{
-			MethodName: "Put",
-			Handler:    _RaftKV_Put_Handler,
+			MethodName: "Txn",
+			Handler:    _RaftKV_Txn_Handler,
 		},
 		{
-			MethodName: "Delete",
-			Handler:    _RaftKV_Delete_Handler,
+			MethodName: "Compact",
+			Handler:    _RaftKV_Compact_Handler,
 		},
 		{
-			MethodName: "CAS",
-			Handler:    _RaftKV_CAS_Handler,
+			MethodName: "GrantLease",
+			Handler:    _RaftKV_GrantLease_Handler,
+		},
+		{
+			MethodName: "KeepAlive",
+			Handler:    _RaftKV_KeepAlive_Handler,
+		},
+		{
+			MethodName: "RevokeLease",
+			Handler:    _RaftKV_RevokeLease_Handler,
+		},
+		{
+			MethodName: "DescribeLease",
+			Handler:    _RaftKV_DescribeLease_Handler,
 		},
 		{
 			MethodName: "OpenSession",
@@ -450,6 +662,10 @@ var RaftKV_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Status",
 			Handler:    _RaftKV_Status_Handler,
+		},
+		{
+			MethodName: "ListMembers",
+			Handler:    _RaftKV_ListMembers_Handler,
 		},
 		{
 			MethodName: "ChangeMember",
@@ -464,6 +680,12 @@ var RaftKV_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _RaftKV_StandForElection_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Watch",
+			Handler:       _RaftKV_Watch_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "api.proto",
 }

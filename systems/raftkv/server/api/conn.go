@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -14,8 +15,8 @@ import (
 	"google.golang.org/grpc/stats"
 )
 
-// A Conn is a connection to a node. A call on it whose error is not understood
-// (see [Understand]) as definite may have arrived.
+// A Conn is a connection to a node. A call on it, or a stream that cannot be begun, whose
+// error is not understood (see [Understand]) as definite may have arrived.
 type Conn interface {
 	grpc.ClientConnInterface
 	// Ready waits until there is a connection to send a call on. Its error is
@@ -59,6 +60,8 @@ func Dial(addr string, options ...grpc.DialOption) (Conn, error) {
 			Time: peerAskedAfter, Timeout: peerGone, PermitWithoutStream: true,
 		}),
 		grpc.WithStatsHandler(sentHandler{}),
+		// A range may hold more than the four megabytes that gRPC would take.
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32)),
 	}, options...)...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", addr, err)
@@ -97,6 +100,18 @@ func (c *conn) Invoke(ctx context.Context, method string, in, out any, options .
 		return Definite(Reason_REASON_NOT_SENT, "never sent to %s: %w", c.addr, err)
 	}
 	return err
+}
+
+// NewStream begins a stream, and says of an error whether it was ever sent.
+func (c *conn) NewStream(
+	ctx context.Context, desc *grpc.StreamDesc, method string, options ...grpc.CallOption,
+) (grpc.ClientStream, error) {
+	var sent atomic.Bool
+	stream, err := c.ClientConn.NewStream(context.WithValue(ctx, sentKey{}, &sent), desc, method, options...)
+	if err != nil && !sent.Load() {
+		return nil, Definite(Reason_REASON_NOT_SENT, "never sent to %s: %w", c.addr, err)
+	}
+	return stream, err
 }
 
 type sentKey struct{}

@@ -53,6 +53,10 @@ func (e *Error) GRPCStatus() *status.Status {
 		code = codes.InvalidArgument
 	case e.Reason == Reason_REASON_DEADLINE:
 		code = codes.DeadlineExceeded
+	case e.Reason == Reason_REASON_COMPACTED, e.Reason == Reason_REASON_NOT_YET:
+		code = codes.OutOfRange
+	case e.Reason == Reason_REASON_LEASE_EXPIRED, e.Reason == Reason_REASON_SESSION_EXPIRED:
+		code = codes.NotFound
 	case e.Definite:
 		code = codes.Unavailable
 	}

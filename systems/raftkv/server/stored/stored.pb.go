@@ -7,6 +7,7 @@
 package stored
 
 import (
+	api "github.com/hacheck/hacheck/systems/raftkv/server/api"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -25,10 +26,21 @@ const (
 // wait for one.
 type Command struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
+	// What carries a number happens once: see api.Write. 0: none.
+	Session uint64 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"`
+	Number  uint64 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
+	// clock is what the leader's clock showed when it made the entry, if leases are
+	// concerned.
+	Clock *Clock `protobuf:"bytes,3,opt,name=clock,proto3" json:"clock,omitempty"`
 	// Types that are valid to be assigned to Command:
 	//
 	//	*Command_OpenSession
-	//	*Command_Change
+	//	*Command_Txn
+	//	*Command_Compact
+	//	*Command_GrantLease
+	//	*Command_KeepAlive
+	//	*Command_RevokeLease
+	//	*Command_Tick
 	Command       isCommand_Command `protobuf_oneof:"command"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -64,6 +76,27 @@ func (*Command) Descriptor() ([]byte, []int) {
 	return file_stored_proto_rawDescGZIP(), []int{0}
 }
 
+func (x *Command) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *Command) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Command) GetClock() *Clock {
+	if x != nil {
+		return x.Clock
+	}
+	return nil
+}
+
 func (x *Command) GetCommand() isCommand_Command {
 	if x != nil {
 		return x.Command
@@ -80,10 +113,55 @@ func (x *Command) GetOpenSession() *OpenSession {
 	return nil
 }
 
-func (x *Command) GetChange() *Change {
+func (x *Command) GetTxn() *Txn {
 	if x != nil {
-		if x, ok := x.Command.(*Command_Change); ok {
-			return x.Change
+		if x, ok := x.Command.(*Command_Txn); ok {
+			return x.Txn
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetCompact() *Compact {
+	if x != nil {
+		if x, ok := x.Command.(*Command_Compact); ok {
+			return x.Compact
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetGrantLease() *GrantLease {
+	if x != nil {
+		if x, ok := x.Command.(*Command_GrantLease); ok {
+			return x.GrantLease
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetKeepAlive() *KeepAlive {
+	if x != nil {
+		if x, ok := x.Command.(*Command_KeepAlive); ok {
+			return x.KeepAlive
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetRevokeLease() *RevokeLease {
+	if x != nil {
+		if x, ok := x.Command.(*Command_RevokeLease); ok {
+			return x.RevokeLease
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetTick() *Tick {
+	if x != nil {
+		if x, ok := x.Command.(*Command_Tick); ok {
+			return x.Tick
 		}
 	}
 	return nil
@@ -94,16 +172,100 @@ type isCommand_Command interface {
 }
 
 type Command_OpenSession struct {
-	OpenSession *OpenSession `protobuf:"bytes,1,opt,name=open_session,json=openSession,proto3,oneof"`
+	OpenSession *OpenSession `protobuf:"bytes,4,opt,name=open_session,json=openSession,proto3,oneof"`
 }
 
-type Command_Change struct {
-	Change *Change `protobuf:"bytes,2,opt,name=change,proto3,oneof"`
+type Command_Txn struct {
+	Txn *Txn `protobuf:"bytes,5,opt,name=txn,proto3,oneof"`
+}
+
+type Command_Compact struct {
+	Compact *Compact `protobuf:"bytes,6,opt,name=compact,proto3,oneof"`
+}
+
+type Command_GrantLease struct {
+	GrantLease *GrantLease `protobuf:"bytes,7,opt,name=grant_lease,json=grantLease,proto3,oneof"`
+}
+
+type Command_KeepAlive struct {
+	KeepAlive *KeepAlive `protobuf:"bytes,8,opt,name=keep_alive,json=keepAlive,proto3,oneof"`
+}
+
+type Command_RevokeLease struct {
+	RevokeLease *RevokeLease `protobuf:"bytes,9,opt,name=revoke_lease,json=revokeLease,proto3,oneof"`
+}
+
+type Command_Tick struct {
+	Tick *Tick `protobuf:"bytes,10,opt,name=tick,proto3,oneof"`
 }
 
 func (*Command_OpenSession) isCommand_Command() {}
 
-func (*Command_Change) isCommand_Command() {}
+func (*Command_Txn) isCommand_Command() {}
+
+func (*Command_Compact) isCommand_Command() {}
+
+func (*Command_GrantLease) isCommand_Command() {}
+
+func (*Command_KeepAlive) isCommand_Command() {}
+
+func (*Command_RevokeLease) isCommand_Command() {}
+
+func (*Command_Tick) isCommand_Command() {}
+
+// A Clock is a reading of the leader's monotonic clock. Those of one term can be
+// compared with each other, and with no others.
+type Clock struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Term          uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
+	Ns            uint64                 `protobuf:"varint,2,opt,name=ns,proto3" json:"ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Clock) Reset() {
+	*x = Clock{}
+	mi := &file_stored_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Clock) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Clock) ProtoMessage() {}
+
+func (x *Clock) ProtoReflect() protoreflect.Message {
+	mi := &file_stored_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Clock.ProtoReflect.Descriptor instead.
+func (*Clock) Descriptor() ([]byte, []int) {
+	return file_stored_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Clock) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *Clock) GetNs() uint64 {
+	if x != nil {
+		return x.Ns
+	}
+	return 0
+}
 
 // OpenSession begins the session that is named by the entry's index.
 type OpenSession struct {
@@ -114,7 +276,7 @@ type OpenSession struct {
 
 func (x *OpenSession) Reset() {
 	*x = OpenSession{}
-	mi := &file_stored_proto_msgTypes[1]
+	mi := &file_stored_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -126,7 +288,7 @@ func (x *OpenSession) String() string {
 func (*OpenSession) ProtoMessage() {}
 
 func (x *OpenSession) ProtoReflect() protoreflect.Message {
-	mi := &file_stored_proto_msgTypes[1]
+	mi := &file_stored_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -139,39 +301,33 @@ func (x *OpenSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenSession.ProtoReflect.Descriptor instead.
 func (*OpenSession) Descriptor() ([]byte, []int) {
-	return file_stored_proto_rawDescGZIP(), []int{1}
+	return file_stored_proto_rawDescGZIP(), []int{2}
 }
 
-// A Change is a put, a delete or a cas: all set or delete a key, if the key is as
-// expected.
-type Change struct {
-	state          protoimpl.MessageState `protogen:"open.v1"`
-	Session        uint64                 `protobuf:"varint,1,opt,name=session,proto3" json:"session,omitempty"` // 0: none
-	Number         uint64                 `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`   // of the write, within its session
-	Key            string                 `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
-	Value          []byte                 `protobuf:"bytes,4,opt,name=value,proto3" json:"value,omitempty"`
-	Delete         bool                   `protobuf:"varint,5,opt,name=delete,proto3" json:"delete,omitempty"`
-	ExpectValue    []byte                 `protobuf:"bytes,6,opt,name=expect_value,json=expectValue,proto3,oneof" json:"expect_value,omitempty"`
-	ExpectRevision *uint64                `protobuf:"varint,7,opt,name=expect_revision,json=expectRevision,proto3,oneof" json:"expect_revision,omitempty"` // 0: the key is not there
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+type Txn struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Compare       []*api.Compare         `protobuf:"bytes,1,rep,name=compare,proto3" json:"compare,omitempty"`
+	Success       []*api.Op              `protobuf:"bytes,2,rep,name=success,proto3" json:"success,omitempty"`
+	Failure       []*api.Op              `protobuf:"bytes,3,rep,name=failure,proto3" json:"failure,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
-func (x *Change) Reset() {
-	*x = Change{}
-	mi := &file_stored_proto_msgTypes[2]
+func (x *Txn) Reset() {
+	*x = Txn{}
+	mi := &file_stored_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *Change) String() string {
+func (x *Txn) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*Change) ProtoMessage() {}
+func (*Txn) ProtoMessage() {}
 
-func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_stored_proto_msgTypes[2]
+func (x *Txn) ProtoReflect() protoreflect.Message {
+	mi := &file_stored_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -182,77 +338,265 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use Change.ProtoReflect.Descriptor instead.
-func (*Change) Descriptor() ([]byte, []int) {
-	return file_stored_proto_rawDescGZIP(), []int{2}
+// Deprecated: Use Txn.ProtoReflect.Descriptor instead.
+func (*Txn) Descriptor() ([]byte, []int) {
+	return file_stored_proto_rawDescGZIP(), []int{3}
 }
 
-func (x *Change) GetSession() uint64 {
+func (x *Txn) GetCompare() []*api.Compare {
 	if x != nil {
-		return x.Session
-	}
-	return 0
-}
-
-func (x *Change) GetNumber() uint64 {
-	if x != nil {
-		return x.Number
-	}
-	return 0
-}
-
-func (x *Change) GetKey() string {
-	if x != nil {
-		return x.Key
-	}
-	return ""
-}
-
-func (x *Change) GetValue() []byte {
-	if x != nil {
-		return x.Value
+		return x.Compare
 	}
 	return nil
 }
 
-func (x *Change) GetDelete() bool {
+func (x *Txn) GetSuccess() []*api.Op {
 	if x != nil {
-		return x.Delete
-	}
-	return false
-}
-
-func (x *Change) GetExpectValue() []byte {
-	if x != nil {
-		return x.ExpectValue
+		return x.Success
 	}
 	return nil
 }
 
-func (x *Change) GetExpectRevision() uint64 {
-	if x != nil && x.ExpectRevision != nil {
-		return *x.ExpectRevision
+func (x *Txn) GetFailure() []*api.Op {
+	if x != nil {
+		return x.Failure
+	}
+	return nil
+}
+
+type Compact struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Revision      uint64                 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Compact) Reset() {
+	*x = Compact{}
+	mi := &file_stored_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Compact) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Compact) ProtoMessage() {}
+
+func (x *Compact) ProtoReflect() protoreflect.Message {
+	mi := &file_stored_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Compact.ProtoReflect.Descriptor instead.
+func (*Compact) Descriptor() ([]byte, []int) {
+	return file_stored_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Compact) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
 	}
 	return 0
 }
 
-// An Outcome is what became of a Change.
+// GrantLease makes the lease that is named by the entry's index.
+type GrantLease struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	TtlMs         uint64                 `protobuf:"varint,1,opt,name=ttl_ms,json=ttlMs,proto3" json:"ttl_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GrantLease) Reset() {
+	*x = GrantLease{}
+	mi := &file_stored_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GrantLease) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GrantLease) ProtoMessage() {}
+
+func (x *GrantLease) ProtoReflect() protoreflect.Message {
+	mi := &file_stored_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GrantLease.ProtoReflect.Descriptor instead.
+func (*GrantLease) Descriptor() ([]byte, []int) {
+	return file_stored_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *GrantLease) GetTtlMs() uint64 {
+	if x != nil {
+		return x.TtlMs
+	}
+	return 0
+}
+
+type KeepAlive struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Lease         uint64                 `protobuf:"varint,1,opt,name=lease,proto3" json:"lease,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeepAlive) Reset() {
+	*x = KeepAlive{}
+	mi := &file_stored_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeepAlive) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeepAlive) ProtoMessage() {}
+
+func (x *KeepAlive) ProtoReflect() protoreflect.Message {
+	mi := &file_stored_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeepAlive.ProtoReflect.Descriptor instead.
+func (*KeepAlive) Descriptor() ([]byte, []int) {
+	return file_stored_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *KeepAlive) GetLease() uint64 {
+	if x != nil {
+		return x.Lease
+	}
+	return 0
+}
+
+type RevokeLease struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Lease         uint64                 `protobuf:"varint,1,opt,name=lease,proto3" json:"lease,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeLease) Reset() {
+	*x = RevokeLease{}
+	mi := &file_stored_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeLease) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeLease) ProtoMessage() {}
+
+func (x *RevokeLease) ProtoReflect() protoreflect.Message {
+	mi := &file_stored_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeLease.ProtoReflect.Descriptor instead.
+func (*RevokeLease) Descriptor() ([]byte, []int) {
+	return file_stored_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *RevokeLease) GetLease() uint64 {
+	if x != nil {
+		return x.Lease
+	}
+	return 0
+}
+
+// A Tick is for its clock alone: leases end by it.
+type Tick struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Tick) Reset() {
+	*x = Tick{}
+	mi := &file_stored_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Tick) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Tick) ProtoMessage() {}
+
+func (x *Tick) ProtoReflect() protoreflect.Message {
+	mi := &file_stored_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Tick.ProtoReflect.Descriptor instead.
+func (*Tick) Descriptor() ([]byte, []int) {
+	return file_stored_proto_rawDescGZIP(), []int{8}
+}
+
+// An Outcome is what became of a Command.
 type Outcome struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	Done  bool                   `protobuf:"varint,1,opt,name=done,proto3" json:"done,omitempty"`
-	// What the key held before; of a put it is left out.
-	Found         bool   `protobuf:"varint,2,opt,name=found,proto3" json:"found,omitempty"`
-	Value         []byte `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"`
-	Revision      uint64 `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"` // of the change if done, else of what was found
-	Term          uint64 `protobuf:"varint,5,opt,name=term,proto3" json:"term,omitempty"`
-	Index         uint64 `protobuf:"varint,6,opt,name=index,proto3" json:"index,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Term     uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
+	Index    uint64                 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
+	Revision uint64                 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"` // of the store, after it
+	// refused: it was none, for this reason.
+	Refused       api.Reason    `protobuf:"varint,4,opt,name=refused,proto3,enum=hacheck.raftkv.v1.Reason" json:"refused,omitempty"`
+	Succeeded     bool          `protobuf:"varint,5,opt,name=succeeded,proto3" json:"succeeded,omitempty"` // of a Txn: its comparisons held
+	Results       []*api.Result `protobuf:"bytes,6,rep,name=results,proto3" json:"results,omitempty"`
+	Compacted     uint64        `protobuf:"varint,7,opt,name=compacted,proto3" json:"compacted,omitempty"`      // the first revision that remains
+	TtlMs         uint64        `protobuf:"varint,8,opt,name=ttl_ms,json=ttlMs,proto3" json:"ttl_ms,omitempty"` // of a lease
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Outcome) Reset() {
 	*x = Outcome{}
-	mi := &file_stored_proto_msgTypes[3]
+	mi := &file_stored_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -264,7 +608,7 @@ func (x *Outcome) String() string {
 func (*Outcome) ProtoMessage() {}
 
 func (x *Outcome) ProtoReflect() protoreflect.Message {
-	mi := &file_stored_proto_msgTypes[3]
+	mi := &file_stored_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -277,35 +621,7 @@ func (x *Outcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Outcome.ProtoReflect.Descriptor instead.
 func (*Outcome) Descriptor() ([]byte, []int) {
-	return file_stored_proto_rawDescGZIP(), []int{3}
-}
-
-func (x *Outcome) GetDone() bool {
-	if x != nil {
-		return x.Done
-	}
-	return false
-}
-
-func (x *Outcome) GetFound() bool {
-	if x != nil {
-		return x.Found
-	}
-	return false
-}
-
-func (x *Outcome) GetValue() []byte {
-	if x != nil {
-		return x.Value
-	}
-	return nil
-}
-
-func (x *Outcome) GetRevision() uint64 {
-	if x != nil {
-		return x.Revision
-	}
-	return 0
+	return file_stored_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Outcome) GetTerm() uint64 {
@@ -322,14 +638,57 @@ func (x *Outcome) GetIndex() uint64 {
 	return 0
 }
 
-// A Record is a part of a snapshot: first its Head, then keys and sessions, last
-// its Tail.
+func (x *Outcome) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Outcome) GetRefused() api.Reason {
+	if x != nil {
+		return x.Refused
+	}
+	return api.Reason(0)
+}
+
+func (x *Outcome) GetSucceeded() bool {
+	if x != nil {
+		return x.Succeeded
+	}
+	return false
+}
+
+func (x *Outcome) GetResults() []*api.Result {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+func (x *Outcome) GetCompacted() uint64 {
+	if x != nil {
+		return x.Compacted
+	}
+	return 0
+}
+
+func (x *Outcome) GetTtlMs() uint64 {
+	if x != nil {
+		return x.TtlMs
+	}
+	return 0
+}
+
+// A Record is a part of a snapshot: first its Head, then versions of keys in the order
+// of their revisions, leases, sessions, last its Tail.
 type Record struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Record:
 	//
 	//	*Record_Head
-	//	*Record_Key
+	//	*Record_Version
+	//	*Record_Lease
 	//	*Record_Session
 	//	*Record_Tail
 	Record        isRecord_Record `protobuf_oneof:"record"`
@@ -339,7 +698,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_stored_proto_msgTypes[4]
+	mi := &file_stored_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -351,7 +710,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_stored_proto_msgTypes[4]
+	mi := &file_stored_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -364,7 +723,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_stored_proto_rawDescGZIP(), []int{4}
+	return file_stored_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Record) GetRecord() isRecord_Record {
@@ -383,10 +742,19 @@ func (x *Record) GetHead() *Head {
 	return nil
 }
 
-func (x *Record) GetKey() *Key {
+func (x *Record) GetVersion() *Version {
 	if x != nil {
-		if x, ok := x.Record.(*Record_Key); ok {
-			return x.Key
+		if x, ok := x.Record.(*Record_Version); ok {
+			return x.Version
+		}
+	}
+	return nil
+}
+
+func (x *Record) GetLease() *Lease {
+	if x != nil {
+		if x, ok := x.Record.(*Record_Lease); ok {
+			return x.Lease
 		}
 	}
 	return nil
@@ -418,38 +786,50 @@ type Record_Head struct {
 	Head *Head `protobuf:"bytes,1,opt,name=head,proto3,oneof"`
 }
 
-type Record_Key struct {
-	Key *Key `protobuf:"bytes,2,opt,name=key,proto3,oneof"`
+type Record_Version struct {
+	Version *Version `protobuf:"bytes,2,opt,name=version,proto3,oneof"`
+}
+
+type Record_Lease struct {
+	Lease *Lease `protobuf:"bytes,3,opt,name=lease,proto3,oneof"`
 }
 
 type Record_Session struct {
-	Session *Session `protobuf:"bytes,3,opt,name=session,proto3,oneof"`
+	Session *Session `protobuf:"bytes,4,opt,name=session,proto3,oneof"`
 }
 
 type Record_Tail struct {
-	Tail *Tail `protobuf:"bytes,4,opt,name=tail,proto3,oneof"`
+	Tail *Tail `protobuf:"bytes,5,opt,name=tail,proto3,oneof"`
 }
 
 func (*Record_Head) isRecord_Record() {}
 
-func (*Record_Key) isRecord_Record() {}
+func (*Record_Version) isRecord_Record() {}
+
+func (*Record_Lease) isRecord_Record() {}
 
 func (*Record_Session) isRecord_Record() {}
 
 func (*Record_Tail) isRecord_Record() {}
 
 type Head struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Version       uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
-	Index         uint64                 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"` // of the last entry in it
-	Term          uint64                 `protobuf:"varint,3,opt,name=term,proto3" json:"term,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Version   uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	Index     uint64                 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"` // of the last entry in it
+	Term      uint64                 `protobuf:"varint,3,opt,name=term,proto3" json:"term,omitempty"`
+	Revision  uint64                 `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
+	Compacted uint64                 `protobuf:"varint,5,opt,name=compacted,proto3" json:"compacted,omitempty"`
+	// time is for how long leases have been looked after, and clock the last reading that
+	// this was reckoned by.
+	TimeNs        uint64 `protobuf:"varint,6,opt,name=time_ns,json=timeNs,proto3" json:"time_ns,omitempty"`
+	Clock         *Clock `protobuf:"bytes,7,opt,name=clock,proto3" json:"clock,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Head) Reset() {
 	*x = Head{}
-	mi := &file_stored_proto_msgTypes[5]
+	mi := &file_stored_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -461,7 +841,7 @@ func (x *Head) String() string {
 func (*Head) ProtoMessage() {}
 
 func (x *Head) ProtoReflect() protoreflect.Message {
-	mi := &file_stored_proto_msgTypes[5]
+	mi := &file_stored_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -474,7 +854,7 @@ func (x *Head) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Head.ProtoReflect.Descriptor instead.
 func (*Head) Descriptor() ([]byte, []int) {
-	return file_stored_proto_rawDescGZIP(), []int{5}
+	return file_stored_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Head) GetVersion() uint32 {
@@ -498,30 +878,58 @@ func (x *Head) GetTerm() uint64 {
 	return 0
 }
 
-type Key struct {
+func (x *Head) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Head) GetCompacted() uint64 {
+	if x != nil {
+		return x.Compacted
+	}
+	return 0
+}
+
+func (x *Head) GetTimeNs() uint64 {
+	if x != nil {
+		return x.TimeNs
+	}
+	return 0
+}
+
+func (x *Head) GetClock() *Clock {
+	if x != nil {
+		return x.Clock
+	}
+	return nil
+}
+
+// A Version is what a key held from a revision on, or that it was deleted at it.
+type Version struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	Value         []byte                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
-	Revision      uint64                 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	Deleted       bool                   `protobuf:"varint,1,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	Kv            *api.KeyValue          `protobuf:"bytes,2,opt,name=kv,proto3" json:"kv,omitempty"` // of one that was deleted key and mod alone
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *Key) Reset() {
-	*x = Key{}
-	mi := &file_stored_proto_msgTypes[6]
+func (x *Version) Reset() {
+	*x = Version{}
+	mi := &file_stored_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *Key) String() string {
+func (x *Version) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*Key) ProtoMessage() {}
+func (*Version) ProtoMessage() {}
 
-func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_stored_proto_msgTypes[6]
+func (x *Version) ProtoReflect() protoreflect.Message {
+	mi := &file_stored_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -532,28 +940,82 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use Key.ProtoReflect.Descriptor instead.
-func (*Key) Descriptor() ([]byte, []int) {
-	return file_stored_proto_rawDescGZIP(), []int{6}
+// Deprecated: Use Version.ProtoReflect.Descriptor instead.
+func (*Version) Descriptor() ([]byte, []int) {
+	return file_stored_proto_rawDescGZIP(), []int{12}
 }
 
-func (x *Key) GetKey() string {
+func (x *Version) GetDeleted() bool {
 	if x != nil {
-		return x.Key
+		return x.Deleted
 	}
-	return ""
+	return false
 }
 
-func (x *Key) GetValue() []byte {
+func (x *Version) GetKv() *api.KeyValue {
 	if x != nil {
-		return x.Value
+		return x.Kv
 	}
 	return nil
 }
 
-func (x *Key) GetRevision() uint64 {
+// A Lease ends when the time of Head comes to deadline.
+type Lease struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	TtlMs         uint64                 `protobuf:"varint,2,opt,name=ttl_ms,json=ttlMs,proto3" json:"ttl_ms,omitempty"`
+	DeadlineNs    uint64                 `protobuf:"varint,3,opt,name=deadline_ns,json=deadlineNs,proto3" json:"deadline_ns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Lease) Reset() {
+	*x = Lease{}
+	mi := &file_stored_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Lease) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Lease) ProtoMessage() {}
+
+func (x *Lease) ProtoReflect() protoreflect.Message {
+	mi := &file_stored_proto_msgTypes[13]
 	if x != nil {
-		return x.Revision
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Lease.ProtoReflect.Descriptor instead.
+func (*Lease) Descriptor() ([]byte, []int) {
+	return file_stored_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Lease) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Lease) GetTtlMs() uint64 {
+	if x != nil {
+		return x.TtlMs
+	}
+	return 0
+}
+
+func (x *Lease) GetDeadlineNs() uint64 {
+	if x != nil {
+		return x.DeadlineNs
 	}
 	return 0
 }
@@ -571,7 +1033,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_stored_proto_msgTypes[7]
+	mi := &file_stored_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -583,7 +1045,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_stored_proto_msgTypes[7]
+	mi := &file_stored_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -596,7 +1058,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_stored_proto_rawDescGZIP(), []int{7}
+	return file_stored_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Session) GetId() uint64 {
@@ -623,15 +1085,16 @@ func (x *Session) GetOutcome() *Outcome {
 // A Tail shows that nothing is missing.
 type Tail struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Keys          uint64                 `protobuf:"varint,1,opt,name=keys,proto3" json:"keys,omitempty"`
-	Sessions      uint64                 `protobuf:"varint,2,opt,name=sessions,proto3" json:"sessions,omitempty"`
+	Versions      uint64                 `protobuf:"varint,1,opt,name=versions,proto3" json:"versions,omitempty"`
+	Leases        uint64                 `protobuf:"varint,2,opt,name=leases,proto3" json:"leases,omitempty"`
+	Sessions      uint64                 `protobuf:"varint,3,opt,name=sessions,proto3" json:"sessions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Tail) Reset() {
 	*x = Tail{}
-	mi := &file_stored_proto_msgTypes[8]
+	mi := &file_stored_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -643,7 +1106,7 @@ func (x *Tail) String() string {
 func (*Tail) ProtoMessage() {}
 
 func (x *Tail) ProtoReflect() protoreflect.Message {
-	mi := &file_stored_proto_msgTypes[8]
+	mi := &file_stored_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -656,12 +1119,19 @@ func (x *Tail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tail.ProtoReflect.Descriptor instead.
 func (*Tail) Descriptor() ([]byte, []int) {
-	return file_stored_proto_rawDescGZIP(), []int{8}
+	return file_stored_proto_rawDescGZIP(), []int{15}
 }
 
-func (x *Tail) GetKeys() uint64 {
+func (x *Tail) GetVersions() uint64 {
 	if x != nil {
-		return x.Keys
+		return x.Versions
+	}
+	return 0
+}
+
+func (x *Tail) GetLeases() uint64 {
+	if x != nil {
+		return x.Leases
 	}
 	return 0
 }
@@ -677,50 +1147,80 @@ var File_stored_proto protoreflect.FileDescriptor
 
 const file_stored_proto_rawDesc = "" +
 	"\n" +
-	"\fstored.proto\x12\x18hacheck.raftkv.stored.v1\"\x9c\x01\n" +
-	"\aCommand\x12J\n" +
-	"\fopen_session\x18\x01 \x01(\v2%.hacheck.raftkv.stored.v1.OpenSessionH\x00R\vopenSession\x12:\n" +
-	"\x06change\x18\x02 \x01(\v2 .hacheck.raftkv.stored.v1.ChangeH\x00R\x06changeB\t\n" +
-	"\acommand\"\r\n" +
-	"\vOpenSession\"\xf5\x01\n" +
-	"\x06Change\x12\x18\n" +
+	"\fstored.proto\x12\x18hacheck.raftkv.stored.v1\x1a\tapi.proto\"\xcc\x04\n" +
+	"\aCommand\x12\x18\n" +
 	"\asession\x18\x01 \x01(\x04R\asession\x12\x16\n" +
-	"\x06number\x18\x02 \x01(\x04R\x06number\x12\x10\n" +
-	"\x03key\x18\x03 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x04 \x01(\fR\x05value\x12\x16\n" +
-	"\x06delete\x18\x05 \x01(\bR\x06delete\x12&\n" +
-	"\fexpect_value\x18\x06 \x01(\fH\x00R\vexpectValue\x88\x01\x01\x12,\n" +
-	"\x0fexpect_revision\x18\a \x01(\x04H\x01R\x0eexpectRevision\x88\x01\x01B\x0f\n" +
-	"\r_expect_valueB\x12\n" +
-	"\x10_expect_revision\"\x8f\x01\n" +
+	"\x06number\x18\x02 \x01(\x04R\x06number\x125\n" +
+	"\x05clock\x18\x03 \x01(\v2\x1f.hacheck.raftkv.stored.v1.ClockR\x05clock\x12J\n" +
+	"\fopen_session\x18\x04 \x01(\v2%.hacheck.raftkv.stored.v1.OpenSessionH\x00R\vopenSession\x121\n" +
+	"\x03txn\x18\x05 \x01(\v2\x1d.hacheck.raftkv.stored.v1.TxnH\x00R\x03txn\x12=\n" +
+	"\acompact\x18\x06 \x01(\v2!.hacheck.raftkv.stored.v1.CompactH\x00R\acompact\x12G\n" +
+	"\vgrant_lease\x18\a \x01(\v2$.hacheck.raftkv.stored.v1.GrantLeaseH\x00R\n" +
+	"grantLease\x12D\n" +
+	"\n" +
+	"keep_alive\x18\b \x01(\v2#.hacheck.raftkv.stored.v1.KeepAliveH\x00R\tkeepAlive\x12J\n" +
+	"\frevoke_lease\x18\t \x01(\v2%.hacheck.raftkv.stored.v1.RevokeLeaseH\x00R\vrevokeLease\x124\n" +
+	"\x04tick\x18\n" +
+	" \x01(\v2\x1e.hacheck.raftkv.stored.v1.TickH\x00R\x04tickB\t\n" +
+	"\acommand\"+\n" +
+	"\x05Clock\x12\x12\n" +
+	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x0e\n" +
+	"\x02ns\x18\x02 \x01(\x04R\x02ns\"\r\n" +
+	"\vOpenSession\"\x9d\x01\n" +
+	"\x03Txn\x124\n" +
+	"\acompare\x18\x01 \x03(\v2\x1a.hacheck.raftkv.v1.CompareR\acompare\x12/\n" +
+	"\asuccess\x18\x02 \x03(\v2\x15.hacheck.raftkv.v1.OpR\asuccess\x12/\n" +
+	"\afailure\x18\x03 \x03(\v2\x15.hacheck.raftkv.v1.OpR\afailure\"%\n" +
+	"\aCompact\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\"#\n" +
+	"\n" +
+	"GrantLease\x12\x15\n" +
+	"\x06ttl_ms\x18\x01 \x01(\x04R\x05ttlMs\"!\n" +
+	"\tKeepAlive\x12\x14\n" +
+	"\x05lease\x18\x01 \x01(\x04R\x05lease\"#\n" +
+	"\vRevokeLease\x12\x14\n" +
+	"\x05lease\x18\x01 \x01(\x04R\x05lease\"\x06\n" +
+	"\x04Tick\"\x8c\x02\n" +
 	"\aOutcome\x12\x12\n" +
-	"\x04done\x18\x01 \x01(\bR\x04done\x12\x14\n" +
-	"\x05found\x18\x02 \x01(\bR\x05found\x12\x14\n" +
-	"\x05value\x18\x03 \x01(\fR\x05value\x12\x1a\n" +
-	"\brevision\x18\x04 \x01(\x04R\brevision\x12\x12\n" +
-	"\x04term\x18\x05 \x01(\x04R\x04term\x12\x14\n" +
-	"\x05index\x18\x06 \x01(\x04R\x05index\"\xf0\x01\n" +
+	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x14\n" +
+	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\x04R\brevision\x123\n" +
+	"\arefused\x18\x04 \x01(\x0e2\x19.hacheck.raftkv.v1.ReasonR\arefused\x12\x1c\n" +
+	"\tsucceeded\x18\x05 \x01(\bR\tsucceeded\x123\n" +
+	"\aresults\x18\x06 \x03(\v2\x19.hacheck.raftkv.v1.ResultR\aresults\x12\x1c\n" +
+	"\tcompacted\x18\a \x01(\x04R\tcompacted\x12\x15\n" +
+	"\x06ttl_ms\x18\b \x01(\x04R\x05ttlMs\"\xb5\x02\n" +
 	"\x06Record\x124\n" +
-	"\x04head\x18\x01 \x01(\v2\x1e.hacheck.raftkv.stored.v1.HeadH\x00R\x04head\x121\n" +
-	"\x03key\x18\x02 \x01(\v2\x1d.hacheck.raftkv.stored.v1.KeyH\x00R\x03key\x12=\n" +
-	"\asession\x18\x03 \x01(\v2!.hacheck.raftkv.stored.v1.SessionH\x00R\asession\x124\n" +
-	"\x04tail\x18\x04 \x01(\v2\x1e.hacheck.raftkv.stored.v1.TailH\x00R\x04tailB\b\n" +
-	"\x06record\"J\n" +
+	"\x04head\x18\x01 \x01(\v2\x1e.hacheck.raftkv.stored.v1.HeadH\x00R\x04head\x12=\n" +
+	"\aversion\x18\x02 \x01(\v2!.hacheck.raftkv.stored.v1.VersionH\x00R\aversion\x127\n" +
+	"\x05lease\x18\x03 \x01(\v2\x1f.hacheck.raftkv.stored.v1.LeaseH\x00R\x05lease\x12=\n" +
+	"\asession\x18\x04 \x01(\v2!.hacheck.raftkv.stored.v1.SessionH\x00R\asession\x124\n" +
+	"\x04tail\x18\x05 \x01(\v2\x1e.hacheck.raftkv.stored.v1.TailH\x00R\x04tailB\b\n" +
+	"\x06record\"\xd4\x01\n" +
 	"\x04Head\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x12\n" +
-	"\x04term\x18\x03 \x01(\x04R\x04term\"I\n" +
-	"\x03Key\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\fR\x05value\x12\x1a\n" +
-	"\brevision\x18\x03 \x01(\x04R\brevision\"n\n" +
+	"\x04term\x18\x03 \x01(\x04R\x04term\x12\x1a\n" +
+	"\brevision\x18\x04 \x01(\x04R\brevision\x12\x1c\n" +
+	"\tcompacted\x18\x05 \x01(\x04R\tcompacted\x12\x17\n" +
+	"\atime_ns\x18\x06 \x01(\x04R\x06timeNs\x125\n" +
+	"\x05clock\x18\a \x01(\v2\x1f.hacheck.raftkv.stored.v1.ClockR\x05clock\"P\n" +
+	"\aVersion\x12\x18\n" +
+	"\adeleted\x18\x01 \x01(\bR\adeleted\x12+\n" +
+	"\x02kv\x18\x02 \x01(\v2\x1b.hacheck.raftkv.v1.KeyValueR\x02kv\"O\n" +
+	"\x05Lease\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x15\n" +
+	"\x06ttl_ms\x18\x02 \x01(\x04R\x05ttlMs\x12\x1f\n" +
+	"\vdeadline_ns\x18\x03 \x01(\x04R\n" +
+	"deadlineNs\"n\n" +
 	"\aSession\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\x12;\n" +
-	"\aoutcome\x18\x03 \x01(\v2!.hacheck.raftkv.stored.v1.OutcomeR\aoutcome\"6\n" +
-	"\x04Tail\x12\x12\n" +
-	"\x04keys\x18\x01 \x01(\x04R\x04keys\x12\x1a\n" +
-	"\bsessions\x18\x02 \x01(\x04R\bsessionsB9Z7github.com/hacheck/hacheck/systems/raftkv/server/storedb\x06proto3"
+	"\aoutcome\x18\x03 \x01(\v2!.hacheck.raftkv.stored.v1.OutcomeR\aoutcome\"V\n" +
+	"\x04Tail\x12\x1a\n" +
+	"\bversions\x18\x01 \x01(\x04R\bversions\x12\x16\n" +
+	"\x06leases\x18\x02 \x01(\x04R\x06leases\x12\x1a\n" +
+	"\bsessions\x18\x03 \x01(\x04R\bsessionsB9Z7github.com/hacheck/hacheck/systems/raftkv/server/storedb\x06proto3"
 
 var (
 	file_stored_proto_rawDescOnce sync.Once
@@ -734,31 +1234,57 @@ func file_stored_proto_rawDescGZIP() []byte {
 	return file_stored_proto_rawDescData
 }
 
-var file_stored_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_stored_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_stored_proto_goTypes = []any{
-	(*Command)(nil),     // 0: hacheck.raftkv.stored.v1.Command
-	(*OpenSession)(nil), // 1: hacheck.raftkv.stored.v1.OpenSession
-	(*Change)(nil),      // 2: hacheck.raftkv.stored.v1.Change
-	(*Outcome)(nil),     // 3: hacheck.raftkv.stored.v1.Outcome
-	(*Record)(nil),      // 4: hacheck.raftkv.stored.v1.Record
-	(*Head)(nil),        // 5: hacheck.raftkv.stored.v1.Head
-	(*Key)(nil),         // 6: hacheck.raftkv.stored.v1.Key
-	(*Session)(nil),     // 7: hacheck.raftkv.stored.v1.Session
-	(*Tail)(nil),        // 8: hacheck.raftkv.stored.v1.Tail
+	(*Command)(nil),      // 0: hacheck.raftkv.stored.v1.Command
+	(*Clock)(nil),        // 1: hacheck.raftkv.stored.v1.Clock
+	(*OpenSession)(nil),  // 2: hacheck.raftkv.stored.v1.OpenSession
+	(*Txn)(nil),          // 3: hacheck.raftkv.stored.v1.Txn
+	(*Compact)(nil),      // 4: hacheck.raftkv.stored.v1.Compact
+	(*GrantLease)(nil),   // 5: hacheck.raftkv.stored.v1.GrantLease
+	(*KeepAlive)(nil),    // 6: hacheck.raftkv.stored.v1.KeepAlive
+	(*RevokeLease)(nil),  // 7: hacheck.raftkv.stored.v1.RevokeLease
+	(*Tick)(nil),         // 8: hacheck.raftkv.stored.v1.Tick
+	(*Outcome)(nil),      // 9: hacheck.raftkv.stored.v1.Outcome
+	(*Record)(nil),       // 10: hacheck.raftkv.stored.v1.Record
+	(*Head)(nil),         // 11: hacheck.raftkv.stored.v1.Head
+	(*Version)(nil),      // 12: hacheck.raftkv.stored.v1.Version
+	(*Lease)(nil),        // 13: hacheck.raftkv.stored.v1.Lease
+	(*Session)(nil),      // 14: hacheck.raftkv.stored.v1.Session
+	(*Tail)(nil),         // 15: hacheck.raftkv.stored.v1.Tail
+	(*api.Compare)(nil),  // 16: hacheck.raftkv.v1.Compare
+	(*api.Op)(nil),       // 17: hacheck.raftkv.v1.Op
+	(api.Reason)(0),      // 18: hacheck.raftkv.v1.Reason
+	(*api.Result)(nil),   // 19: hacheck.raftkv.v1.Result
+	(*api.KeyValue)(nil), // 20: hacheck.raftkv.v1.KeyValue
 }
 var file_stored_proto_depIdxs = []int32{
-	1, // 0: hacheck.raftkv.stored.v1.Command.open_session:type_name -> hacheck.raftkv.stored.v1.OpenSession
-	2, // 1: hacheck.raftkv.stored.v1.Command.change:type_name -> hacheck.raftkv.stored.v1.Change
-	5, // 2: hacheck.raftkv.stored.v1.Record.head:type_name -> hacheck.raftkv.stored.v1.Head
-	6, // 3: hacheck.raftkv.stored.v1.Record.key:type_name -> hacheck.raftkv.stored.v1.Key
-	7, // 4: hacheck.raftkv.stored.v1.Record.session:type_name -> hacheck.raftkv.stored.v1.Session
-	8, // 5: hacheck.raftkv.stored.v1.Record.tail:type_name -> hacheck.raftkv.stored.v1.Tail
-	3, // 6: hacheck.raftkv.stored.v1.Session.outcome:type_name -> hacheck.raftkv.stored.v1.Outcome
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	1,  // 0: hacheck.raftkv.stored.v1.Command.clock:type_name -> hacheck.raftkv.stored.v1.Clock
+	2,  // 1: hacheck.raftkv.stored.v1.Command.open_session:type_name -> hacheck.raftkv.stored.v1.OpenSession
+	3,  // 2: hacheck.raftkv.stored.v1.Command.txn:type_name -> hacheck.raftkv.stored.v1.Txn
+	4,  // 3: hacheck.raftkv.stored.v1.Command.compact:type_name -> hacheck.raftkv.stored.v1.Compact
+	5,  // 4: hacheck.raftkv.stored.v1.Command.grant_lease:type_name -> hacheck.raftkv.stored.v1.GrantLease
+	6,  // 5: hacheck.raftkv.stored.v1.Command.keep_alive:type_name -> hacheck.raftkv.stored.v1.KeepAlive
+	7,  // 6: hacheck.raftkv.stored.v1.Command.revoke_lease:type_name -> hacheck.raftkv.stored.v1.RevokeLease
+	8,  // 7: hacheck.raftkv.stored.v1.Command.tick:type_name -> hacheck.raftkv.stored.v1.Tick
+	16, // 8: hacheck.raftkv.stored.v1.Txn.compare:type_name -> hacheck.raftkv.v1.Compare
+	17, // 9: hacheck.raftkv.stored.v1.Txn.success:type_name -> hacheck.raftkv.v1.Op
+	17, // 10: hacheck.raftkv.stored.v1.Txn.failure:type_name -> hacheck.raftkv.v1.Op
+	18, // 11: hacheck.raftkv.stored.v1.Outcome.refused:type_name -> hacheck.raftkv.v1.Reason
+	19, // 12: hacheck.raftkv.stored.v1.Outcome.results:type_name -> hacheck.raftkv.v1.Result
+	11, // 13: hacheck.raftkv.stored.v1.Record.head:type_name -> hacheck.raftkv.stored.v1.Head
+	12, // 14: hacheck.raftkv.stored.v1.Record.version:type_name -> hacheck.raftkv.stored.v1.Version
+	13, // 15: hacheck.raftkv.stored.v1.Record.lease:type_name -> hacheck.raftkv.stored.v1.Lease
+	14, // 16: hacheck.raftkv.stored.v1.Record.session:type_name -> hacheck.raftkv.stored.v1.Session
+	15, // 17: hacheck.raftkv.stored.v1.Record.tail:type_name -> hacheck.raftkv.stored.v1.Tail
+	1,  // 18: hacheck.raftkv.stored.v1.Head.clock:type_name -> hacheck.raftkv.stored.v1.Clock
+	20, // 19: hacheck.raftkv.stored.v1.Version.kv:type_name -> hacheck.raftkv.v1.KeyValue
+	9,  // 20: hacheck.raftkv.stored.v1.Session.outcome:type_name -> hacheck.raftkv.stored.v1.Outcome
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_stored_proto_init() }
@@ -768,12 +1294,17 @@ func file_stored_proto_init() {
 	}
 	file_stored_proto_msgTypes[0].OneofWrappers = []any{
 		(*Command_OpenSession)(nil),
-		(*Command_Change)(nil),
+		(*Command_Txn)(nil),
+		(*Command_Compact)(nil),
+		(*Command_GrantLease)(nil),
+		(*Command_KeepAlive)(nil),
+		(*Command_RevokeLease)(nil),
+		(*Command_Tick)(nil),
 	}
-	file_stored_proto_msgTypes[2].OneofWrappers = []any{}
-	file_stored_proto_msgTypes[4].OneofWrappers = []any{
+	file_stored_proto_msgTypes[10].OneofWrappers = []any{
 		(*Record_Head)(nil),
-		(*Record_Key)(nil),
+		(*Record_Version)(nil),
+		(*Record_Lease)(nil),
 		(*Record_Session)(nil),
 		(*Record_Tail)(nil),
 	}
@@ -783,7 +1314,7 @@ func file_stored_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_stored_proto_rawDesc), len(file_stored_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
