@@ -191,7 +191,7 @@ func (p *program) read(r *judged) error {
 }
 
 // recognise finds the workload that the history is of: the one asked for, or the
-// run's, or the only one that has all its functions.
+// run's, or the one that its functions tell.
 func (r *judged) recognise(asked string) error {
 	if r.workload = asked; asked != "" {
 		return nil
@@ -205,21 +205,39 @@ func (r *judged) recognise(asked string) error {
 		return nil
 	}
 	functions := clientFunctions(r.history)
-	var fit []string
+	fit := fitting(functions)
+	switch len(fit) {
+	case 0:
+		return usage("check: %s: no workload has all of its functions (%s); name one with --workload: %s",
+			r.path, strings.Join(functions, ", "), enumerate(workloadNames()))
+	case 1:
+		r.workload = fit[0]
+		return nil
+	}
+	return usage("check: %s may be of workload %s; name it with --workload", r.path, strings.Join(fit, " or "))
+}
+
+// fitting returns the workloads that a history with these functions may be of: those that
+// have them all. The first one in the table is what it is if it may be, as most that others
+// have recorded are of registers; and who has no others is preferred.
+func fitting(functions []string) []string {
+	var fit, exactly []string
 	for _, w := range allWorkloads {
-		if !slices.ContainsFunc(functions, func(f string) bool { return !slices.Contains(w.functions, f) }) {
-			fit = append(fit, w.name)
+		if len(w.functions) == 0 || slices.ContainsFunc(functions, func(f string) bool { return !slices.Contains(w.functions, f) }) {
+			continue
+		}
+		fit = append(fit, w.name)
+		if len(w.functions) == len(functions) {
+			exactly = append(exactly, w.name)
 		}
 	}
 	switch {
-	case len(fit) == 0:
-		return usage("check: %s: no workload has all of its functions (%s); name one with --workload: %s",
-			r.path, strings.Join(functions, ", "), enumerate(workloadNames()))
-	case len(fit) > 1:
-		return usage("check: %s may be of workload %s; name it with --workload", r.path, strings.Join(fit, " or "))
+	case len(fit) > 0 && fit[0] == allWorkloads[0].name:
+		return fit[:1]
+	case len(exactly) == 1:
+		return exactly
 	}
-	r.workload = fit[0]
-	return nil
+	return fit
 }
 
 // clientFunctions returns the functions that clients invoked, sorted.

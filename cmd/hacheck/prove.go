@@ -33,7 +33,7 @@ type proveOptions struct {
 }
 
 func newProveOptions() *proveOptions {
-	return &proveOptions{clean: len(allWorkloads), jobs: runtime.NumCPU(), budget: 10 * time.Minute, store: filepath.Join("store", "prove")}
+	return &proveOptions{clean: len(allWorkloads), jobs: runtime.NumCPU(), budget: 10 * time.Minute, store: newOptions().store}
 }
 
 // maxCleanRuns and maxJobs bound what prove may be asked for.
@@ -49,7 +49,7 @@ func (o *proveOptions) flags() []cli.Flag {
 		&cli.GenericFlag{Name: "clean", Usage: "`N` runs without a bug, none of which may be invalid", Value: countFrom0(&o.clean, maxCleanRuns)},
 		&cli.GenericFlag{Name: "budget", Usage: "end after `TIME`", Value: duration(&o.budget, minBudget, maxTime)},
 		&cli.GenericFlag{Name: "jobs", Usage: "`N` runs at a time", Value: number(&o.jobs, maxJobs)},
-		&cli.GenericFlag{Name: "store", Usage: "keep the runs that found something below `DIR`", Value: text(&o.store, "a directory")},
+		&cli.GenericFlag{Name: "store", Usage: "keep the runs that showed something in `DIR`/prove", Value: text(&o.store, "a directory")},
 		&cli.GenericFlag{Name: "into", Usage: "write the matrix into the Markdown `FILE`, between its marks", DefaultText: "nowhere", Value: text(&o.into, "a file")},
 		jsonFlag("print JSON"),
 	}
@@ -112,26 +112,33 @@ func (p *program) prove(c *cli.Context, o *proveOptions) error {
 	if runtime.GOOS != "linux" {
 		return errNeedsLinux
 	}
-	root := filepath.Join(o.store, time.Now().UTC().Format("20060102T150405Z"))
-	if err := store.Writable(root); err != nil {
+	if err := store.Writable(o.store); err != nil {
 		return usage("prove: --store %s: no run can be kept there: %v", quote(o.store), err)
 	}
+	began := time.Now()
+	kept, err := store.Create(o.store, "prove", began)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(kept.Dir) // unless there is something in it
 	interrupted, stop := signal.NotifyContext(c.Context, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	ctx, cancel := context.WithTimeoutCause(interrupted, o.budget, errBudget)
 	defer cancel()
-	began := time.Now()
 	s := &proving{
 		bugs: o.chosenBugs(), clean: o.cleanRuns(), jobs: o.jobs,
-		perform: func(ctx context.Context, r proofRun) (checker.Result, error) { return p.proofRun(ctx, root, r) },
+		perform: func(ctx context.Context, r proofRun) (checker.Result, error) { return p.proofRun(ctx, kept.Dir, r) },
 		tell:    func(format string, args ...any) { fmt.Fprintf(p.stderr, format+"\n", args...) },
 	}
 	if err := s.prove(ctx); err != nil {
 		return err
 	}
 	m := s.matrix(began, append([]string{"hacheck", "prove"}, p.given()...), o.jobs)
-	if err := os.Remove(root); err != nil && !errors.Is(err, os.ErrNotExist) { // it is empty if nothing was kept
-		m.Kept = root
+	if err := os.Remove(kept.Dir); err != nil { // there is something in it
+		m.Kept = kept.Dir
+		if err := kept.LinkByName(); err != nil {
+			fmt.Fprintf(p.stderr, "hacheck: prove: %v\n", err)
+		}
 	}
 	if o.into != "" {
 		if err := m.writeInto(o.into); err != nil {

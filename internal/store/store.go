@@ -156,10 +156,12 @@ func EncodeJSON(w io.Writer, v any) error {
 func (r *Run) Link() error {
 	parent := filepath.Dir(r.Dir)
 	name, run := filepath.Base(parent), filepath.Base(r.Dir)
-	return errors.Join(
-		link(run, filepath.Join(parent, Latest)),
-		link(filepath.Join(name, run), filepath.Join(filepath.Dir(parent), Latest)),
-	)
+	return errors.Join(r.LinkByName(), link(filepath.Join(name, run), filepath.Join(filepath.Dir(parent), Latest)))
+}
+
+// LinkByName lets the symlink point at the run that is for those of its name alone.
+func (r *Run) LinkByName() error {
+	return link(filepath.Base(r.Dir), filepath.Join(filepath.Dir(r.Dir), Latest))
 }
 
 // link replaces the symlink at path in one step, since other runs may be at it
