@@ -221,6 +221,9 @@ func (s *Store) readHead(db *bbolt.DB) error {
 			name, _ := tx.Cursor().First()
 			return fmt.Errorf("it is damaged, or of another program or version (it has a bucket %q)", name)
 		}
+		if !only(tx.Cursor(), logBucket, headBucket) || !only(bucket.Cursor(), headKey) {
+			return errors.New("it is damaged: there is something else in it, or something is missing")
+		}
 		b, err := unseal(headKey, bucket.Get(headKey))
 		if err != nil {
 			return fmt.Errorf("its head: %w", err)
@@ -231,11 +234,22 @@ func (s *Store) readHead(db *bbolt.DB) error {
 		if s.head.Format != storeFormat {
 			return fmt.Errorf("its format is %q; this program reads %q", s.head.Format, storeFormat)
 		}
-		if tx.Bucket(logBucket) == nil {
-			return fmt.Errorf("it is damaged: bucket %q is missing", logBucket)
-		}
 		return nil
 	})
+}
+
+// only says whether these are the keys, and there is nothing behind them. How many there
+// are on a page no sum covers, and where it is too large a number bbolt may find what
+// stood there before, whose sum is right.
+func only(c *bbolt.Cursor, keys ...[]byte) bool {
+	key, _ := c.First()
+	for _, want := range keys {
+		if !bytes.Equal(key, want) {
+			return false
+		}
+		key, _ = c.Next()
+	}
+	return key == nil
 }
 
 // copyLog copies the entries, and makes sure that they are those that there have to

@@ -54,6 +54,11 @@ func (n *Node) Watch(in *api.WatchRequest, stream grpc.ServerStreamingServer[api
 				if err := send(&api.WatchResponse{Revision: to}); err != nil {
 					return err
 				}
+				select { // until more have come: it sends fewer, and larger, batches so
+				case <-time.After(gatherFor):
+				case <-stream.Context().Done():
+				case <-n.stopping:
+				}
 			}
 			if err := send(&api.WatchResponse{Revision: to, Events: events}); err != nil {
 				return err
@@ -82,6 +87,9 @@ func (n *Node) Watch(in *api.WatchRequest, stream grpc.ServerStreamingServer[api
 		}
 	}
 }
+
+// gatherFor is for [bug.WatchEarlyProgress].
+const gatherFor = 50 * time.Millisecond
 
 // drop is for [bug.WatchDrops]: it returns what is next for who would have read next,
 // and is far behind.

@@ -78,8 +78,8 @@ const (
 	// SnapshotResurrects writes what keys held, and not that they were deleted since, as
 	// Bitcask did when it merged files (issue 82): after a restart they are there again.
 	SnapshotResurrects = "snapshot-resurrects"
-	// SnapshotDropsSessions leaves out which writes have happened: KanishJebaMathewM/Truxify
-	// issue 15677, where a command that is sent again is known by the log alone, and not
+	// SnapshotDropsSessions leaves out the sessions, as in KanishJebaMathewM/Truxify issue
+	// 15677, where a command that is sent again is known by the log alone, and not
 	// when a snapshot has replaced that.
 	SnapshotDropsSessions = "snapshot-drops-sessions"
 	// SnapshotDropsLeases leaves out the leases: keys never end that are attached to one. A
@@ -212,7 +212,7 @@ var All = []Bug{
 	{MembersStale, "every node answers who the members are from its own log", Server},
 	{SnapshotDropsKeys, "a snapshot lacks the keys that were changed last", Server},
 	{SnapshotResurrects, "a snapshot holds what deleted keys held", Server},
-	{SnapshotDropsSessions, "a snapshot lacks the sessions, so that a write may happen again", Server},
+	{SnapshotDropsSessions, "a snapshot lacks the sessions, so that who starts from it refuses their writes", Server},
 	{SnapshotDropsLeases, "a snapshot lacks the leases, so that their keys never end", Server},
 	{RevisionGoesBack, "a node that starts from a snapshot reckons the revision from the keys that are there", Server},
 	{DoubleApply, "a write that is sent again happens again", Server},
