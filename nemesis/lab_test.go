@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,52 +17,24 @@ import (
 
 	"github.com/hacheck/hacheck/cluster"
 	"github.com/hacheck/hacheck/cluster/clock"
-	"github.com/hacheck/hacheck/systems/raftkv"
+	"github.com/hacheck/hacheck/cluster/clustertest"
+	"github.com/hacheck/hacheck/systems/raftkv/raftkvtest"
 )
-
-// enterLab is what a test that runs itself in a lab tells that run by.
-const enterLab = "HACHECK_TEST_ENTER_LAB"
 
 // The test binary is also what tests run in the lab: themselves, and the nodes'
 // processes.
 func TestMain(m *testing.M) {
-	if handled, exit := cluster.Main(); handled {
-		os.Exit(exit)
-	}
-	if len(os.Args) > 2 && os.Args[1] == "play" {
-		play(os.Args[2])
-	}
-	if len(os.Args) > 3 && os.Args[1] == "node" && os.Args[2] == raftkv.Name {
-		os.Exit(playRaftkv(os.Args[3]))
-	}
-	if os.Getenv(enterLab) != "" && !cluster.Inside() {
-		exit, err := cluster.Enter(context.Background(), os.Args[1:])
-		if err != nil {
-			fmt.Println("refused:", err)
+	os.Exit(clustertest.Main(m.Run, raftkvtest.Program, func(args []string) (mine bool, status int) {
+		if len(args) > 1 && args[0] == "play" {
+			play(args[1])
 		}
-		os.Exit(exit)
-	}
-	cluster.Listening() // no test here minds signals
-	os.Exit(cluster.ExitStatus(m.Run()))
+		return false, 0
+	}))
 }
 
-// inLab runs the calling test once more inside a lab, and says whether this is that
-// run. What a machine refuses is skipped; but CI's may not refuse it.
 func inLab(t *testing.T) bool {
 	t.Helper()
-	if cluster.Inside() {
-		return true
-	}
-	c := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.count=1", "-test.timeout=60s")
-	c.Env = append(os.Environ(), enterLab+"=1", "TMPDIR="+t.TempDir())
-	out, err := c.CombinedOutput()
-	if reason, refused := strings.CutPrefix(string(out), "refused:"); refused && os.Getenv("CI") == "" {
-		t.Skip(reason)
-	}
-	if err != nil {
-		t.Fatalf("inside: %v\n%s", err, out)
-	}
-	return false
+	return clustertest.InLab(t)
 }
 
 // play is the program of the nodes.

@@ -4,39 +4,19 @@ package nemesis
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/hacheck/hacheck/cluster"
 	"github.com/hacheck/hacheck/systems/raftkv"
-	"github.com/hacheck/hacheck/systems/raftkv/server"
 	"github.com/hacheck/hacheck/workloads/register"
 )
-
-// playRaftkv is the program of the nodes of raftkv.
-func playRaftkv(config string) (status int) {
-	var c server.Config
-	if err := json.Unmarshal([]byte(config), &c); err != nil {
-		fmt.Println(err)
-		return 1
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
-	if err := server.Run(ctx, c); err != nil {
-		fmt.Println(err)
-		return 1
-	}
-	return 0
-}
 
 // A parliament is raftkv on three nodes of a lab: who leads there, and who is a member,
 // is agreed on by real processes.

@@ -18,6 +18,7 @@ import (
 	"github.com/hacheck/hacheck/checker"
 	"github.com/hacheck/hacheck/cluster"
 	"github.com/hacheck/hacheck/histories"
+	"github.com/hacheck/hacheck/systems/raftkv"
 )
 
 // asHacheck in the environment makes the test binary hacheck, whatever it is called.
@@ -42,7 +43,7 @@ func TestMain(m *testing.M) {
 		// One whose nodes do not stop until they are killed.
 		"hacheck-stubborn": func() {
 			systems[0].node = func(ctx context.Context, config string) error {
-				return raftkvNode(context.WithoutCancel(ctx), config)
+				return raftkv.RunNode(context.WithoutCancel(ctx), config)
 			}
 			os.Exit(cluster.ExitStatus(hacheck(os.Args, os.Stdout, os.Stderr)))
 		},

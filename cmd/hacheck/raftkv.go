@@ -1,13 +1,8 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
-	"fmt"
-
 	"github.com/hacheck/hacheck/cluster"
 	"github.com/hacheck/hacheck/systems/raftkv"
-	"github.com/hacheck/hacheck/systems/raftkv/server"
 )
 
 func raftkvBugs() []named {
@@ -25,12 +20,4 @@ func installRaftkv(l cluster.Lab, o *options) (installed, error) {
 		// compacted, though no client asked for that.
 		KeepRevisions: o.workload == "watch",
 	})
-}
-
-func raftkvNode(ctx context.Context, config string) error {
-	var c server.Config
-	if err := json.Unmarshal([]byte(config), &c); err != nil {
-		return fmt.Errorf("read its configuration: %w", err)
-	}
-	return server.Run(ctx, c)
 }

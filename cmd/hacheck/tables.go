@@ -74,7 +74,7 @@ var systems = []system{
 		bugs:    raftkvBugs(),
 		limits:  raftkv.Limits(),
 		install: installRaftkv,
-		node:    raftkvNode,
+		node:    raftkv.RunNode,
 	},
 }
 
@@ -116,7 +116,7 @@ var allWorkloads = []workload{
 	{
 		name:      "kv",
 		about:     "puts, deletes, ranges and transactions; the whole store must be linearizable over its revisions",
-		functions: []string{kv.Get, kv.Range, kv.Put, kv.Delete, kv.Transact},
+		functions: []string{kv.Get, kv.Range, kv.Put, kv.Delete, kv.Transact, kv.Compact},
 		checker:   unbounded(kv.Checker),
 		new: func(s installed, o *options) workloads.Workload {
 			return kv.New(kv.Options{Keys: o.keys, Rate: o.rate}, s.OpenKV)

@@ -1,11 +1,10 @@
 //go:build linux
 
-package raftkv
+package raftkv_test
 
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -21,37 +20,14 @@ import (
 	"time"
 
 	"github.com/hacheck/hacheck/cluster"
-	"github.com/hacheck/hacheck/systems/raftkv/client"
-	"github.com/hacheck/hacheck/systems/raftkv/server"
+	"github.com/hacheck/hacheck/cluster/clustertest"
+	"github.com/hacheck/hacheck/systems/raftkv"
+	"github.com/hacheck/hacheck/systems/raftkv/raftkvtest"
+	"github.com/hacheck/hacheck/workloads/register"
 )
 
-// enterLab in the environment makes the test binary go into a lab first.
-const enterLab = "TEST_ENTER_LAB"
-
-// The test binary is the node of raftkv, too, and goes into a lab for the benchmark.
-func TestMain(m *testing.M) {
-	if handled, status := cluster.Main(); handled {
-		os.Exit(status)
-	}
-	if len(os.Args) == 4 && os.Args[1] == "node" && os.Args[2] == Name {
-		var c server.Config
-		err := json.Unmarshal([]byte(os.Args[3]), &c)
-		if err == nil {
-			err = server.Run(context.Background(), c)
-		}
-		fmt.Println(err)
-		os.Exit(1)
-	}
-	if os.Getenv(enterLab) != "" && !cluster.Inside() {
-		status, err := cluster.Enter(context.Background(), os.Args[1:])
-		if err != nil {
-			fmt.Println("refused:", err)
-		}
-		os.Exit(status)
-	}
-	cluster.Listening()
-	os.Exit(cluster.ExitStatus(m.Run()))
-}
+// The test binary is the node of raftkv, too.
+func TestMain(m *testing.M) { os.Exit(clustertest.Main(m.Run, raftkvtest.Program)) }
 
 // The load that is measured: each client does one thing after the other, with a key of
 // its own, for some seconds.
@@ -80,12 +56,11 @@ func BenchmarkThroughput(b *testing.B) {
 	etcd := buildEtcd(b)
 	rates := map[string][]float64{}
 	for range loadRounds {
-		for _, system := range []string{Name, "etcd"} {
-			cmd := exec.CommandContext(b.Context(), "/proc/self/exe", "-test.run=^$", "-test.bench=^BenchmarkThroughput$", "-test.benchtime=1x", "-test.timeout=5m")
-			cmd.Env = append(os.Environ(), enterLab+"=1", etcdPrograms+"="+etcd, loadedSystem+"="+system)
-			out, err := cmd.CombinedOutput()
-			if reason, refused := strings.CutPrefix(string(out), "refused:"); refused {
-				b.Skip("the lab does not run here:", reason)
+		for _, system := range []string{raftkv.Name, "etcd"} {
+			args := []string{"-test.run=^$", "-test.bench=^BenchmarkThroughput$", "-test.benchtime=1x", "-test.timeout=5m"}
+			out, refused, err := clustertest.Inside(b.Context(), args, etcdPrograms+"="+etcd, loadedSystem+"="+system)
+			if refused != "" {
+				b.Skip("the lab does not run here:", refused)
 			}
 			if err != nil {
 				b.Fatalf("%s: %v\n%s", system, err, out)
@@ -111,7 +86,7 @@ const loadedSystem = "TEST_LOADED_SYSTEM"
 
 func benchLoad(b *testing.B, system string) {
 	s := newEtcdStore
-	if system == Name {
+	if system == raftkv.Name {
 		s = newRaftkvStore
 	}
 	loaded := s(b)
@@ -124,6 +99,13 @@ func benchLoad(b *testing.B, system string) {
 	}
 }
 
+func must(tb testing.TB, err error) {
+	tb.Helper()
+	if err != nil {
+		tb.Fatal(err)
+	}
+}
+
 func newBenchLab(b *testing.B) *cluster.Local {
 	lab, err := cluster.NewLocal(cluster.Options{Nodes: loadNodes, Dir: b.TempDir()})
 	must(b, err)
@@ -131,11 +113,11 @@ func newBenchLab(b *testing.B) *cluster.Local {
 	return lab
 }
 
-type raftkvStore struct{ clients []*client.Client }
+type raftkvStore struct{ clients []register.KV }
 
 func newRaftkvStore(b *testing.B) store {
 	lab := newBenchLab(b)
-	system, err := New(lab, Options{})
+	system, err := raftkv.New(lab, raftkv.Options{})
 	must(b, err)
 	b.Cleanup(func() { must(b, system.Close()) })
 	for _, n := range lab.Nodes() {
@@ -146,11 +128,10 @@ func newRaftkvStore(b *testing.B) store {
 	must(b, system.Ready(ctx))
 	s := &raftkvStore{}
 	for i := range loadClients {
-		at := i % loadNodes
-		c, err := client.New(clientNodes(slices.Concat(lab.Nodes()[at:], lab.Nodes()[:at])))
+		c, err := system.OpenRegister(ctx, 2*i+1) // which knows all nodes, as etcd's do
 		must(b, err)
 		b.Cleanup(func() { must(b, c.Close()) })
-		_, err = c.Put(ctx, loadKey(i), []byte("0"))
+		_, err = c.Write(ctx, loadKey(i), register.Of(0))
 		must(b, err)
 		s.clients = append(s.clients, c)
 	}
@@ -170,9 +151,9 @@ func (s *raftkvStore) load(op string) (int64, error) {
 			for n := 0; ctx.Err() == nil; n++ {
 				var err error
 				if op == "put" {
-					_, err = c.Put(ctx, loadKey(i), strconv.AppendInt(nil, int64(n), 10))
+					_, err = c.Write(ctx, loadKey(i), register.Of(int64(n)))
 				} else {
-					_, err = c.Get(ctx, loadKey(i))
+					_, err = c.Read(ctx, loadKey(i))
 				}
 				switch {
 				case err == nil:

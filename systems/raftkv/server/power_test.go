@@ -3,61 +3,24 @@
 package server
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/hacheck/hacheck/cluster"
+	"github.com/hacheck/hacheck/cluster/clustertest"
 )
 
-// enterLab is what a test that runs itself in a lab tells that run by.
-const enterLab = "HACHECK_TEST_ENTER_LAB"
-
-func TestMain(m *testing.M) {
-	if handled, exit := cluster.Main(); handled {
-		os.Exit(exit)
-	}
-	if os.Getenv(enterLab) != "" && !cluster.Inside() {
-		exit, err := cluster.Enter(context.Background(), os.Args[1:])
-		if err != nil {
-			fmt.Println("refused:", err)
-		}
-		os.Exit(exit)
-	}
-	cluster.Listening() // no test here minds signals
-	os.Exit(cluster.ExitStatus(m.Run()))
-}
-
-// inLab runs the calling test once more inside a lab, and says whether this is that
-// run. What a machine refuses is skipped; but CI's may not refuse it.
-func inLab(t *testing.T) bool {
-	t.Helper()
-	if cluster.Inside() {
-		return true
-	}
-	c := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.count=1", "-test.timeout=60s")
-	c.Env = append(os.Environ(), enterLab+"=1", "TMPDIR="+t.TempDir())
-	out, err := c.CombinedOutput()
-	if reason, refused := strings.CutPrefix(string(out), "refused:"); refused && os.Getenv("CI") == "" {
-		t.Skip(reason)
-	}
-	if err != nil {
-		t.Fatalf("inside: %v\n%s", err, out)
-	}
-	return false
-}
+func TestMain(m *testing.M) { os.Exit(clustertest.Main(m.Run)) }
 
 // TestNamesOutliveThePower: a file that is synced is gone all the same if its name was
 // not, and the disk here takes that by the letter. So each of these would lose what it
 // has acknowledged if it did not sync a directory.
 func TestNamesOutliveThePower(t *testing.T) {
-	if !inLab(t) {
+	if !clustertest.InLab(t) {
 		return
 	}
 	lab, err := cluster.NewLocal(cluster.Options{
