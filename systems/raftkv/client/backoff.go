@@ -17,11 +17,15 @@ const (
 	longestPause = 160 * time.Millisecond
 )
 
-// wait pauses, if there is time for more than that.
+// lastAttempt is how much time an attempt needs. One that has less ends in doubt, likely
+// as not, where those before it were refused.
+const lastAttempt = 50 * time.Millisecond
+
+// wait pauses, if there is time for an attempt after that.
 func (b *backoff) wait(ctx context.Context) bool {
 	b.longest = min(max(2*b.longest, firstPause), longestPause)
 	pause := b.longest/2 + rand.N(b.longest/2)
-	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= pause {
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= pause+lastAttempt {
 		// Too late for another attempt. To return at once would make whoever asks
 		// again and again do so without pause while nothing works.
 		<-ctx.Done()

@@ -169,8 +169,8 @@ func (k *Claim) release(ctx context.Context) (TxnResult, error) {
 	r, err := k.still(ctx, Txn{
 		If: []Compare{IfCreate(k.key, Equal, k.Token)}, Then: []Op{OpDelete(Key(k.key))},
 	})
-	if err == nil || IsDefinite(err) {
-		k.revoke(ctx)
+	if _, lost := errors.AsType[*Lost](err); err == nil || lost {
+		k.revoke(ctx) // in any other case the key may be there, and is to stay
 	}
 	return r, err
 }

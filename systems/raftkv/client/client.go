@@ -46,6 +46,9 @@ type Client struct {
 	nodes []Node
 	conns []api.Conn
 	bug   string
+	// life ends when the client is closed.
+	life context.Context
+	end  context.CancelFunc
 
 	mu sync.Mutex
 	at int // the node asked next: while all is well, the leader
@@ -74,6 +77,7 @@ func NewWith(nodes []Node, o Options) (*Client, error) {
 		dial = func(n Node) (api.Conn, error) { return api.Dial(n.Addr) }
 	}
 	c := &Client{nodes: nodes, bug: o.Bug, write: make(chan struct{}, 1)}
+	c.life, c.end = context.WithCancel(context.Background())
 	for _, n := range nodes {
 		conn, err := dial(n)
 		if err != nil {
@@ -86,6 +90,7 @@ func NewWith(nodes []Node, o Options) (*Client, error) {
 
 // Close closes the connections. Operations that are under way end.
 func (c *Client) Close() error {
+	c.end()
 	var err error
 	for _, conn := range c.conns {
 		err = errors.Join(err, conn.Close())
@@ -243,13 +248,15 @@ func (c *Client) try(ctx context.Context, at *int, do call) (node string, failed
 			doubt = failed
 		}
 		elsewhere := at != &c.at && e.Reason == api.Reason_REASON_NOT_YET // another node may be further
-		if final(e) && !elsewhere || ctx.Err() != nil {
+		if final(e) && !elsewhere || ctx.Err() != nil || c.life.Err() != nil {
 			return node, failed
 		}
 		if silent && at == &c.at {
 			c.beginDetour()
 		}
-		if c.turn(at, asked, e.Leader) && hops < len(c.nodes) {
+		// Who could not bring it about leads, and nobody else could say as much.
+		stay := e.Reason == api.Reason_REASON_NOT_DONE
+		if !stay && c.turn(at, asked, e.Leader) && hops < len(c.nodes) {
 			hops++
 			continue // it is told where to go, so there is nothing to wait for
 		}
@@ -296,7 +303,7 @@ const connectAtMost = 200 * time.Millisecond
 
 // share is how much of the time left one step may take.
 func share(ctx context.Context) time.Duration {
-	const most, least = time.Second, 20 * time.Millisecond
+	const most, least = time.Second, lastAttempt // to share that would leave too little for both
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		return most

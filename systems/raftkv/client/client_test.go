@@ -559,3 +559,70 @@ func TestLockWhoseLeaseMayNotBeThereIsNotTaken(t *testing.T) {
 		}
 	})
 }
+
+// TestLockThatWasCertainlyNotGivenBackIsKept: its lease, too.
+func TestLockThatWasCertainlyNotGivenBackIsKept(t *testing.T) {
+	in(t, func(t *testing.T, s []*script) {
+		s[0].grant = func(context.Context) (*api.GrantLeaseResponse, error) {
+			return &api.GrantLeaseResponse{Lease: 3, TtlMs: 1000}, nil
+		}
+		c := connect(t, s[0])
+		defer c.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		lock, err := c.TryAcquire(ctx, "a", "me", time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s[0].txn = refuse(api.Reason_REASON_INVALID, "")
+		_, err = lock.Release(ctx)
+		wants(t, err, "definite")
+		wantCalls(t, s[0], "open", "grant 1/1", "txn 1/2", "txn 1/3")
+		s[0].txn = func(context.Context, *api.TxnRequest) (*api.TxnResponse, error) { return &api.TxnResponse{}, nil }
+		_, err = lock.Release(ctx) // that it was lost needs no lease
+		if _, lost := errors.AsType[*Lost](err); !lost {
+			t.Errorf("got %v", err)
+		}
+		wantCalls(t, s[0], "open", "grant 1/1", "txn 1/2", "txn 1/3", "txn 1/4", "revoke 1/5 3")
+	})
+}
+
+// TestCloseEndsWhatIsUnderWay though nobody has said for how long that may take.
+func TestCloseEndsWhatIsUnderWay(t *testing.T) {
+	in(t, func(t *testing.T, s []*script) {
+		for _, c := range []*Client{connect(t, nil), connect(t, nil, nil)} {
+			w := c.Watch(context.Background(), Key("k"), 1)
+			ended := make(chan error, 3)
+			go func() { _, err := c.Get(context.Background(), "k"); ended <- err }()
+			go func() { _, err := c.Put(context.Background(), "k", nil); ended <- err }()
+			go func() { _, err := w.Next(context.Background()); ended <- err }()
+			time.Sleep(10 * time.Second)
+			c.Close()
+			begun := time.Now()
+			for range 3 {
+				wants(t, <-ended, "definite")
+			}
+			if took := time.Since(begun); took > 2*longestPause {
+				t.Errorf("it took %v", took)
+			}
+			w.Close()
+		}
+	})
+}
+
+// TestLastMomentMakesNoDoubt: an attempt that has no time to be refused would.
+func TestLastMomentMakesNoDoubt(t *testing.T) {
+	in(t, func(t *testing.T, s []*script) {
+		no := refuse(api.Reason_REASON_NO_LEADER, "")
+		s[0].txn = func(ctx context.Context, in *api.TxnRequest) (*api.TxnResponse, error) {
+			time.Sleep(lastAttempt * 9 / 10)
+			return no(ctx, in)
+		}
+		c := connect(t, s[0])
+		defer c.Close()
+		for range 30 {
+			_, err := put(t, c)
+			wants(t, err, "definite")
+		}
+	})
+}

@@ -70,7 +70,8 @@ type stream struct {
 
 // Watch follows what changes in a span, from a revision on, which may be yet to come; 0:
 // from now on, as of the node asked, and the first batch says from when. It asks the nodes
-// in turn, as serializable reads do. The watcher ends with ctx, or when it is closed.
+// in turn, as serializable reads do. The watcher ends with ctx, or when it or the client is
+// closed.
 func (c *Client) Watch(ctx context.Context, s Span, from uint64) *Watcher {
 	w := &Watcher{client: c, span: s.api(), at: c.anywhere(), from: from}
 	w.life, w.end = context.WithCancel(ctx)
@@ -150,7 +151,7 @@ func (w *Watcher) giveUp(err *api.Error) {
 	switch {
 	case w.life.Err() != nil:
 		w.over = w.failed(api.Reason_REASON_DEADLINE, context.Cause(w.life), nil)
-	case final(err):
+	case final(err) || w.client.life.Err() != nil:
 		w.over = w.failed(err.Reason, err, nil)
 		w.over.Node = s.node
 	}

@@ -44,12 +44,12 @@ type machine struct {
 	// sessions by id, and in the order of their last use, oldest first.
 	sessions map[uint64]*list.Element // of session
 	byUse    *list.List
-	// at is where the last command stands that is in the state. Raft's own applied
-	// index is that of what was handed over to be applied.
+	// at is where the last command stands that is in the state, or the snapshot ends that
+	// it is of. Raft's own applied index is that of what was handed over to be applied.
 	at position
 }
 
-// A position says where a command stands.
+// A position says where an entry stands.
 type position struct{ index, term uint64 }
 
 // A session is what is remembered of a client: the number of its last write and
@@ -155,8 +155,13 @@ func (m *machine) ApplyBatch(entries []*raft.Log) []any {
 
 // once performs a command, unless its session has seen it already.
 func (m *machine) once(c *stored.Command) *stored.Outcome {
-	if c.Clock != nil {
-		m.state.Advance(c.Clock)
+	if clock := c.Clock; clock != nil {
+		if clock.Term != m.at.term {
+			// The node that read it did not lead in that term, or does so no more: it can be
+			// compared with no other.
+			clock = &stored.Clock{}
+		}
+		m.state.Advance(clock)
 	}
 	if c.Session == 0 || m.options.Bug == bug.DoubleApply {
 		return m.perform(c)
@@ -275,8 +280,12 @@ type snapshot struct {
 	release  func()
 }
 
-// Persist writes the snapshot.
+// Persist writes the snapshot. Behind the last command there may be changes of members in
+// it: where it ends decides what log goes on from it, and the sink knows.
 func (s *snapshot) Persist(sink raft.SnapshotSink) error {
+	if w, ok := sink.(*watchedSink); ok {
+		s.at = w.end
+	}
 	w := bufio.NewWriter(sink)
 	err := s.write(w)
 	if err == nil {

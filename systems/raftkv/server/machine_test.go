@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -35,7 +36,8 @@ func (f *feeder) apply(c *stored.Command) *stored.Outcome {
 	data, err := proto.Marshal(c)
 	must(f.t, err)
 	f.last++
-	return f.Apply(&raft.Log{Index: f.last, Term: 3, Data: data}).(*stored.Outcome)
+	term := cmp.Or(c.GetClock().GetTerm(), 3)
+	return f.Apply(&raft.Log{Index: f.last, Term: term, Data: data}).(*stored.Outcome)
 }
 
 func (f *feeder) open() uint64 {
@@ -197,20 +199,20 @@ func TestSessionUnusedForLongestIsForgotten(t *testing.T) {
 
 func TestForgottenSessionsAreWhatBugsMakeOfThem(t *testing.T) {
 	for name, want := range map[string]string{
-		"":                        "k at 3, version 2",
-		bug.DoubleApply:           "again at 4, version 3",
-		bug.SnapshotDropsSessions: "again at 4, version 3",
+		"":                        "k at 3, version 2; next unspecified",
+		bug.DoubleApply:           "again at 4, version 3; next unspecified",
+		bug.SnapshotDropsSessions: "k at 3, version 2; next session expired",
 	} {
 		f := feedWith(t, 10, mvcc.Options{Bug: name})
 		id := f.open()
 		f.apply(put("k", "before"))
 		f.apply(put("other", ""))
 		f.apply(numbered(id, 1, put("k", "k")))
-		if name == bug.SnapshotDropsSessions {
-			f.restore()
-		}
+		f.restore()
 		f.apply(numbered(id, 1, put("k", "again")))
-		if got := f.holds("k"); got != want {
+		got := f.holds("k")
+		got += "; next " + f.apply(numbered(id, 2, put("k", "next"))).Refused.Text()
+		if got != want {
 			t.Errorf("bug %q: it holds %s, want %s", name, got, want)
 		}
 	}
@@ -305,6 +307,36 @@ func TestLeasesEndByTheLeadersClockInTheLog(t *testing.T) {
 		if revision, _ := f.revisions(); revision != 5 { // a, b, b's end, a's end, c
 			t.Errorf("restored before %d: in the end it is at revision %d", restored, revision)
 		}
+	}
+}
+
+// TestReadingThatIsNotOfTheEntrysTermIsOfNoClock: a node has read its clock in the term of
+// another, and has put the entry into the log when it led itself.
+func TestReadingThatIsNotOfTheEntrysTermIsOfNoClock(t *testing.T) {
+	const second = time.Second
+	f := feed(t, 10)
+	f.apply(at(3, 100*second, grant(10*second)))
+	late := func(term uint64, now time.Duration) {
+		t.Helper()
+		data, err := proto.Marshal(at(term, now, keepAlive(100)))
+		must(t, err)
+		f.last++
+		f.Apply(&raft.Log{Index: f.last, Term: 5, Data: data})
+	}
+	left := func() time.Duration {
+		out, _ := f.lease(1)
+		return time.Duration(out.GetLeftMs()) * time.Millisecond
+	}
+	late(3, 105*second)
+	late(3, 500*second)
+	f.apply(at(5, 7*second, tick()))
+	late(4, 1*second)
+	f.apply(at(5, 8*second, tick())) // nobody knows what it was before
+	if got := left(); got != 10*second {
+		t.Errorf("it has %v left of 10s", got)
+	}
+	if f.apply(at(5, 17*second, tick())); left() != second {
+		t.Errorf("it has %v left of 1s", left())
 	}
 }
 

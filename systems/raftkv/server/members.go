@@ -122,42 +122,50 @@ func nodesOf(all []raft.Server) (voters, learners []string) {
 	return voters, learners
 }
 
-// ListMembers says who the members are. What stands in the log of this node, which leads,
-// is no older than the call when an entry behind it was agreed on; and it is agreed on
-// when another one is that came later in the same term.
+// agreed returns the members that are agreed on, and where the entry stands that makes
+// it so. What stands in the log of this node, which leads, is no older than the call when
+// an entry behind it was agreed on; and it is agreed on when another one is that came
+// later in the same term.
+func (n *Node) agreed(ctx context.Context) ([]raft.Server, position, error) {
+	before, err := n.mayRead(ctx)
+	if err != nil {
+		return nil, before, err
+	}
+	all, err := n.membership()
+	if err != nil {
+		return nil, before, err
+	}
+	after, err := n.mayRead(ctx)
+	if err == nil && before.term != after.term {
+		err = api.Definite(api.Reason_REASON_LEADERSHIP_LOST, "another led in between")
+	}
+	return all, before, err
+}
+
+// ListMembers says who the members are.
 func (n *Node) ListMembers(ctx context.Context, in *api.ListMembersRequest) (*api.ListMembersResponse, error) {
+	answer := func(all []raft.Server, at position) *api.ListMembersResponse {
+		voters, learners := nodesOf(all)
+		return &api.ListMembersResponse{Voters: voters, Learners: learners, Stamp: n.stamp(at)}
+	}
 	if n.config.Bug == bug.MembersStale {
-		return n.listMembers(n.machine.applied())
+		all, err := n.membership()
+		if err != nil {
+			return nil, err
+		}
+		return answer(all, n.machine.applied()), nil
 	}
 	return atLeader(ctx, n, in.GetRoute(),
 		func(ctx context.Context) (*api.ListMembersResponse, error) {
-			before, err := n.mayRead(ctx)
+			all, at, err := n.agreed(ctx)
 			if err != nil {
 				return nil, err
 			}
-			out, err := n.listMembers(before)
-			if err != nil {
-				return nil, err
-			}
-			after, err := n.mayRead(ctx)
-			if err == nil && before.term != after.term {
-				err = api.Definite(api.Reason_REASON_LEADERSHIP_LOST, "another led in between")
-			}
-			return out, err
+			return answer(all, at), nil
 		},
 		func(ctx context.Context, leader api.RaftKVClient) (*api.ListMembersResponse, error) {
 			return leader.ListMembers(ctx, &api.ListMembersRequest{Route: passedOn})
 		})
-}
-
-func (n *Node) listMembers(at position) (*api.ListMembersResponse, error) {
-	all, err := n.membership()
-	if err != nil {
-		return nil, err
-	}
-	out := &api.ListMembersResponse{Stamp: n.stamp(at)}
-	out.Voters, out.Learners = nodesOf(all)
-	return out, nil
 }
 
 // ChangeMember changes one member. Raft makes no change before the one in front of it
@@ -166,8 +174,10 @@ func (n *Node) ChangeMember(ctx context.Context, in *api.ChangeMemberRequest) (*
 	if in.GetMember() == "" {
 		return nil, api.Definite(api.Reason_REASON_INVALID, "no member is named")
 	}
-	if n.config.Bug == bug.MembersStale && n.isSo(in) {
-		return &api.ChangeMemberResponse{}, nil
+	if n.config.Bug == bug.MembersStale {
+		if all, err := n.membership(); err == nil && isSo(all, in) {
+			return &api.ChangeMemberResponse{}, nil
+		}
 	}
 	return atLeader(ctx, n, in.GetRoute(),
 		func(ctx context.Context) (*api.ChangeMemberResponse, error) {
@@ -191,19 +201,18 @@ func (n *Node) changeMember(ctx context.Context, in *api.ChangeMemberRequest) er
 		return api.Definite(api.Reason_REASON_BUSY, "wait for another change: %w", context.Cause(ctx))
 	}
 	early := n.config.Bug == bug.LeaveEarly && in.GetChange() == api.MemberChange_MEMBER_CHANGE_REMOVE
-	if !early {
-		// What this node's log says of the members is agreed on when an entry behind it
-		// is.
-		if _, err := n.mayRead(ctx); err != nil {
-			return err
-		}
+	var all []raft.Server
+	var err error
+	if early {
+		all, err = n.membership()
+	} else {
+		all, _, err = n.agreed(ctx)
 	}
-	if n.isSo(in) {
-		return nil
-	}
-	all, err := n.membership()
 	if err != nil {
 		return err
+	}
+	if isSo(all, in) {
+		return nil
 	}
 	within := timeLeft(ctx)
 	id := raft.ServerID(in.GetMember())
@@ -224,6 +233,13 @@ func (n *Node) changeMember(ctx context.Context, in *api.ChangeMemberRequest) er
 		if err := n.caughtUp(ctx, id); err != nil {
 			return err
 		}
+		// Meanwhile another may have led, and removed it.
+		if all, _, err = n.agreed(ctx); err != nil {
+			return err
+		}
+		if is = find(all, func(s raft.Server) bool { return s.ID == id }); is == nil {
+			return api.Definite(api.Reason_REASON_INVALID, "%s is no member any more", id)
+		}
 		return n.raft.AddVoter(id, is.Address, 0, timeLeft(ctx)).Error()
 	case api.MemberChange_MEMBER_CHANGE_REMOVE:
 		if is.Suffrage == raft.Voter && find(all, func(s raft.Server) bool { return s.Suffrage == raft.Voter && s.ID != id }) == nil {
@@ -238,13 +254,8 @@ func (n *Node) changeMember(ctx context.Context, in *api.ChangeMemberRequest) er
 	return api.Definite(api.Reason_REASON_INVALID, "no such change: %v", in.GetChange())
 }
 
-// isSo says whether a member is what it is to become, by the last change in this node's
-// log.
-func (n *Node) isSo(in *api.ChangeMemberRequest) bool {
-	all, err := n.membership()
-	if err != nil {
-		return false
-	}
+// isSo says whether, among these members, one is what it is to become.
+func isSo(all []raft.Server, in *api.ChangeMemberRequest) bool {
 	is := find(all, func(s raft.Server) bool { return string(s.ID) == in.GetMember() })
 	switch in.GetChange() {
 	case api.MemberChange_MEMBER_CHANGE_LEARN:

@@ -46,7 +46,7 @@ func TestLearnerThatDoesNotCatchUpGetsNoVoteAndItIsSaidHowFarItIs(t *testing.T) 
 		begun := time.Now()
 		err := change(within(t, 4*time.Second), lead, promote, name+"#2")
 		if e := api.Understand(err); e == nil || !e.Definite || e.Reason != api.Reason_REASON_NOT_DONE ||
-			!strings.Contains(err.Error(), "known to have 0 entries of 5") || !strings.Contains(err.Error(), "behind") {
+			!strings.Contains(err.Error(), "known to have 0 entries of 6") || !strings.Contains(err.Error(), "behind") {
 			t.Errorf("nobody is there: %v", err)
 		}
 		if took := time.Since(begun); took != 3*time.Second {
@@ -147,4 +147,42 @@ func TestBugsOfMembersShow(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestMemberThatWasRemovedGetsNoVoteAfterAll: while a leader waits for it to catch up
+// another one leads, and removes it, and then the first leads again.
+func TestMemberThatWasRemovedGetsNoVoteAfterAll(t *testing.T) {
+	with(t, 4, Config{}, func(t *testing.T, m *team) {
+		first := m.leader()
+		name := m.other(first).config.ID
+		must(t, change(t.Context(), first, remove, name))
+		must(t, change(t.Context(), first, learn, name))
+		deaf := func(is bool) { // to questions, and not to the leader's entries
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			m.cutOff[name] = is
+		}
+		deaf(true)
+		promoted := make(chan error, 1)
+		go func() { promoted <- change(within(t, 20*time.Second), first, promote, name) }()
+		time.Sleep(time.Second)
+		var second *Node
+		for _, other := range m.names {
+			if n := m.nodes[other]; n != first && other != name {
+				second = n
+			}
+		}
+		m.handOver(second)
+		must(t, change(t.Context(), second, remove, name))
+		m.handOver(first)
+		deaf(false)
+		err := <-promoted
+		if e := api.Understand(err); e == nil || !e.Definite {
+			t.Errorf("it was promoted: %v", err)
+		}
+		s, err := m.leader().ListMembers(t.Context(), &api.ListMembersRequest{})
+		if err != nil || len(s.Voters) != 3 || len(s.Learners) != 0 {
+			t.Errorf("the members are %v, %v", s, err)
+		}
+	})
 }

@@ -99,11 +99,12 @@ func (w *watched) Create(
 		return nil, err
 	}
 	w.writing.Add(1)
-	return &watchedSink{s, sync.OnceFunc(func() { w.writing.Add(-1) })}, nil
+	return &watchedSink{s, position{index, term}, sync.OnceFunc(func() { w.writing.Add(-1) })}, nil
 }
 
 type watchedSink struct {
 	raft.SnapshotSink
+	end  position // of the snapshot
 	over func()
 }
 

@@ -124,7 +124,12 @@ func configurationOfFollower() raft.Configuration {
 // install sends a snapshot.
 func (f *follower) install(index, term uint64) error {
 	f.t.Helper()
-	data := snapshotAt(f.t, index, term)
+	return f.send(index, term, snapshotAt(f.t, index, term))
+}
+
+// send sends a snapshot that holds data.
+func (f *follower) send(index, term uint64, data []byte) error {
+	f.t.Helper()
 	var out raft.InstallSnapshotResponse
 	err := f.lead.InstallSnapshot("f", "f", &raft.InstallSnapshotRequest{
 		RPCHeader: header, SnapshotVersion: raft.SnapshotVersionMax, Term: term, LastLogIndex: index, LastLogTerm: term,
@@ -308,3 +313,39 @@ func TestLogThatCannotBeReplacedLeavesAllAsItWas(t *testing.T) {
 type stubbornLog struct{ raft.LogStore }
 
 func (stubbornLog) DeleteRange(uint64, uint64) error { return errors.New("input/output error") }
+
+// TestSnapshotThatEndsWithNoCommandReplacesALogThatEndsBefore: its last entry is
+// a change of members.
+func TestSnapshotThatEndsWithNoCommandReplacesALogThatEndsBefore(t *testing.T) {
+	var data []byte
+	follow(t, func(t *testing.T, f *follower) {
+		f.take(1, 2, 2, 100, 100)
+		var out raft.AppendEntriesResponse
+		must(t, f.lead.AppendEntries("f", "f", &raft.AppendEntriesRequest{
+			RPCHeader: header, Term: 3, PrevLogEntry: 100, PrevLogTerm: 2, LeaderCommitIndex: 101,
+			Entries: []*raft.Log{{Index: 101, Term: 3, Type: raft.LogConfiguration, Data: raft.EncodeConfiguration(configurationOfFollower())}},
+		}, &out))
+		synctest.Wait()
+		must(t, f.raft.Snapshot().Error())
+		all, err := f.snapshots.List()
+		must(t, err)
+		if !out.Success || len(all) != 1 || all[0].Index != 101 {
+			t.Fatalf("its snapshot: %+v, %v", all[0], out.Success)
+		}
+		_, state, err := f.snapshots.Open(all[0].ID)
+		must(t, err)
+		data, err = io.ReadAll(state)
+		must(t, err)
+	})
+	follow(t, func(t *testing.T, f *follower) {
+		f.take(1, 2, 2, 100, 50)
+		must(t, f.send(101, 3, data))
+		if got := bounds(t, f.store); got != [2]uint64{} {
+			t.Errorf("the log holds %v, and lacks entry 101", got)
+		}
+		f.take(3, 3, 102, 110, 110)
+		if got := f.machine.holds("k"); got != "110 at 108, version 108" {
+			t.Errorf("in the end it holds %s", got)
+		}
+	})
+}

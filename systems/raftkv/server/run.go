@@ -117,6 +117,7 @@ func run(ctx context.Context, c Config, log hclog.Logger) (err error) {
 	api.RegisterRaftKVServer(server, node)
 	reflection.Register(server)
 	state := health.NewServer()
+	state.SetServingStatus("", grpc_health_v1.HealthCheckResponse_NOT_SERVING) // until there is a leader
 	grpc_health_v1.RegisterHealthServer(server, state)
 	node.running.Go(func() { node.tellHealth(state) })
 	served := make(chan error, 1)

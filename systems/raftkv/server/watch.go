@@ -76,8 +76,12 @@ func (n *Node) Watch(in *api.WatchRequest, stream grpc.ServerStreamingServer[api
 		case <-news:
 		case <-poll:
 		case <-quiet.C:
-			if err := send(&api.WatchResponse{Revision: next - 1}); err != nil {
-				return err
+			// Who has lost the others is silent, so that the watcher goes to one of them: that
+			// nothing has happened it does not know.
+			if leader, _ := n.leader(); leader != "" {
+				if err := send(&api.WatchResponse{Revision: next - 1}); err != nil {
+					return err
+				}
 			}
 			quiet.Reset(progressEvery)
 		case <-stream.Context().Done():

@@ -292,6 +292,7 @@ func TestBugsOfWatchingShow(t *testing.T) {
 			n := m.leader()
 			want := write(t, n, 100)
 			w := watch(t, n, &api.WatchRequest{Span: everything, From: 1})
+			time.Sleep(time.Second)
 			if dropped := !slices.Equal(w.events(), want); dropped != (name == bug.WatchDrops) {
 				t.Errorf("bug %q: it saw %d events of %d", name, len(w.events()), len(want))
 			}

@@ -1356,7 +1356,9 @@ func (x *WatchRequest) GetFrom() uint64 {
 	return 0
 }
 
-// A WatchResponse without events is a notice of progress.
+// A WatchResponse without events is a notice of progress. There is one at the beginning, and
+// then whenever nothing has happened for a quarter of a second; but none from a node that
+// knows of no leader: it does not know what has happened, and others may.
 type WatchResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// revision: everything in the span up to this one has been sent.
