@@ -323,7 +323,7 @@ func rank[T any](values []T, percent int) T {
 
 // note says in short what can be said so.
 func (s *series) note() string {
-	us := func(name string) time.Duration { return brief(time.Duration(s.counts[name]) * time.Microsecond) }
+	us := func(name string) time.Duration { return Brief(time.Duration(s.counts[name]) * time.Microsecond) }
 	var shares []string
 	for _, share := range []struct{ name, while string }{
 		{"no_fault", "without faults"}, {"fault", "under faults"}, {"minority", "with a minority hit"},

@@ -86,17 +86,17 @@ func remarks(s histories.FaultSpan) []Anomaly {
 	}
 	switch {
 	case s.Failed != "" && s.Acted > 0:
-		add("fault begun with an error", "%s (%d) acted, though its begin at %v was in error: %s", s.Name, s.ID, brief(s.From), s.Failed)
+		add("fault begun with an error", "%s (%d) acted, though its begin at %v was in error: %s", s.Name, s.ID, Brief(s.From), s.Failed)
 	case s.Failed != "":
-		add("fault not injected", "%s (%d) could not begin at %v: %s", s.Name, s.ID, brief(s.From), s.Failed)
+		add("fault not injected", "%s (%d) could not begin at %v: %s", s.Name, s.ID, Brief(s.From), s.Failed)
 	case s.Acted > 0:
 	case s.End < 0:
-		add("fault not ended", "%s (%d) at %v was never healed, and so shows no evidence that it acted", s.Name, s.ID, brief(s.From))
+		add("fault not ended", "%s (%d) at %v was never healed, and so shows no evidence that it acted", s.Name, s.ID, Brief(s.From))
 	default:
-		add("fault without evidence", "nothing shows that %s (%d) acted from %v to %v", s.Name, s.ID, brief(s.From), brief(s.To))
+		add("fault without evidence", "nothing shows that %s (%d) acted from %v to %v", s.Name, s.ID, Brief(s.From), Brief(s.To))
 	}
 	if s.HealFailed != "" {
-		add("fault not healed", "%s (%d) could not be healed at %v: %s", s.Name, s.ID, brief(s.To), s.HealFailed)
+		add("fault not healed", "%s (%d) could not be healed at %v: %s", s.Name, s.ID, Brief(s.To), s.HealFailed)
 	}
 	return found
 }

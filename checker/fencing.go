@@ -84,11 +84,11 @@ func (f Fencing) Check(_ context.Context, h *histories.History) (Result, error) 
 		o.calls = append(o.calls, c)
 	}
 	result := Result{Name: "fencing", Verdict: Valid, Counts: map[string]int64{"objects": int64(len(objects))}}
-	var anomalies []Anomaly
+	var found Findings
 	for _, name := range slices.Sorted(maps.Keys(objects)) {
 		o := objects[name]
+		o.findings = &found
 		o.judge()
-		anomalies = append(anomalies, o.anomalies...)
 		for what, n := range o.counts {
 			result.Counts[what] += n
 		}
@@ -96,11 +96,7 @@ func (f Fencing) Check(_ context.Context, h *histories.History) (Result, error) 
 	n := result.Counts
 	result.Note = fmt.Sprintf("%s, %s; %s, %d of them late; %s",
 		count(n["objects"], f.Object), count(n["granted"], f.Token), count(n["writes"], "write"), n["late_writes"], count(n["reads"], "read"))
-	switch shown, all := First(anomalies); {
-	case all != "":
-		result.Verdict, result.Anomalies = Invalid, shown
-		result.Note = all + "; " + result.Note
-	case n["granted"] == 0:
+	if !found.Conclude(&result) && n["granted"] == 0 {
 		result.Verdict = Unknown
 		result.Note = "no " + f.Token + " was granted"
 	}
@@ -120,9 +116,9 @@ func (f Fencing) Check(_ context.Context, h *histories.History) (Result, error) 
 // shared memories" (1997).
 type fenced struct {
 	Fencing
-	calls     []FencedCall
-	anomalies []Anomaly
-	counts    map[string]int64
+	calls    []FencedCall
+	findings *Findings
+	counts   map[string]int64
 
 	writes  map[stamp]*fencedWrite
 	refused map[stamp]FencedCall
@@ -402,10 +398,9 @@ func (o *fenced) judgeRead(c FencedCall, now reached) {
 	}
 }
 
-// found remembers an anomaly that rests on calls; one that is none is left out.
+// found remembers an anomaly that rests on calls.
 func (o *fenced) found(kind, note string, calls ...FencedCall) {
-	calls = slices.DeleteFunc(calls, func(c FencedCall) bool { return c.F == "" })
-	o.anomalies = append(o.anomalies, Anomaly{Kind: kind, Note: note, Ops: Ops(calls...)})
+	o.findings.Add(Anomaly{Kind: kind, Note: note, Ops: Ops(calls...)})
 }
 
 func (o *fenced) did(c FencedCall) string { return Did(c, o.Describe(c)) }

@@ -123,9 +123,9 @@ func drawn[S comparable, In, Out any](s *search[S, In, Out]) (ops []porcupine.Op
 
 // where says which call this is.
 func where[In, Out any](c histories.Call[In, Out]) string {
-	s := fmt.Sprintf("process %d, op %d, %v", c.Process, c.Index, brief(c.Invoked))
+	s := fmt.Sprintf("process %d, op %d, %v", c.Process, c.Index, Brief(c.Invoked))
 	if c.Completed != histories.Never {
-		s += fmt.Sprintf(" to %v", brief(c.Completed))
+		s += fmt.Sprintf(" to %v", Brief(c.Completed))
 	}
 	if c.Node != "" {
 		s += ", " + c.Node

@@ -39,7 +39,7 @@ func Recovery(readBack ReadBack) Checker {
 		} else {
 			took := recovery.To - recovery.From
 			result.Counts["took_us"] = took.Microseconds()
-			result.Note = fmt.Sprintf("the system answered again %v after everything was healed", brief(took))
+			result.Note = fmt.Sprintf("the system answered again %v after everything was healed", Brief(took))
 		}
 		switch {
 		case len(unread) > 0:
@@ -53,8 +53,8 @@ func Recovery(readBack ReadBack) Checker {
 	})
 }
 
-// brief returns a duration with no more digits than a person takes in.
-func brief(d time.Duration) time.Duration {
+// Brief returns a duration with no more digits than a person takes in.
+func Brief(d time.Duration) time.Duration {
 	switch {
 	case d > time.Second:
 		return d.Round(10 * time.Millisecond)

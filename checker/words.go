@@ -2,7 +2,6 @@ package checker
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -11,8 +10,9 @@ import (
 )
 
 // Did tells of a call in words, with who, where and when around what it did:
-// "process 2 wrote k3 = 17 at n1 (1ms to 2ms)".
-func Did[In, Out any](c histories.Call[In, Out], what string) string {
+// "process 2 wrote k3 = 17 at n1 (1ms to 2ms)". What else is known of it stands before
+// the time: "(revision 8, 1ms to 2ms)".
+func Did[In, Out any](c histories.Call[In, Out], what string, known ...string) string {
 	at := ""
 	if c.Node != "" {
 		at = " at " + c.Node
@@ -24,7 +24,7 @@ func Did[In, Out any](c histories.Call[In, Out], what string) string {
 	if c.Type == histories.Fail {
 		when += ", refused"
 	}
-	return fmt.Sprintf("process %d %s%s (%s)", c.Process, what, at, when)
+	return fmt.Sprintf("process %d %s%s (%s)", c.Process, what, at, strings.Join(append(known, when), ", "))
 }
 
 // clock leaves off of a time what nobody reads.
@@ -36,10 +36,14 @@ func clock(t time.Duration) string {
 }
 
 // Ops returns what an anomaly rests on if it rests on calls: the indices of their
-// invocations and completions, ascending.
+// invocations and completions, ascending. Completions that say nothing, as they are
+// indeterminate, are left out, and so are zero calls, which are none.
 func Ops[In, Out any](calls ...histories.Call[In, Out]) []int {
 	var ops []int
 	for _, c := range calls {
+		if c.F == "" {
+			continue
+		}
 		ops = append(ops, c.Index)
 		if c.Completion >= 0 && c.Type != histories.Info {
 			ops = append(ops, c.Completion)
@@ -47,21 +51,4 @@ func Ops[In, Out any](calls ...histories.Call[In, Out]) []int {
 	}
 	slices.Sort(ops)
 	return slices.Compact(ops)
-}
-
-// First returns the anomalies that showed first, few enough to be read, in the
-// order in which they did; and how many of each kind there were, in words.
-func First(anomalies []Anomaly) (shown []Anomaly, all string) {
-	shown = slices.SortedStableFunc(slices.Values(anomalies), func(a, b Anomaly) int {
-		return a.Ops[len(a.Ops)-1] - b.Ops[len(b.Ops)-1]
-	})
-	counts := map[string]int{}
-	for _, a := range anomalies {
-		counts[a.Kind]++
-	}
-	var kinds []string
-	for _, kind := range slices.Sorted(maps.Keys(counts)) {
-		kinds = append(kinds, fmt.Sprintf("%d × %s", counts[kind], kind))
-	}
-	return shown[:min(len(shown), maxExplained)], strings.Join(kinds, ", ")
 }

@@ -32,8 +32,9 @@ type record struct {
 }
 
 const (
-	blockLen = 1 << 14 // records: about 800 KiB, so that growing never copies much
-	pageLen  = 1 << 20 // bytes
+	blockLen   = 1 << 14 // records: about 800 KiB, so that growing never copies much
+	pageLen    = 1 << 20 // bytes
+	minPageLen = 1 << 10
 )
 
 // Len returns the number of ops.
@@ -94,7 +95,11 @@ func newBuilder() *builder {
 func (b *builder) add(op *parsedOp, pair int32) {
 	h := &b.h
 	if h.n%blockLen == 0 {
-		h.blocks = append(h.blocks, make([]record, 0, blockLen))
+		var block []record // the first one grows, as most histories of tests are small
+		if h.n > 0 {
+			block = make([]record, 0, blockLen)
+		}
+		h.blocks = append(h.blocks, block)
 	}
 	r := record{
 		time: op.time, process: int32(op.process), typ: op.typ, pair: pair,
@@ -104,7 +109,11 @@ func (b *builder) add(op *parsedOp, pair int32) {
 	if need := len(op.value) + len(op.meta); need > 0 {
 		last := len(h.pages) - 1
 		if last < 0 || cap(h.pages[last])-len(h.pages[last]) < need {
-			h.pages = append(h.pages, make([]byte, 0, max(pageLen, need)))
+			size := minPageLen
+			if last >= 0 {
+				size = min(2*cap(h.pages[last]), pageLen)
+			}
+			h.pages = append(h.pages, make([]byte, 0, max(size, need)))
 			last++
 		}
 		r.page, r.offset = uint32(last), uint32(len(h.pages[last]))

@@ -31,10 +31,14 @@ func ReadFile(name string) (*History, error) {
 // Read reads and validates a history. What is not one is refused with an
 // [InvalidError]. A file that ends in the middle of a line, as a crash leaves
 // it, is read up to there; Torn then says so.
-func Read(r io.Reader) (*History, error) {
+func Read(r io.Reader) (*History, error) { return read(bufio.NewReaderSize(r, maxBuffer)) }
+
+// maxBuffer is how much of a file is read at once.
+const maxBuffer = 1 << 20
+
+func read(in *bufio.Reader) (*History, error) {
 	b := newBuilder()
 	rules := rules{processes: map[Process]*processState{}, last: -1}
-	in := bufio.NewReaderSize(r, 1<<20)
 	var op parsedOp
 	var long []byte
 	for n := 1; ; n++ {
@@ -144,7 +148,7 @@ func FromOps(ops []Op) (*History, error) {
 		}
 		b = appendOp(b, &ops[i])
 	}
-	return Read(bytes.NewReader(b))
+	return read(bufio.NewReaderSize(bytes.NewReader(b), min(len(b), maxBuffer)))
 }
 
 // Duration returns the time of the last op.

@@ -3,6 +3,7 @@ package workloads
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"strconv"
 
@@ -37,16 +38,13 @@ func (s Said) Meta() json.RawMessage {
 	return append(b, '}')
 }
 
-// Reply returns the reply that records v, encoded, and what the system said. A nil v
-// records the argument again.
-func (s Said) Reply(v any) (Reply, error) {
-	r := Reply{Node: s.Node, Meta: s.Meta()}
-	if v == nil {
-		return r, nil
-	}
-	var err error
-	r.Value, err = json.Marshal(v)
-	return r, err
+// Reply returns the reply that records what the system said; its Value is yet to be set.
+func (s Said) Reply() Reply { return Reply{Node: s.Node, Meta: s.Meta()} }
+
+// Unreadable returns what a client says of an op that it can make nothing of: that
+// nothing was done.
+func Unreadable(op histories.Op, why error) (Reply, error) {
+	return Reply{}, Definite(fmt.Errorf("%s %s: %w", op.F, op.Value, why))
 }
 
 // Connect returns what [Workload.Open] is, of a system's own typed client and of

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/hacheck/hacheck/systems/raftkv/client"
+	"github.com/hacheck/hacheck/workloads"
 	"github.com/hacheck/hacheck/workloads/kv"
 )
 
@@ -80,6 +81,11 @@ func (s *wholeStore) Txn(ctx context.Context, t kv.Txn) (kv.Decided, error) {
 		out.Results = append(out.Results, result)
 	}
 	return out, nil
+}
+
+func (s *wholeStore) Compact(ctx context.Context, revision uint64) (workloads.Said, error) {
+	_, err := s.client.Compact(ctx, revision)
+	return workloads.Said{}, classify(err)
 }
 
 func steps(actions []kv.Action) (ops []client.Op) {

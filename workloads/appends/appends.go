@@ -64,10 +64,10 @@ type Result struct {
 func perform(ctx context.Context, s Store, op histories.Op) (workloads.Reply, error) {
 	mops, err := parse(op.F, op.Value)
 	if err != nil {
-		return workloads.Reply{}, workloads.Definite(fmt.Errorf("%s %s: %w", op.F, op.Value, err))
+		return workloads.Unreadable(op, err)
 	}
 	r, err := s.Txn(ctx, slices.Clone(mops))
-	reply, _ := r.Reply(nil) // which encodes nothing
+	reply := r.Reply()
 	if err != nil {
 		return reply, err
 	}

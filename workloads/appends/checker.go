@@ -23,10 +23,6 @@ func Checker() checker.Checker {
 		checker.Part{Name: "strict serializability", Checker: checker.Func(strict)})
 }
 
-// maxListed bounds the anomalies of each kind that are described. Who has more has
-// one bug, and wants to read about it once.
-const maxListed = 8
-
 // The kinds of anomalies, beside those of cycles.
 const (
 	internal     = "internal anomaly"
@@ -37,9 +33,6 @@ const (
 	incompatible = "incompatible order"
 	lost         = "lost append"
 )
-
-// kinds are in the order in which people read of them.
-var kinds = []string{internal, phantom, duplicate, aborted, intermediate, incompatible, lost}
 
 // A call is a transaction.
 type call = histories.Call[[]Mop, []Mop]
@@ -88,7 +81,7 @@ type findings struct {
 	keys      []*key
 	byName    map[string]*key
 	counts    map[string]int64
-	listed    map[string][]checker.Anomaly // by kind
+	found     checker.Findings
 }
 
 // strict judges a history.
@@ -97,7 +90,7 @@ func strict(_ context.Context, h *histories.History) (checker.Result, error) {
 	if err != nil {
 		return checker.Result{}, err
 	}
-	f := &findings{txns: txns, byName: map[string]*key{}, counts: map[string]int64{}, listed: map[string][]checker.Anomaly{}}
+	f := &findings{txns: txns, byName: map[string]*key{}, counts: map[string]int64{}}
 	if err := f.collectWrites(); err != nil {
 		return checker.Result{}, err
 	}
@@ -117,38 +110,20 @@ func strict(_ context.Context, h *histories.History) (checker.Result, error) {
 
 // add adds an anomaly with its transactions as the evidence.
 func (f *findings) add(kind string, txns []int, note string, args ...any) {
-	f.counts[kind]++
-	if len(f.listed[kind]) == maxListed {
-		return
-	}
 	var evidence []call
 	for _, t := range txns {
 		evidence = append(evidence, f.txns[t])
 	}
-	f.listed[kind] = append(f.listed[kind], checker.Anomaly{
-		Kind: kind, Note: fmt.Sprintf(note, args...), Ops: checker.Ops(evidence...),
-	})
+	f.found.Add(checker.Anomaly{Kind: kind, Note: fmt.Sprintf(note, args...), Ops: checker.Ops(evidence...)})
 }
 
 func (f *findings) result() checker.Result {
 	r := checker.Result{Name: "strict serializability", Verdict: checker.Valid, Counts: f.counts}
-	var wrong []string
-	for _, kind := range slices.Concat(kinds, cycleKinds()) {
-		if n := f.counts[kind]; n > 0 {
-			r.Verdict = checker.Invalid
-			wrong = append(wrong, fmt.Sprintf("%d × %s", n, kind))
-		}
-		r.Anomalies = append(r.Anomalies, f.listed[kind]...)
-	}
-	if f.counts["reads"] == 0 {
-		r.Verdict = r.Verdict.And(checker.Unknown)
-		wrong = append(wrong, "nothing was read, so nothing is known")
-	}
 	f.counts["keys"] = int64(len(f.keys))
 	r.Note = fmt.Sprintf("transactions: %d ok, %d failed, %d indeterminate; lists: %d, reads of them: %d",
 		f.counts["ok"], f.counts["fail"], f.counts["info"], f.counts["keys"], f.counts["reads"])
-	if len(wrong) > 0 {
-		r.Note = strings.Join(wrong, ", ") + "; " + r.Note
+	if !f.found.Conclude(&r) && f.counts["reads"] == 0 {
+		r.Verdict, r.Note = checker.Unknown, "nothing was read, so nothing is known; "+r.Note
 	}
 	return r
 }

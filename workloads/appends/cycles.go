@@ -51,14 +51,6 @@ var classes = []class{
 	{"G2-realtime", ww | wr | rw | rt, false},
 }
 
-func cycleKinds() []string {
-	var names []string
-	for _, c := range classes {
-		names = append(names, c.name)
-	}
-	return names
-}
-
 // cycles tells of transactions each of which must come before the next and the last
 // one before the first. Of each strongly connected component of the graph of
 // dependencies it tells one cycle: of the first class that it has, the shortest.

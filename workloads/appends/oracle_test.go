@@ -12,6 +12,7 @@ import (
 	"github.com/hacheck/hacheck/checker"
 	"github.com/hacheck/hacheck/checker/checkertest"
 	"github.com/hacheck/hacheck/histories"
+	"github.com/hacheck/hacheck/workloads/workloadtest"
 )
 
 // serializable decides by trying every order that respects time, of every choice of
@@ -76,18 +77,13 @@ type randomTxn struct {
 func randomTxns(r *rand.Rand, final bool) []randomTxn {
 	n := 2 + r.IntN(4)
 	txns := make([]randomTxn, n)
-	at := make([]int, n)
-	order := make([]int, n)
-	for i, times := range windows(r, n) {
-		txns[i].begin, at[i], txns[i].end = times[0], times[1], times[2]
-		order[i] = i
-	}
-	slices.SortFunc(order, func(a, b int) int { return at[a] - at[b] })
+	windows := workloadtest.BriefWindows(r, n)
 	// What was there at each moment: who reads what is not the last is stale.
 	states := []map[string][]int64{{}}
 	element := int64(0)
-	for _, i := range order {
+	for _, i := range workloadtest.ByEffect(windows) {
 		x := &txns[i]
+		x.begin, x.end = windows[i].Begin, windows[i].End
 		x.typ = histories.OK
 		for range 1 + r.IntN(3) {
 			m := Mop{F: Read, Key: string(rune('x' + r.IntN(2)))}
@@ -153,27 +149,6 @@ func copied(state map[string][]int64) map[string][]int64 {
 	return c
 }
 
-// windows returns for each of n transactions when it begins, happens and ends: all
-// different, and from 0 on. On the average two are open at a time.
-func windows(r *rand.Rand, n int) [][3]int {
-	times := make([]float64, 0, 3*n)
-	for range n {
-		begin := r.Float64() * float64(n)
-		effect := begin + r.ExpFloat64()
-		times = append(times, begin, effect, effect+r.ExpFloat64())
-	}
-	ranks := make([]int, 3*n)
-	for i := range ranks {
-		ranks[i] = i
-	}
-	slices.SortFunc(ranks, func(a, b int) int { return cmp.Compare(times[a], times[b]) })
-	windows := make([][3]int, n)
-	for rank, i := range ranks {
-		windows[i/3][i%3] = rank
-	}
-	return windows
-}
-
 // history writes transactions down, each with a process of its own.
 func history(t *testing.T, txns []randomTxn, process func(i int) int, rename func(Mop) Mop) *histories.History {
 	t.Helper()
@@ -217,19 +192,11 @@ func other(m Mop) Mop {
 	return m
 }
 
-func text(h *histories.History) string {
-	var b strings.Builder
-	for i, op := range h.All() {
-		fmt.Fprintf(&b, "%d: %v\n", i, op)
-	}
-	return b.String()
-}
-
 // TestVerdictsAgreeWithBruteForce: exactly, where every list is read in the end;
 // elsewhere what is invalid here is so there.
 func TestVerdictsAgreeWithBruteForce(t *testing.T) {
 	for _, final := range []bool{true, false} {
-		const cases = 1000
+		cases := workloadtest.Cases(800)
 		invalid, missed := 0, 0
 		kinds := map[string]int{}
 		for seed := range uint64(cases) {
@@ -238,7 +205,7 @@ func TestVerdictsAgreeWithBruteForce(t *testing.T) {
 			want := strictly(t, h)
 			switch {
 			case got.Verdict == checker.Invalid && want:
-				t.Fatalf("seed %d: a false alarm: %s\n%s", seed, checkertest.Format(got), text(h))
+				t.Fatalf("seed %d: a false alarm: %s\n%s", seed, checkertest.Format(got), workloadtest.Text(h))
 			case got.Verdict == checker.Invalid:
 				invalid++
 				for _, a := range got.Anomalies {
@@ -248,13 +215,13 @@ func TestVerdictsAgreeWithBruteForce(t *testing.T) {
 					}
 				}
 			case !want && final:
-				t.Fatalf("seed %d: missed\n%s", seed, text(h))
+				t.Fatalf("seed %d: missed\n%s", seed, workloadtest.Text(h))
 			case !want:
 				missed++
 			}
 		}
 		t.Logf("final reads %v: %d of %d invalid, %d more by brute force alone; %v", final, invalid, cases, missed, kinds)
-		if invalid < cases/15 || missed > invalid/20 || len(kinds) < 6 {
+		if !workloadtest.Raced && (invalid < cases/15 || missed > invalid/20 || len(kinds) < 6) {
 			t.Errorf("final reads %v: they say little", final)
 		}
 	}
@@ -262,7 +229,7 @@ func TestVerdictsAgreeWithBruteForce(t *testing.T) {
 
 // TestTheSameHistoryHasTheSameVerdict changes what does not matter.
 func TestTheSameHistoryHasTheSameVerdict(t *testing.T) {
-	for seed := range uint64(300) {
+	for seed := range uint64(workloadtest.Cases(150)) {
 		txns := randomTxns(rand.New(rand.NewPCG(seed, 1)), seed%2 == 0)
 		want := judged(t, history(t, txns, same, asIs)).Verdict
 		if got := judged(t, history(t, txns, func(i int) int { return 100 - i }, asIs)).Verdict; got != want {
@@ -284,7 +251,7 @@ func TestTheSameHistoryHasTheSameVerdict(t *testing.T) {
 // TestKnowingLessNeverTurnsValidIntoInvalid widens the windows of transactions, and
 // forgets how they ended.
 func TestKnowingLessNeverTurnsValidIntoInvalid(t *testing.T) {
-	for seed := range uint64(300) {
+	for seed := range uint64(workloadtest.Cases(150)) {
 		r := rand.New(rand.NewPCG(seed, 2))
 		txns := randomTxns(r, seed%2 == 0)
 		if judged(t, history(t, txns, same, asIs)).Verdict != checker.Valid {
@@ -310,7 +277,7 @@ func TestKnowingLessNeverTurnsValidIntoInvalid(t *testing.T) {
 
 // TestComponentsAgreeWithReachability on random graphs, and shortest cycles are.
 func TestComponentsAgreeWithReachability(t *testing.T) {
-	for seed := range uint64(300) {
+	for seed := range uint64(workloadtest.Cases(150)) {
 		r := rand.New(rand.NewPCG(seed, 3))
 		n := 2 + r.IntN(8)
 		var edges []edge
@@ -362,12 +329,12 @@ func TestComponentsAgreeWithReachability(t *testing.T) {
 
 // TestTimeDependenciesAreAll: what had ended before something began can be reached.
 func TestTimeDependenciesAreAll(t *testing.T) {
-	for seed := range uint64(200) {
+	for seed := range uint64(workloadtest.Cases(100)) {
 		r := rand.New(rand.NewPCG(seed, 5))
 		n := 2 + r.IntN(12)
 		f := &findings{txns: make([]call, n)}
-		for i, times := range windows(r, n) {
-			f.txns[i] = call{Type: histories.OK, Invoked: time.Duration(times[0]), Completed: time.Duration(times[2])}
+		for i, w := range workloadtest.BriefWindows(r, n) {
+			f.txns[i] = call{Type: histories.OK, Invoked: time.Duration(w.Begin), Completed: time.Duration(w.End)}
 			if r.IntN(5) == 0 {
 				f.txns[i].Type, f.txns[i].Completed = histories.Info, histories.Never
 			}

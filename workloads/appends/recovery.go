@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/hacheck/hacheck/histories"
+	"github.com/hacheck/hacheck/workloads"
 )
 
 // readBack says which lists, of those to which something was appended for certain,
@@ -13,26 +14,18 @@ func readBack(h *histories.History, since time.Duration) (keys int, unread []str
 	if err != nil {
 		return 0, nil, err
 	}
-	var held []string // in the order in which that became known
-	known, read := map[string]bool{}, map[string]bool{}
+	var left workloads.Remainder
 	for _, c := range calls {
 		if c.Type != histories.OK {
 			continue
 		}
 		for _, m := range c.Out {
-			switch {
-			case m.F == Read && c.Invoked > since:
-				read[m.Key] = true
-			case m.F == Append && !known[m.Key]:
-				known[m.Key] = true
-				held = append(held, m.Key)
+			if m.F == Read {
+				left.Read(m.Key, c.Invoked)
+			} else {
+				left.Holds(m.Key, 0)
 			}
 		}
 	}
-	for _, key := range held {
-		if !read[key] {
-			unread = append(unread, key)
-		}
-	}
-	return len(held), unread, nil
+	return left.Unread(since)
 }

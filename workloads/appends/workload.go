@@ -1,6 +1,7 @@
 package appends
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strconv"
@@ -32,32 +33,19 @@ const (
 	DefaultKeys          = 5
 	DefaultAppendsPerKey = 100
 	DefaultMopsPerTxn    = 4
-	DefaultFinalLimit    = 10 * time.Second
 )
 
-const (
-	// finalPause is how long the final reads pause after one that failed.
-	finalPause = 10 * time.Millisecond
-	// finalKeys is how many lists a final transaction reads.
-	finalKeys = 8
-)
+// finalKeys is how many lists a final transaction reads.
+const finalKeys = 8
 
 // New returns the workload: transactions of a few appends and reads, about as many
 // of either, on few lists, and in the end a read of every list. open connects the
 // client of a worker.
 func New(o Options, open func(ctx context.Context, worker int) (Store, error)) workloads.Workload {
-	if o.Keys == 0 {
-		o.Keys = DefaultKeys
-	}
-	if o.AppendsPerKey == 0 {
-		o.AppendsPerKey = DefaultAppendsPerKey
-	}
-	if o.MopsPerTxn == 0 {
-		o.MopsPerTxn = DefaultMopsPerTxn
-	}
-	if o.FinalLimit == 0 {
-		o.FinalLimit = DefaultFinalLimit
-	}
+	o.Keys = cmp.Or(o.Keys, DefaultKeys)
+	o.AppendsPerKey = cmp.Or(o.AppendsPerKey, DefaultAppendsPerKey)
+	o.MopsPerTxn = cmp.Or(o.MopsPerTxn, DefaultMopsPerTxn)
+	o.FinalLimit = cmp.Or(o.FinalLimit, workloads.DefaultFinalLimit)
 	lists := &lists{perKey: o.AppendsPerKey, active: make([]list, o.Keys)}
 	for i := range lists.active {
 		lists.open(i)
@@ -69,13 +57,10 @@ func New(o Options, open func(ctx context.Context, worker int) (Store, error)) w
 		}
 		return histories.Op{F: Txn, Value: payload(mops)}
 	})
-	if o.Rate > 0 {
-		main = generator.Stagger(time.Duration(float64(time.Second)/o.Rate), main)
-	}
 	return workloads.Workload{
 		Name:    "append",
-		Main:    generator.OnClients(main),
-		Final:   generator.OnClients(generator.TimeLimit(o.FinalLimit, &final{lists: lists})),
+		Main:    generator.OnClients(workloads.AtRate(o.Rate, main)),
+		Final:   workloads.Final(o.FinalLimit, lists.final),
 		Open:    workloads.Connect(open, perform),
 		Checker: Checker(),
 	}
@@ -114,29 +99,14 @@ func (l *lists) mop(i int, reads bool) Mop {
 	return Mop{F: Append, Key: at.key, Element: int64(at.appended*len(l.active) + i)}
 }
 
-// final reads each list that was ever opened until that succeeds.
-type final struct {
-	lists *lists
-	generator.Generator
-}
-
-func (f *final) Next(c generator.Context) generator.Step {
-	if f.Generator == nil {
-		var ops []histories.Op
-		for names := range slices.Chunk(f.lists.names, finalKeys) {
-			var mops []Mop
-			for _, name := range names {
-				mops = append(mops, Mop{F: Read, Key: name})
-			}
-			ops = append(ops, histories.Op{F: Txn, Value: payload(mops)})
+// final returns reads of each list that was ever opened.
+func (l *lists) final() (ops []histories.Op) {
+	for names := range slices.Chunk(l.names, finalKeys) {
+		var mops []Mop
+		for _, name := range names {
+			mops = append(mops, Mop{F: Read, Key: name})
 		}
-		f.Generator = generator.UntilOK(finalPause, ops...)
+		ops = append(ops, histories.Op{F: Txn, Value: payload(mops)})
 	}
-	return f.Generator.Next(c)
-}
-
-func (f *final) Update(c generator.Context, op histories.Op) {
-	if f.Generator != nil {
-		f.Generator.Update(c, op)
-	}
+	return ops
 }

@@ -5,14 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/hacheck/hacheck/checker"
 	"github.com/hacheck/hacheck/checker/checkertest"
-	"github.com/hacheck/hacheck/generator"
 	"github.com/hacheck/hacheck/generator/generatortest"
 	"github.com/hacheck/hacheck/histories"
 	"github.com/hacheck/hacheck/workloads"
@@ -120,11 +118,7 @@ func played(t *testing.T, s *system, o Options, p workloadtest.Play) checker.Res
 	p.Main = time.Second
 	s.lists = map[string][]int64{}
 	w := New(o, func(context.Context, int) (Store, error) { return s, nil })
-	h, err := p.History(w)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := w.Checker.Check(t.Context(), h)
+	_, r, err := p.Judge(w)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +145,8 @@ func TestWhatIsAsItShouldBeIsValid(t *testing.T) {
 
 func TestMistakesAreNoticed(t *testing.T) {
 	for m, kinds := range mistakes {
-		for _, p := range []workloadtest.Play{{Seed: 1}, {Seed: 2, Lost: 0.01, Refused: 0.01}} {
+		for seed := range uint64(workloadtest.Cases(2)) {
+			p := workloadtest.Play{Seed: seed, Lost: 0.01 * float64(seed), Refused: 0.01}
 			r := played(t, &system{mistake: m}, Options{}, p)
 			if r.Verdict != checker.Invalid {
 				t.Errorf("%v, %+v: got %s", m, p, checkertest.Format(r))
@@ -167,9 +162,7 @@ func TestMistakesAreNoticed(t *testing.T) {
 
 func simulated(t *testing.T, o Options, limit time.Duration, s generatortest.Simulation) []histories.Op {
 	t.Helper()
-	w := New(o, nil)
-	s.Workers, s.Ops = 10, 1_000_000
-	ops, err := s.Run(generator.Phases(generator.TimeLimit(limit, w.Main), w.Final))
+	ops, err := workloadtest.Simulate(New(o, nil), limit, s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,23 +226,15 @@ func TestListsAreUsedRetiredAndReadInTheEnd(t *testing.T) {
 	}
 }
 
-func TestFinalReadsEnd(t *testing.T) {
-	ops := simulated(t, Options{FinalLimit: 2 * time.Second, Rate: 50}, time.Second, generatortest.Simulation{
-		Outcome: func(*rand.Rand, histories.Op) (histories.Type, time.Duration) {
-			return histories.Fail, time.Millisecond
-		},
-	})
-	if last := ops[len(ops)-1].Time; last < 2900*time.Millisecond || last > 3100*time.Millisecond {
-		t.Errorf("they ended after %v", last)
+func TestRateIsKept(t *testing.T) {
+	if err := workloadtest.KeepsRate(New(Options{Rate: 50}, nil), 50); err != nil {
+		t.Error(err)
 	}
-	n := 0
-	for _, op := range ops {
-		if op.Type == histories.Invoke && op.Time < time.Second {
-			n++
-		}
-	}
-	if n < 30 || n > 70 {
-		t.Errorf("%d transactions in a second, want about 50", n)
+}
+
+func TestFinalPhaseEnds(t *testing.T) {
+	if err := workloadtest.FinalEnds(New(Options{FinalLimit: 2 * time.Second}, nil), 2*time.Second); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -120,19 +120,19 @@ func sees(c *call) bool { return c.F == Read && c.Type == histories.OK && c.Out.
 // findings are what was found in all counters.
 type findings struct {
 	counts   map[string]int64
-	found    []checker.Anomaly
+	found    checker.Findings
 	unjudged int
 }
 
 // add adds an anomaly whose evidence are calls.
 func (f *findings) add(kind, note string, evidence ...call) {
-	f.found = append(f.found, checker.Anomaly{Kind: kind, Note: note, Ops: checker.Ops(evidence...)})
+	f.found.Add(checker.Anomaly{Kind: kind, Note: note, Ops: checker.Ops(evidence...)})
 }
 
 // judge judges one counter. Of the reads that are impossible by themselves it
 // reports the first: what was wrong once is mostly so ever after.
 func (f *findings) judge(ctx context.Context, o *object) {
-	before := len(f.found)
+	before := f.found.Len()
 	for _, c := range o.calls {
 		if c.F == Read && c.Out.garbage != "" {
 			f.add(noNumber, fmt.Sprintf("%s: %s, and that is no number", name(o.counter), did(c)), *c)
@@ -152,7 +152,7 @@ func (f *findings) judge(ctx context.Context, o *object) {
 		}
 	})
 	f.counts["impossible_reads"] += int64(wrong)
-	if len(f.found) > before {
+	if f.found.Len() > before {
 		return
 	}
 	switch verdict, read := o.order(ctx); verdict {
@@ -320,20 +320,14 @@ func (o *object) between(first, second *call) (certain int64, others *sums) {
 func (f *findings) result() checker.Result {
 	r := checker.Result{Verdict: checker.Valid, Counts: f.counts}
 	n := r.Counts
-	note := fmt.Sprintf("counters: %d, their order judged: %d; reads: %d, judged exactly: %d",
+	r.Note = fmt.Sprintf("counters: %d, their order judged: %d; reads: %d, judged exactly: %d",
 		n["counters"], n["counters_ordered"], n["reads"], n["reads_exact"])
-	if len(f.found) > 0 {
-		var kinds string
-		r.Verdict = checker.Invalid
-		r.Anomalies, kinds = checker.First(f.found)
-		note = kinds + "; " + note
-	} else if n["reads"] == 0 || f.unjudged > 0 {
+	if f.unjudged > 0 {
+		r.Note += fmt.Sprintf("; counters not judged: %d", f.unjudged)
+	}
+	if !f.found.Conclude(&r) && (n["reads"] == 0 || f.unjudged > 0) {
 		r.Verdict = checker.Unknown // nothing was put to the test, or there was no time for all
 	}
-	if f.unjudged > 0 {
-		note += fmt.Sprintf("; counters not judged: %d", f.unjudged)
-	}
-	r.Note = note
 	return r
 }
 

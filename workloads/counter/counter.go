@@ -51,20 +51,20 @@ type Result struct {
 func perform(ctx context.Context, c Counter, op histories.Op) (workloads.Reply, error) {
 	in, err := parseInput(op.F, op.Value)
 	if err != nil {
-		return workloads.Reply{}, workloads.Definite(fmt.Errorf("%s %s: %w", op.F, op.Value, err))
+		return workloads.Unreadable(op, err)
 	}
 	if op.F == Add {
 		said, err := c.Add(ctx, in.counter, in.delta)
-		return workloads.Reply{Node: said.Node, Meta: said.Meta()}, err
+		return said.Reply(), err
 	}
 	r, err := c.Read(ctx, in.counter)
-	reply := workloads.Reply{Node: r.Node, Meta: r.Meta()}
+	reply := r.Reply()
 	switch {
 	case err != nil:
 	case r.Garbage != "":
-		reply.Value = payload(in.counter, r.Garbage)
+		reply.Value = workloads.Keyed(in.counter, r.Garbage)
 	default:
-		reply.Value = payload(in.counter, r.Sum)
+		reply.Value = workloads.Keyed(in.counter, r.Sum)
 	}
 	return reply, err
 }
@@ -83,14 +83,6 @@ type output struct {
 
 // maxDelta bounds what is added, so that no sum of a history overflows.
 const maxDelta = 1 << 32
-
-func payload(counter string, v any) json.RawMessage {
-	b, err := json.Marshal([2]any{counter, v})
-	if err != nil {
-		panic("counter: " + err.Error()) // strings and numbers always marshal
-	}
-	return b
-}
 
 func parseInput(f string, value json.RawMessage) (input, error) {
 	counter, arg, err := split(value)
@@ -139,13 +131,5 @@ func split(value json.RawMessage) (key string, arg json.RawMessage, err error) {
 	if len(value) == 0 || value[0] != '[' {
 		return "", value, nil
 	}
-	var pair []json.RawMessage
-	if err := json.Unmarshal(value, &pair); err != nil || len(pair) != 2 {
-		return "", nil, errors.New("is not [key, value]")
-	}
-	if pair[0][0] == '"' {
-		err = json.Unmarshal(pair[0], &key)
-		return key, pair[1], err
-	}
-	return string(pair[0]), pair[1], nil // a number, as keys of Jepsen's are
+	return workloads.ParseKeyed(value)
 }

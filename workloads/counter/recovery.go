@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/hacheck/hacheck/histories"
+	"github.com/hacheck/hacheck/workloads"
 )
 
 // readBack says which counters no read has read that began after since, and after
@@ -14,30 +15,19 @@ func readBack(h *histories.History, since time.Duration) (keys int, unread []str
 	if err != nil {
 		return 0, nil, err
 	}
-	var held []string // in the order in which that became known
-	known := map[string]bool{}
-	complete, read := map[string]time.Duration{}, map[string]time.Duration{} // the last acknowledgement; when the last read began
+	var left workloads.Remainder
 	for _, c := range calls {
-		if c.Type != histories.OK {
-			continue
-		}
-		counter := c.In.counter
-		if (c.F == Add || c.Out.sum != 0) && !known[counter] {
-			known[counter] = true
-			held = append(held, counter)
-		}
-		if c.F == Add {
-			complete[counter] = max(complete[counter], c.Completed)
-		} else {
-			read[counter] = c.Invoked
+		switch counter := name(c.In.counter); {
+		case c.Type != histories.OK:
+		case c.F == Add:
+			left.Holds(counter, c.Completed)
+		default:
+			if left.Read(counter, c.Invoked); c.Out.sum != 0 {
+				left.Holds(counter, 0)
+			}
 		}
 	}
-	for _, counter := range held {
-		if read[counter] <= max(since, complete[counter]) {
-			unread = append(unread, name(counter))
-		}
-	}
-	return len(held), unread, nil
+	return left.Unread(since)
 }
 
 // name returns a counter as a note shows it.

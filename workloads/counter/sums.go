@@ -1,6 +1,8 @@
 package counter
 
-import "math/big"
+import (
+	"math/big"
+)
 
 // maxSpan bounds how far apart the sums are that are told from each other. Where
 // they may be farther apart, only the least and the greatest are known.

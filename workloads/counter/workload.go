@@ -1,6 +1,7 @@
 package counter
 
 import (
+	"cmp"
 	"context"
 	"strconv"
 	"time"
@@ -29,7 +30,6 @@ type Options struct {
 const (
 	DefaultCounters      = 3
 	DefaultOpsPerCounter = 400
-	DefaultFinalLimit    = 10 * time.Second
 )
 
 const (
@@ -40,8 +40,6 @@ const (
 	// maxIndeterminate is how many adds of a counter may end indeterminate. Those
 	// that are outstanding when it is retired may still add to them.
 	maxIndeterminate = 8
-	// finalPause is how long the final reads pause after one that failed.
-	finalPause = 10 * time.Millisecond
 )
 
 // New returns the workload: adds, of which a third subtract, and reads. When an
@@ -49,24 +47,15 @@ const (
 // make up for each other. Each counter is read in the end, also the retired ones.
 // open connects the client of a worker.
 func New(o Options, open func(ctx context.Context, worker int) (Counter, error)) workloads.Workload {
-	if o.Counters == 0 {
-		o.Counters = DefaultCounters
-	}
-	if o.OpsPerCounter == 0 {
-		o.OpsPerCounter = DefaultOpsPerCounter
-	}
-	if o.FinalLimit == 0 {
-		o.FinalLimit = DefaultFinalLimit
-	}
+	o.Counters = cmp.Or(o.Counters, DefaultCounters)
+	o.OpsPerCounter = cmp.Or(o.OpsPerCounter, DefaultOpsPerCounter)
+	o.FinalLimit = cmp.Or(o.FinalLimit, workloads.DefaultFinalLimit)
 	all := &counters{}
 	main := generator.Independent(o.Counters, func(int) generator.Generator { return all.open(o.OpsPerCounter) })
-	if o.Rate > 0 {
-		main = generator.Stagger(time.Duration(float64(time.Second)/o.Rate), main)
-	}
 	return workloads.Workload{
 		Name:    "counter",
-		Main:    generator.OnClients(main),
-		Final:   generator.OnClients(generator.TimeLimit(o.FinalLimit, generator.Cycle(1, all.final))),
+		Main:    generator.OnClients(workloads.AtRate(o.Rate, main)),
+		Final:   workloads.Final(o.FinalLimit, all.final),
 		Open:    workloads.Connect(open, perform),
 		Checker: Checker(),
 	}
@@ -77,18 +66,17 @@ type counters struct{ reads [][]byte }
 
 func (all *counters) open(ops int) *counter {
 	name := "c" + strconv.Itoa(len(all.reads))
-	read := payload(name, nil)
+	read := workloads.Keyed(name, nil)
 	all.reads = append(all.reads, read)
 	return &counter{name: name, read: read, left: ops}
 }
 
-// final returns the reads of each counter that was ever opened, until they succeed.
-func (all *counters) final() generator.Generator {
-	var ops []histories.Op
+// final returns the reads of each counter that was ever opened.
+func (all *counters) final() (ops []histories.Op) {
 	for _, read := range all.reads {
 		ops = append(ops, histories.Op{F: Read, Value: read})
 	}
-	return generator.UntilOK(finalPause, ops...)
+	return ops
 }
 
 // A counter generates the operations on one counter.
@@ -110,7 +98,7 @@ func (k *counter) Next(c generator.Context) generator.Step {
 	k.left--
 	op := &histories.Op{Type: histories.Invoke, Process: c.Free[0], F: Read, Value: k.read}
 	draw := c.Rand.IntN(8)
-	if !adds(c, op.Process) && (k.unread && draw > 0 || draw == 1) {
+	if !workloads.OnlyWrites(c, op.Process) && (k.unread && draw > 0 || draw == 1) {
 		k.unread = false
 		return generator.Step{Op: op}
 	}
@@ -118,16 +106,8 @@ func (k *counter) Next(c generator.Context) generator.Step {
 	if c.Rand.IntN(3) == 0 {
 		delta = -delta
 	}
-	op.F, op.Value = Add, payload(k.name, delta)
+	op.F, op.Value = Add, workloads.Keyed(k.name, delta)
 	return generator.Step{Op: op}
-}
-
-// adds says that a process only adds: those of every tenth worker do. All others
-// soon wait for the answer to a read when a node has lost its majority; a system
-// that goes on to acknowledge adds there is to be given some.
-func adds(c generator.Context, p histories.Process) bool {
-	const every = 10
-	return c.Workers >= every && c.Worker(p) >= c.Workers-c.Workers/every
 }
 
 func (k *counter) Update(_ generator.Context, op histories.Op) {

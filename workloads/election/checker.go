@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/hacheck/hacheck/checker"
@@ -110,9 +108,9 @@ func leaders(_ context.Context, h *histories.History) (checker.Result, error) {
 		}
 	}
 	result := checker.Result{Name: "leaders", Verdict: checker.Valid, Counts: map[string]int64{}}
-	var anomalies []checker.Anomaly
+	var findings checker.Findings
 	found := func(kind, note string, calls ...call) {
-		anomalies = append(anomalies, checker.Anomaly{Kind: kind, Note: note, Ops: checker.Ops(calls...)})
+		findings.Add(checker.Anomaly{Kind: kind, Note: note, Ops: checker.Ops(calls...)})
 	}
 	for _, c := range calls {
 		if c.Type != histories.OK || c.F != Campaign && c.F != Observe || c.Out.Leader == "" {
@@ -142,11 +140,7 @@ func leaders(_ context.Context, h *histories.History) (checker.Result, error) {
 	}
 	n := result.Counts
 	result.Note = fmt.Sprintf("terms: %d; observations of a leader: %d", n["terms"], n["observations"])
-	switch shown, every := checker.First(anomalies); {
-	case every != "":
-		result.Verdict, result.Anomalies = checker.Invalid, shown
-		result.Note = every + "; " + result.Note
-	case n["terms"] == 0:
+	if !findings.Conclude(&result) && n["terms"] == 0 {
 		result.Verdict, result.Note = checker.Unknown, "nobody was seen to lead"
 	}
 	return result, nil
@@ -159,22 +153,17 @@ func readBack(h *histories.History, since time.Duration) (elections int, unread 
 	if err != nil {
 		return 0, nil, err
 	}
-	proclaimed, read := map[string]bool{}, map[string]bool{}
+	var left workloads.Remainder
 	for _, c := range calls {
 		if c.Type != histories.OK {
 			continue
 		}
 		if c.F == Proclaim || c.F == Observe && c.Out.Proclaimed != nil {
-			proclaimed[c.In.Election] = true
+			left.Holds(c.In.Election, 0)
 		}
-		if c.F == Observe && c.Invoked > since {
-			read[c.In.Election] = true
-		}
-	}
-	for _, election := range slices.Sorted(maps.Keys(proclaimed)) {
-		if !read[election] {
-			unread = append(unread, election)
+		if c.F == Observe {
+			left.Read(c.In.Election, c.Invoked)
 		}
 	}
-	return len(proclaimed), unread, nil
+	return left.Unread(since)
 }

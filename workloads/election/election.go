@@ -11,7 +11,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 
 	"github.com/hacheck/hacheck/workloads"
 )
@@ -109,15 +108,10 @@ type payload struct {
 
 // encode returns p as an op carries it.
 func (p payload) encode() json.RawMessage {
-	pair := [2]any{p.Election, nil}
-	if p != (payload{Election: p.Election}) {
-		pair[1] = p
+	if p == (payload{Election: p.Election}) {
+		return workloads.Keyed(p.Election, nil)
 	}
-	b, err := json.Marshal(pair)
-	if err != nil {
-		panic("election: " + err.Error()) // strings and numbers always marshal
-	}
-	return b
+	return workloads.Keyed(p.Election, p)
 }
 
 // decode reads the argument or the result of function f.
@@ -127,12 +121,10 @@ func decode(f string, value json.RawMessage) (p payload, err error) {
 	default:
 		return p, errors.New("is no function of an election")
 	}
-	var pair []json.RawMessage
-	if err := json.Unmarshal(value, &pair); err != nil || len(pair) != 2 {
-		return p, errors.New("is not [election, argument]")
+	key, arg, err := workloads.ParseKeyed(value)
+	if err != nil {
+		return p, err
 	}
-	if err := json.Unmarshal(pair[0], &p.Election); err != nil {
-		return p, fmt.Errorf("%s names no election: %w", pair[0], err)
-	}
-	return p, json.Unmarshal(pair[1], &p)
+	p.Election = key
+	return p, json.Unmarshal(arg, &p)
 }

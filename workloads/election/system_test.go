@@ -2,6 +2,7 @@ package election
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -126,11 +127,8 @@ func (s *system) Close() error { return nil }
 func played(t *testing.T, s *system, p workloadtest.Play) (checker.Result, *histories.History) {
 	t.Helper()
 	w := New(Options{Rate: 1000}, func(context.Context, int) (Elections, error) { return s, nil })
-	h, err := p.History(s.Watch(w))
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := w.Checker.Check(t.Context(), h)
+	p.Main = cmp.Or(p.Main, 5*time.Second)
+	h, r, err := p.Judge(s.Watch(w))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +161,8 @@ func TestMistakesAreFound(t *testing.T) {
 		namesAnother:  twoLeaders,
 		namesNobody:   "leader that never campaigned",
 	} {
-		for _, p := range []workloadtest.Play{{Seed: 1, Main: 6 * time.Second}, {Seed: 2, Main: 6 * time.Second, Lost: 0.01, Refused: 0.01}} {
+		for seed := range uint64(workloadtest.Cases(2)) {
+			p := workloadtest.Play{Seed: seed, Main: 4 * time.Second, Lost: 0.01 * float64(seed), Refused: 0.01}
 			r, _ := played(t, &system{mistake: m}, p)
 			kinds := map[string]int{}
 			for _, part := range r.Parts[:2] {
@@ -300,7 +299,7 @@ func TestOpsBecomeCalls(t *testing.T) {
 		{Observe, `["new",null]`, nil, `["new",null]`, ``, false},
 		{Observe, `["rotten",null]`, nil, `["rotten",{"proclaimed":{"term":0,"value":-1}}]`, ``, false},
 		{Observe, `["e"]`, nil, ``, ``, true},
-		{Observe, `[7,null]`, nil, ``, ``, true},
+		{Observe, `[[7],null]`, nil, ``, ``, true},
 		{"cas", `["e",null]`, nil, ``, ``, true},
 	} {
 		reply, err := perform(t.Context(), stub{err: test.err}, histories.Op{F: test.f, Value: []byte(test.value)})

@@ -1,9 +1,9 @@
 package election
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"strconv"
 	"time"
 
@@ -24,24 +24,14 @@ type Options struct {
 }
 
 // The default options.
-const (
-	DefaultElections  = 5
-	DefaultFinalLimit = 10 * time.Second
-)
-
-// finalPause is how long the final observations pause after one that failed.
-const finalPause = 10 * time.Millisecond
+const DefaultElections = 5
 
 // New returns the workload: clients take turns in leading, as [workloads.Tenures] says,
 // and observe who does and what was proclaimed; in the end they do once more. open
 // connects the client of a worker.
 func New(o Options, open func(ctx context.Context, worker int) (Elections, error)) workloads.Workload {
-	if o.Elections == 0 {
-		o.Elections = DefaultElections
-	}
-	if o.FinalLimit == 0 {
-		o.FinalLimit = DefaultFinalLimit
-	}
+	o.Elections = cmp.Or(o.Elections, DefaultElections)
+	o.FinalLimit = cmp.Or(o.FinalLimit, workloads.DefaultFinalLimit)
 	tenures := workloads.Tenures{
 		Claim: func(election string, p histories.Process) histories.Op {
 			return operation(Campaign, payload{Election: election, Leader: "p" + p.String()})
@@ -64,14 +54,10 @@ func New(o Options, open func(ctx context.Context, worker int) (Elections, error
 		tenures.Objects = append(tenures.Objects, election)
 		observations = append(observations, tenures.Look(election))
 	}
-	main := tenures.Generator()
-	if o.Rate > 0 {
-		main = generator.Stagger(time.Duration(float64(time.Second)/o.Rate), main)
-	}
 	return workloads.Workload{
 		Name:    "election",
-		Main:    generator.OnClients(main),
-		Final:   generator.OnClients(generator.TimeLimit(o.FinalLimit, generator.UntilOK(finalPause, observations...))),
+		Main:    generator.OnClients(workloads.AtRate(o.Rate, tenures.Generator())),
+		Final:   workloads.Final(o.FinalLimit, func() []histories.Op { return observations }),
 		Open:    workloads.Connect(open, perform),
 		Checker: Checker(),
 	}
@@ -92,7 +78,7 @@ func granted(op histories.Op) (term uint64, ttl time.Duration) {
 func perform(ctx context.Context, e Elections, op histories.Op) (workloads.Reply, error) {
 	in, err := decode(op.F, op.Value)
 	if err != nil {
-		return workloads.Reply{}, workloads.Definite(fmt.Errorf("%s %s: %w", op.F, op.Value, err))
+		return workloads.Unreadable(op, err)
 	}
 	out := in
 	var said workloads.Said
@@ -113,7 +99,7 @@ func perform(ctx context.Context, e Elections, op histories.Op) (workloads.Reply
 			out.Proclaimed = &o.Proclaimed
 		}
 	}
-	reply := workloads.Reply{Node: said.Node, Meta: said.Meta()}
+	reply := said.Reply()
 	if err == nil {
 		reply.Value = out.encode()
 		return reply, nil

@@ -16,7 +16,7 @@ import (
 // Checker returns the checker of the workload: the store is linearizable as a whole,
 // in the order of its revisions, and the run tried hard enough to say so. See check.
 func Checker() checker.Checker {
-	return workloads.Judge("kv", []string{Get, Range, Put, Delete, Transact}, readBack,
+	return workloads.Judge("kv", []string{Get, Range, Put, Delete, Transact, Compact}, readBack,
 		checker.Part{Name: "linearizable", Checker: checker.Func(check)})
 }
 
@@ -41,11 +41,15 @@ type call = histories.Call[Input, Output]
 // left, and whatever that could have touched is not known until it is seen again: so
 // what is called wrong is wrong whoever filled the gaps. Not every contradiction is
 // found then, as the gaps are not tried in all combinations.
+//
+// To compact changes nothing that there is, so it is as if it had not happened: that a
+// read of the past is refused is a failure, of which nothing follows.
 func check(ctx context.Context, h *histories.History) (checker.Result, error) {
 	calls, err := histories.Calls(h, ParseInput, parseOutput)
 	if err != nil {
 		return checker.Result{}, err
 	}
+	calls = slices.DeleteFunc(calls, func(c call) bool { return c.F == Compact })
 	j, err := newJudgement(calls)
 	if err != nil {
 		return checker.Result{}, err
@@ -68,7 +72,7 @@ type judgement struct {
 	tests  []test
 	gaps   []gap
 
-	found []finding
+	found checker.Findings
 	known map[string]bool // ids of what was found
 	stale int64           // serializable reads that saw an old state
 	looks int64
@@ -129,12 +133,6 @@ type test struct {
 	*call
 	at   uint64
 	held bool
-}
-
-// A finding is an anomaly, and when it showed: the index of an op.
-type finding struct {
-	checker.Anomaly
-	at int
 }
 
 func newJudgement(calls []call) (*judgement, error) {
@@ -280,18 +278,18 @@ func (j *judgement) inTime(c *call, f floor) {
 	switch {
 	case c.In.At > 0:
 		if c.Out.Revision < c.In.At {
-			j.report("future read", "", c.Completion, fmt.Sprintf("%s, which the store had not come to: it was at revision %d", did(c), c.Out.Revision), c)
+			j.report("future read", "", fmt.Sprintf("%s, which the store had not come to: it was at revision %d", did(c), c.Out.Revision), c)
 		}
 	case c.In.Serializable:
 		if c.Out.Revision < f.revision {
 			j.stale++
 		}
 	case wrote && c.Out.Revision == 0:
-		j.report("revision went back", "", c.Completion, did(c)+": there is none below 1 for a write to make", c)
+		j.report("revision went back", "", did(c)+": there is none below 1 for a write to make", c)
 	case wrote && c.Out.Revision <= f.revision:
-		j.report("revision went back", "", c.Completion, fmt.Sprintf("%s, but revision %d was known before: %s", did(c), f.revision, did(f.by)), f.by, c)
+		j.report("revision went back", "", fmt.Sprintf("%s, but revision %d was known before: %s", did(c), f.revision, did(f.by)), f.by, c)
 	case !wrote && c.Out.Revision < f.revision:
-		j.report("stale read", "", c.Completion, fmt.Sprintf("%s, but revision %d was known before: %s", did(c), f.revision, did(f.by)), f.by, c)
+		j.report("stale read", "", fmt.Sprintf("%s, but revision %d was known before: %s", did(c), f.revision, did(f.by)), f.by, c)
 	}
 }
 
@@ -331,7 +329,7 @@ func (j *judgement) read(c *call, at uint64) {
 	seen := map[string]bool{}
 	for _, kv := range c.Out.KVs {
 		if kv.Key != asked && (c.F == Get || !strings.HasPrefix(kv.Key, asked)) || seen[kv.Key] {
-			j.report("keys mixed up", "", c.Completion, fmt.Sprintf("%s, and got %s, which was not asked for or is there twice", did(c), shown(kv)), c)
+			j.report("keys mixed up", "", fmt.Sprintf("%s, and got %s, which was not asked for or is there twice", did(c), shown(kv)), c)
 			continue
 		}
 		seen[kv.Key] = true
@@ -368,7 +366,7 @@ func (j *judgement) look(key string, l look) {
 // unknown outcome did.
 func (j *judgement) credible(c *call, at uint64, key string, kv KV) bool {
 	bad := func(kind, why string, others ...*call) bool {
-		j.report(kind, "", c.Completion, fmt.Sprintf("%s and saw %s, %s", did(c), shown(kv), why), append(others, c)...)
+		j.report(kind, "", fmt.Sprintf("%s and saw %s, %s", did(c), shown(kv), why), append(others, c)...)
 		return false
 	}
 	s := j.puts[kv.Value]
@@ -431,7 +429,7 @@ func (j *judgement) order() {
 	for i, w := range j.writes {
 		if i > 0 && j.writes[i-1].revision == w.revision {
 			a, b := j.writes[i-1], w
-			j.report("revision reused", "", max(a.shown(), b.shown()), fmt.Sprintf("%v, and %v: both made revision %d", a, b, w.revision), append(a.evidence(), b.evidence()...)...)
+			j.report("revision reused", "", fmt.Sprintf("%v, and %v: both made revision %d", a, b, w.revision), append(a.evidence(), b.evidence()...)...)
 		}
 		for _, a := range w.done {
 			r := j.on[a.Key]
@@ -465,7 +463,7 @@ func (w *write) String() string {
 }
 
 // report notes an anomaly, once for each id that is not empty.
-func (j *judgement) report(kind, id string, at int, note string, calls ...*call) {
+func (j *judgement) report(kind, id, note string, calls ...*call) {
 	if id != "" {
 		id = kind + " " + id
 		if j.known[id] {
@@ -473,23 +471,14 @@ func (j *judgement) report(kind, id string, at int, note string, calls ...*call)
 		}
 		j.known[id] = true
 	}
-	var ops []int
+	var evidence []call
 	for _, c := range calls {
-		if c == nil {
-			continue
-		}
-		ops = append(ops, c.Index)
-		if c.Type != histories.Info {
-			ops = append(ops, c.Completion)
+		if c != nil {
+			evidence = append(evidence, *c)
 		}
 	}
-	slices.Sort(ops)
-	j.found = append(j.found, finding{checker.Anomaly{Kind: kind, Note: note, Ops: slices.Compact(ops)}, at})
+	j.found.Add(checker.Anomaly{Kind: kind, Note: note, Ops: checker.Ops(evidence...)})
 }
-
-// maxOfKind bounds how many anomalies of one kind are listed. Who has more has one
-// bug, and wants to read about it once.
-const maxOfKind = 3
 
 // result says what was found.
 func (j *judgement) result() checker.Result {
@@ -516,18 +505,6 @@ func (j *judgement) result() checker.Result {
 	if serializable > 0 {
 		r.Note += fmt.Sprintf("; serializable reads that were stale: %d of %d", j.stale, serializable)
 	}
-	if len(j.found) == 0 {
-		return r
-	}
-	r.Verdict = checker.Invalid
-	r.Counts["anomalies"] = int64(len(j.found))
-	r.Note = fmt.Sprintf("anomalies: %d; %s", len(j.found), r.Note)
-	slices.SortStableFunc(j.found, func(a, b finding) int { return cmp.Compare(a.at, b.at) })
-	kinds := map[string]int{}
-	for _, f := range j.found {
-		if kinds[f.Kind]++; kinds[f.Kind] <= maxOfKind {
-			r.Anomalies = append(r.Anomalies, f.Anomaly)
-		}
-	}
+	j.found.Conclude(&r)
 	return r
 }

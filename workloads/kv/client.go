@@ -2,6 +2,7 @@ package kv
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 
 	"github.com/hacheck/hacheck/histories"
@@ -12,7 +13,7 @@ import (
 func perform(ctx context.Context, s Store, op histories.Op) (workloads.Reply, error) {
 	in, err := ParseInput(op.F, op.Value)
 	if err != nil {
-		return workloads.Reply{}, workloads.Definite(fmt.Errorf("%s %s: %w", op.F, op.Value, err))
+		return workloads.Unreadable(op, err)
 	}
 	var out Output
 	var said workloads.Said
@@ -40,13 +41,16 @@ func perform(ctx context.Context, s Store, op histories.Op) (workloads.Reply, er
 		if done := len(in.branch(d.Succeeded)); err == nil && len(d.Results) != done {
 			err = fmt.Errorf("%d results of %d actions", len(d.Results), done)
 		}
+	case Compact:
+		said, err = s.Compact(ctx, in.Revision)
+		said.Revision = in.Revision
 	}
 	out.Revision, said.Revision = said.Revision, 0 // said once is enough
-	if err != nil {
-		reply, _ := said.Reply(nil)
-		return reply, err
+	reply := said.Reply()
+	if err == nil {
+		reply.Value, err = json.Marshal(out)
 	}
-	return said.Reply(out)
+	return reply, err
 }
 
 // branch returns what a transaction does.

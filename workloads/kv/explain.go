@@ -4,24 +4,17 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/hacheck/hacheck/checker"
 	"github.com/hacheck/hacheck/histories"
 )
 
 // did says what c did, for whom, and when: "process 3 put a=17 at n2 (revision 8, 1ms
 // to 2ms)".
 func did(c *call) string {
-	where := ""
-	if c.Node != "" {
-		where = " at " + c.Node
+	if c.Type != histories.OK {
+		return checker.Did(*c, what(c))
 	}
-	said := fmt.Sprintf("process %v %s%s ", c.Process, what(c), where)
-	switch c.Type {
-	case histories.OK:
-		return said + fmt.Sprintf("(revision %d, %v to %v)", c.Out.Revision, c.Invoked, c.Completed)
-	case histories.Fail:
-		return said + fmt.Sprintf("(%v to %v, failed)", c.Invoked, c.Completed)
-	}
-	return said + fmt.Sprintf("(from %v on, outcome unknown)", c.Invoked)
+	return checker.Did(*c, what(c), fmt.Sprintf("revision %d", c.Out.Revision))
 }
 
 // what says what c did, in few words.

@@ -173,5 +173,5 @@ func (j *judgement) nobody(revisions []uint64) {
 		note += ", and before " + did(before)
 	}
 	note += fmt.Sprintf("; writes of unknown outcome that nobody saw: %d, and none is left that fits", len(j.open))
-	j.report("revision nobody made", "", after.Completion, note, before, after)
+	j.report("revision nobody made", "", note, before, after)
 }

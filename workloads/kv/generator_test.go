@@ -5,24 +5,21 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"reflect"
 	"testing"
 	"time"
 
-	"github.com/hacheck/hacheck/generator"
 	"github.com/hacheck/hacheck/generator/generatortest"
 	"github.com/hacheck/hacheck/histories"
 	"github.com/hacheck/hacheck/workloads"
+	"github.com/hacheck/hacheck/workloads/workloadtest"
 )
 
 // played returns what a simulation makes of the workload: its main phase to the limit,
 // then the final reads.
 func played(t *testing.T, o Options, limit time.Duration, s generatortest.Simulation) []histories.Op {
 	t.Helper()
-	w := New(o, nil)
-	s.Ops = 1_000_000
-	ops, err := s.Run(generator.Phases(generator.TimeLimit(limit, w.Main), w.Final))
+	ops, err := workloadtest.Simulate(New(o, nil), limit, s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,12 +32,18 @@ func TestMixOfOperations(t *testing.T) {
 		all := 0
 		h := performed(t, Options{Keys: keys}, 3*time.Second, "", 0.01, 1)
 		for _, op := range h.All() {
-			if op.Type != histories.Invoke || op.Process < 0 {
+			if op.Type == histories.Event || op.Process < 0 {
 				continue
 			}
 			in, err := ParseInput(op.F, op.Value)
 			if err != nil {
 				t.Fatalf("%v: %v", op, err)
+			}
+			if op.Type == histories.Fail && in.At > 0 {
+				special["refused"]++
+			}
+			if op.Type != histories.Invoke {
+				continue
 			}
 			counts[op.F]++
 			all++
@@ -66,6 +69,9 @@ func TestMixOfOperations(t *testing.T) {
 		}
 		if special["past"] < all/50 || special["serializable"] < all/20 {
 			t.Errorf("%v of %d", special, all)
+		}
+		if special["refused"] == 0 || special["refused"] > special["past"]/2 || counts[Compact] != 3 {
+			t.Errorf("%v, %d compactions", special, counts[Compact])
 		}
 	}
 }
@@ -105,14 +111,9 @@ func TestAnyNumberOfWorkersAndARate(t *testing.T) {
 	}
 }
 
-func TestFinalReadsEnd(t *testing.T) {
-	ops := played(t, Options{FinalLimit: 2 * time.Second}, time.Second, generatortest.Simulation{
-		Outcome: func(*rand.Rand, histories.Op) (histories.Type, time.Duration) {
-			return histories.Fail, time.Millisecond
-		},
-	})
-	if last := ops[len(ops)-1].Time; last < 2900*time.Millisecond || last > 3100*time.Millisecond {
-		t.Errorf("they ended after %v", last)
+func TestFinalPhaseEnds(t *testing.T) {
+	if err := workloadtest.FinalEnds(New(Options{FinalLimit: 2 * time.Second}, nil), 2*time.Second); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -145,6 +146,10 @@ func (s *stub) Txn(_ context.Context, t Txn) (Decided, error) {
 	s.call = fmt.Sprint("txn ", t)
 	return Decided{true, s.results, s.said}, s.err
 }
+func (s *stub) Compact(_ context.Context, revision uint64) (workloads.Said, error) {
+	s.call = fmt.Sprint("compact ", revision)
+	return s.said, s.err
+}
 func (s *stub) Close() error { return nil }
 
 func TestOpsBecomeCalls(t *testing.T) {
@@ -165,6 +170,8 @@ func TestOpsBecomeCalls(t *testing.T) {
 		{"put", `{"key":"a","value":"1"}`, stub{err: silent}, "put a 1", ``, false},
 		{"put", `{"key":"a","value":"1"}`, stub{err: workloads.Definite(silent)}, "put a 1", ``, true},
 		{"delete", `{"key":"a"}`, stub{}, "delete a", `{"revision":7,"deleted":true}`, false},
+		{"compact", `{"revision":5}`, stub{}, "compact 5", `{"revision":5}`, false},
+		{"compact", `{"revision":5}`, stub{err: workloads.Definite(silent)}, "compact 5", ``, true},
 		{"txn", `{"if":[["a","value","1"],["b","mod",0]],"then":[["get","a"],["delete","b"],["put","c","2"]],"else":[["get","a"]]}`,
 			stub{results: []Result{{KV: &a}, {Deleted: true}, {}}},
 			"txn {[{a value 1 0} {b mod  0}] [{get a } {delete b } {put c 2}] [{get a }]}",

@@ -17,7 +17,8 @@ type memory struct {
 	now     func(call int) bool // whether it is made now
 	calls   int
 	// states are those of all revisions: the last is the present one.
-	states []map[string]KV
+	states    []map[string]KV
+	compacted uint64 // the first revision that is to be seen
 }
 
 func newMemory(mistake string) *memory {
@@ -44,6 +45,7 @@ var mistakes = map[string]string{
 	"back":           "revision reused",
 	"half":           "non-atomic txn",
 	"phantom delete": "phantom delete",
+	"compaction":     "lost write",
 }
 
 // errs says whether the mistake, if it is this one, is to be made now.
@@ -74,7 +76,7 @@ func (m *memory) read(mode Mode, asked func(string) bool) (Read, error) {
 	old := now - min(now, some)
 	at, said := now, now
 	switch {
-	case mode.At > now:
+	case mode.At > now, mode.At > 0 && mode.At < m.compacted:
 		return Read{}, errRefused
 	case mode.At > 0:
 		at, said = mode.At, mode.At
@@ -142,6 +144,21 @@ func (m *memory) Txn(ctx context.Context, t Txn) (Decided, error) {
 	results, revision := m.commit(t.branch(d.Succeeded))
 	d.Results, d.Said = results, m.said(revision)
 	return d, nil
+}
+
+// Compact forgets, as a mistake, also what is still there and is as old.
+func (m *memory) Compact(_ context.Context, revision uint64) (workloads.Said, error) {
+	m.calls++
+	if revision > m.revision() {
+		return workloads.Said{}, errRefused
+	}
+	m.compacted = max(m.compacted, revision)
+	if m.mistake == "compaction" {
+		for _, state := range m.states[revision:] {
+			maps.DeleteFunc(state, func(_ string, kv KV) bool { return kv.Mod <= revision })
+		}
+	}
+	return workloads.Said{}, nil
 }
 
 func (m *memory) commit(actions []Action) ([]Result, uint64) {

@@ -15,6 +15,7 @@ import (
 //	txn     {"if":[["a","value","3"],["b","mod",0]],
 //	         "then":[["put","a","4"],["delete","b"],["get","c"]],
 //	         "else":[["get","a"]]}  {"revision":9,"succeeded":true,"results":[null,false,["c","1",2,2,1]]}
+//	compact {"revision":5}          likewise: what was before that may be forgotten
 //
 // A key with what it holds is [key, value, create, mod, version]. Reads may have "at":
 // a revision of the past, or "serializable":true. Values are texts that nothing
@@ -25,6 +26,7 @@ const (
 	Put      = "put"
 	Delete   = "delete"
 	Transact = "txn"
+	Compact  = "compact"
 )
 
 // Input is the argument of an operation.
@@ -32,6 +34,8 @@ type Input struct {
 	Key    string `json:"key,omitempty"`
 	Value  string `json:"value,omitempty"`
 	Prefix string `json:"prefix,omitempty"`
+	// Revision is the first that remains of those that are compacted.
+	Revision uint64 `json:"revision,omitempty"`
 	Mode
 	Txn
 }
@@ -61,7 +65,7 @@ func ParseInput(f string, value json.RawMessage) (Input, error) {
 		return in, err
 	}
 	switch f {
-	case Get, Range, Put, Delete:
+	case Get, Range, Put, Delete, Compact:
 		return in, nil
 	case Transact:
 		return in, errors.Join(sound(in.Then), sound(in.Else))

@@ -181,7 +181,7 @@ func (j *judgement) wrong(key string, r *record, e event, l look, now, before st
 			break
 		}
 	}
-	j.report(kind, id, l.Completion, fmt.Sprintf("%s and saw %s; %v, %s", did(l.call), shown(*l.kv), e.write, why), calls...)
+	j.report(kind, id, fmt.Sprintf("%s and saw %s; %v, %s", did(l.call), shown(*l.kv), e.write, why), calls...)
 }
 
 // at returns the last event at or before a revision.
@@ -209,7 +209,7 @@ func (j *judgement) compare(key string, r *record, l look) {
 			} else {
 				note += "nobody had put it"
 			}
-			j.report("phantom delete", "", l.Completion, note, append(e.calls(), l.call)...)
+			j.report("phantom delete", "", note, append(e.calls(), l.call)...)
 		}
 	case any && e.put && !r.touch.mayDelete(e.revision, l.at):
 		j.missing(key, r, e, l)
@@ -234,18 +234,18 @@ func (j *judgement) missing(key string, r *record, e event, l look) {
 	calls := append(e.calls(), l.call)
 	id := fmt.Sprint(key, " ", e.revision)
 	if len(e.done) > 1 && l.sees(e.revision) {
-		j.report("non-atomic txn", id, l.Completion, note+": some of that it saw", calls...)
+		j.report("non-atomic txn", id, note+": some of that it saw", calls...)
 		return
 	}
 	if after := r.lastSeen[e.revision]; after != nil && after.Completed > l.Completed {
-		j.report("stale read", id, l.Completion, note+"; it was there when "+did(after), append(calls, after)...)
+		j.report("stale read", id, note+"; it was there when "+did(after), append(calls, after)...)
 		return
 	}
 	if e.Type == histories.Info {
-		j.report("dirty read", id, l.Completion, note, calls...)
+		j.report("dirty read", id, note, calls...)
 		return
 	}
-	j.report("lost write", id, l.Completion, note, calls...)
+	j.report("lost write", id, note, calls...)
 }
 
 // sees says whether c saw something that a revision changed.
@@ -278,7 +278,7 @@ func (j *judgement) decide(t test) {
 	for _, c := range t.In.If {
 		is, e := j.holds(c, t.at)
 		if is == no && t.held {
-			j.report("wrong compare", "", max(t.Completion, t.Index), fmt.Sprintf("%s, for which %s had to hold: %s", did(t.call), condition(c), e.story()), append(e.calls(), t.call)...)
+			j.report("wrong compare", "", fmt.Sprintf("%s, for which %s had to hold: %s", did(t.call), condition(c), e.story()), append(e.calls(), t.call)...)
 			return
 		}
 		if is != yes {
@@ -294,7 +294,7 @@ func (j *judgement) decide(t test) {
 		note += fmt.Sprintf(": %s: %s", condition(c), e.story())
 		calls = append(calls, e.calls()...)
 	}
-	j.report("wrong compare", "", max(t.Completion, t.Index), note, calls...)
+	j.report("wrong compare", "", note, calls...)
 }
 
 // story says what e is.

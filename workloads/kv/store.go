@@ -36,6 +36,9 @@ type Store interface {
 	Delete(ctx context.Context, key string) (Written, error)
 	// Txn does one of two things, all at once. That it did the other thing is no error.
 	Txn(ctx context.Context, t Txn) (Decided, error)
+	// Compact lets the store forget what was before a revision, of which no more than
+	// that is to be seen: what there is stays. It makes no revision.
+	Compact(ctx context.Context, revision uint64) (workloads.Said, error)
 	// Close ends the connection.
 	Close() error
 }
@@ -44,8 +47,8 @@ type Store interface {
 // read: of the latest state, which nobody can have seen being replaced before.
 type Mode struct {
 	// At is the revision whose state is asked for; 0 is the latest. A system that does
-	// not have it any more, or not yet, refuses, which is definite. The revision of the
-	// answer is At or a later one.
+	// not have it any more, as it was compacted, or not yet, refuses, which is definite.
+	// The revision of the answer is At or a later one.
 	At uint64 `json:"at,omitempty"`
 	// Serializable permits an old state, the one that the node asked happens to have.
 	Serializable bool `json:"serializable,omitempty"`

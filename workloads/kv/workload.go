@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"cmp"
 	"context"
 	"strconv"
 	"time"
@@ -18,49 +19,41 @@ type Options struct {
 	// Rate is the number of operations per second, all clients together; 0 means as
 	// many as they can.
 	Rate float64
+	// Compact is how often the store is compacted.
+	Compact time.Duration
 	// FinalLimit bounds the final reads.
 	FinalLimit time.Duration
 }
 
 // The default options.
 const (
-	DefaultKeys       = 8
-	DefaultFinalLimit = 10 * time.Second
+	DefaultKeys    = 8
+	DefaultCompact = time.Second
 )
 
 // Prefix is what all keys begin with.
 const Prefix = "kv/"
 
-// finalPause is how long the final reads pause after one that failed.
-const finalPause = 10 * time.Millisecond
-
 // New returns the workload: puts, deletes, reads of keys, of a group and of everything,
-// and transactions that compare what was seen last. When a write has ended a read
-// mostly begins before the next, as what is overwritten unseen tells nobody that it
-// was lost. Some processes only write; see writer. open connects the client of a
-// worker.
+// and transactions that compare what was seen last; and now and then the store is
+// compacted, at a revision of a moment ago. When a write has ended a read mostly begins
+// before the next, as what is overwritten unseen tells nobody that it was lost. Some
+// processes only write; see [workloads.OnlyWrites]. open connects the client of a worker.
 func New(o Options, open func(ctx context.Context, worker int) (Store, error)) workloads.Workload {
-	if o.Keys == 0 {
-		o.Keys = DefaultKeys
-	}
-	if o.FinalLimit == 0 {
-		o.FinalLimit = DefaultFinalLimit
-	}
-	l := &load{seen: map[string]KV{}}
+	o.Keys = cmp.Or(o.Keys, DefaultKeys)
+	o.FinalLimit = cmp.Or(o.FinalLimit, workloads.DefaultFinalLimit)
+	o.Compact = cmp.Or(o.Compact, DefaultCompact)
+	l := &load{every: o.Compact, seen: map[string]KV{}}
 	last := []histories.Op{{F: Range, Value: Input{Prefix: Prefix}.payload()}}
 	for i := range o.Keys {
 		key := Prefix + string("ab"[i%2]) + strconv.Itoa(i/2)
 		l.keys = append(l.keys, key)
 		last = append(last, histories.Op{F: Get, Value: Input{Key: key}.payload()})
 	}
-	var main generator.Generator = l
-	if o.Rate > 0 {
-		main = generator.Stagger(time.Duration(float64(time.Second)/o.Rate), main)
-	}
 	return workloads.Workload{
 		Name:    "kv",
-		Main:    generator.OnClients(main),
-		Final:   generator.OnClients(generator.TimeLimit(o.FinalLimit, generator.UntilOK(finalPause, last...))),
+		Main:    generator.OnClients(workloads.AtRate(o.Rate, l)),
+		Final:   workloads.Final(o.FinalLimit, func() []histories.Op { return last }),
 		Open:    workloads.Connect(open, perform),
 		Checker: Checker(),
 	}
@@ -73,11 +66,19 @@ type load struct {
 	seen     map[string]KV // as each key was known last; a zero KV if it was not there
 	revision uint64        // the last that was known
 	unread   bool          // no read was begun since the last write ended
+
+	every     time.Duration // between compactions
+	begun     bool
+	due       time.Duration // the next one
+	compacted uint64        // the revision of the last one
 }
 
 func (l *load) Next(c generator.Context) generator.Step {
 	if len(c.Free) == 0 {
 		return generator.Step{}
+	}
+	if !l.begun {
+		l.begun, l.due = true, c.Now+l.every/2
 	}
 	op := &histories.Op{Type: histories.Invoke, Process: c.Free[0]}
 	var in Input
@@ -86,7 +87,11 @@ func (l *load) Next(c generator.Context) generator.Step {
 		reads = 8
 	}
 	switch draw := c.Rand.IntN(10); {
-	case writer(c, op.Process):
+	case c.Now >= l.due && l.revision > 0:
+		l.due = c.Now + l.every
+		l.compacted = l.past(c, behind)
+		op.F, in.Revision = Compact, l.compacted
+	case workloads.OnlyWrites(c, op.Process):
 		op.F, in = Put, l.put(c)
 	case draw < reads:
 		l.unread = false
@@ -96,14 +101,6 @@ func (l *load) Next(c generator.Context) generator.Step {
 	}
 	op.Value = in.payload()
 	return generator.Step{Op: op}
-}
-
-// writer says that a process only writes: those of every tenth worker do. All others
-// soon wait for the answer to a read when a node has lost its majority; a system that
-// goes on to acknowledge writes there is to be given some.
-func writer(c generator.Context, p histories.Process) bool {
-	const every = 10
-	return c.Workers >= every && c.Worker(p) >= c.Workers-c.Workers/every
 }
 
 func (l *load) key(c generator.Context) string { return l.keys[c.Rand.IntN(len(l.keys))] }
@@ -127,8 +124,19 @@ func (l *load) write(c generator.Context) (string, Input) {
 
 func (l *load) put(c generator.Context) Input { return Input{Key: l.key(c), Value: l.value()} }
 
-// history is how far back reads of the past go.
-const history = 100
+const (
+	// behind is by how much at the most a compaction is behind the last revision that
+	// is known.
+	behind = 20
+	// history is how far back reads of the past go, and beyond by how much they go past
+	// the last compaction, to be refused.
+	history, beyond = 100, 5
+)
+
+// past returns a revision that is at most so many before the last one.
+func (l *load) past(c generator.Context, most uint64) uint64 {
+	return l.revision - min(l.revision-1, c.Rand.Uint64N(most+1))
+}
 
 // read returns a read: of a key, a group or everything; some of the past, and some
 // that may be stale.
@@ -142,7 +150,7 @@ func (l *load) read(c generator.Context) (string, Input) {
 	}
 	switch draw := c.Rand.IntN(10); {
 	case draw == 0 && l.revision > 0:
-		in.At = l.revision - min(l.revision-1, c.Rand.Uint64N(history))
+		in.At = l.past(c, min(history, l.revision-l.compacted+beyond))
 	case draw <= 2:
 		in.Serializable = true
 	}
@@ -186,7 +194,7 @@ func (l *load) Update(_ generator.Context, op histories.Op) {
 	if op.Type == histories.OK {
 		l.saw(op)
 	}
-	if op.F != Get && op.F != Range && (op.Type == histories.OK || op.Type == histories.Info) {
+	if op.F != Get && op.F != Range && op.F != Compact && (op.Type == histories.OK || op.Type == histories.Info) {
 		l.unread = true
 	}
 }

@@ -78,9 +78,10 @@ type judgement struct {
 	faults checker.Trouble
 	// changes are when the system was seen to have another leader, or to have
 	// recovered.
-	changes   []time.Duration
-	anomalies []checker.Anomaly
-	counts    map[string]int64
+	changes  []time.Duration
+	told     map[string]bool // kinds of anomalies of the life that is judged
+	findings checker.Findings
+	counts   map[string]int64
 }
 
 // calmSince returns since when there was neither a fault nor a change of leaders.
@@ -92,9 +93,12 @@ func (j *judgement) calmSince(at time.Duration) time.Duration {
 	return since
 }
 
+// found adds an anomaly, if it is the first of its kind in the life that is judged.
 func (j *judgement) found(kind, note string, calls ...call) {
-	calls = slices.DeleteFunc(calls, func(c call) bool { return c.F == "" })
-	j.anomalies = append(j.anomalies, checker.Anomaly{Kind: kind, Note: note, Ops: checker.Ops(calls...)})
+	if !j.told[kind] {
+		j.told[kind] = true
+		j.findings.Add(checker.Anomaly{Kind: kind, Note: note, Ops: checker.Ops(calls...)})
+	}
 }
 
 // leases judges the lives of all keys.
@@ -126,11 +130,7 @@ func leases(_ context.Context, h *histories.History) (checker.Result, error) {
 	n := j.counts
 	result.Note = fmt.Sprintf("keys: %d; kept alive: %d times, refused: %d times; deaths judged: %d (not, as clocks were out of order: %d); lives judged: %d (not: %d)",
 		n["keys"], n["kept"], n["refused"], n["deaths"], n["deaths_unsure"], n["lives"], n["lives_unsure"])
-	switch shown, every := checker.First(j.anomalies); {
-	case every != "":
-		result.Verdict, result.Anomalies = checker.Invalid, shown
-		result.Note = every + "; " + result.Note
-	case n["keys"] == 0:
+	if !j.findings.Conclude(&result) && n["keys"] == 0 {
 		result.Verdict, result.Note = checker.Unknown, "no lease was granted"
 	}
 	return result, nil
@@ -195,8 +195,7 @@ func (j *judgement) judge(l *life) {
 	ended := slices.DeleteFunc(slices.Clone(l.calls), func(c call) bool { return !dead(c) || c.Invoked <= l.began })
 	slices.SortFunc(ended, func(a, b call) int { return cmp.Compare(a.Completed, b.Completed) })
 	kept := newKept(l)
-	all := j.anomalies
-	defer func() { j.anomalies = append(all, firsts(j.anomalies[len(all):])...) }()
+	j.told = map[string]bool{}
 	for _, c := range l.calls {
 		if c.F == KeepAlive && c.Type == histories.OK {
 			j.counts["kept"]++
@@ -216,16 +215,6 @@ func (j *judgement) judge(l *life) {
 			j.judgeDeath(l, c, kept)
 		}
 	}
-}
-
-// firsts returns the first anomaly of each kind.
-func firsts(anomalies []checker.Anomaly) []checker.Anomaly {
-	told := map[string]bool{}
-	return slices.DeleteFunc(slices.Clone(anomalies), func(a checker.Anomaly) bool {
-		again := told[a.Kind]
-		told[a.Kind] = true
-		return again
-	})
 }
 
 // judgeIdentity judges whether what is there is what was granted.
@@ -348,14 +337,16 @@ func readBack(h *histories.History, since time.Duration) (keys int, unread []str
 	if err != nil {
 		return 0, nil, err
 	}
+	var left workloads.Remainder
 	for _, l := range lives {
-		if l.grant.Type != histories.OK {
-			continue
+		if l.grant.Type == histories.OK {
+			left.Holds(l.name, 0)
 		}
-		keys++
-		if !slices.ContainsFunc(l.calls, func(c call) bool { return c.F == Read && c.Type == histories.OK && c.Invoked > since }) {
-			unread = append(unread, l.name)
+		for _, c := range l.calls {
+			if c.F == Read && c.Type == histories.OK {
+				left.Read(l.name, c.Invoked)
+			}
 		}
 	}
-	return keys, unread, nil
+	return left.Unread(since)
 }

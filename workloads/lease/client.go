@@ -3,7 +3,6 @@ package lease
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/hacheck/hacheck/histories"
@@ -14,7 +13,7 @@ import (
 func perform(ctx context.Context, l Leases, op histories.Op) (workloads.Reply, error) {
 	in, err := decode(op.F, op.Value)
 	if err != nil {
-		return workloads.Reply{}, workloads.Definite(fmt.Errorf("%s %s: %w", op.F, op.Value, err))
+		return workloads.Unreadable(op, err)
 	}
 	out := in
 	var said workloads.Said
@@ -36,7 +35,7 @@ func perform(ctx context.Context, l Leases, op histories.Op) (workloads.Reply, e
 		f, err = l.Read(ctx, in.Key)
 		out.Present, out.Lease, said = f.Present, f.Lease, f.Said
 	}
-	reply := workloads.Reply{Node: said.Node, Meta: said.Meta()}
+	reply := said.Reply()
 	if err == nil {
 		reply.Value = out.encode()
 		return reply, nil

@@ -12,7 +12,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/hacheck/hacheck/workloads"
@@ -101,15 +100,10 @@ func (p payload) bound() time.Duration { return time.Duration(p.Bound) * time.Mi
 
 // encode returns p as an op carries it.
 func (p payload) encode() json.RawMessage {
-	pair := [2]any{p.Key, nil}
-	if p.Present {
-		pair[1] = p
+	if !p.Present {
+		return workloads.Keyed(p.Key, nil)
 	}
-	b, err := json.Marshal(pair)
-	if err != nil {
-		panic("lease: " + err.Error()) // strings and numbers always marshal
-	}
-	return b
+	return workloads.Keyed(p.Key, p)
 }
 
 // decode reads the argument or the result of function f.
@@ -119,13 +113,11 @@ func decode(f string, value json.RawMessage) (p payload, err error) {
 	default:
 		return p, errors.New("is no function of leases")
 	}
-	var pair []json.RawMessage
-	if err := json.Unmarshal(value, &pair); err != nil || len(pair) != 2 {
-		return p, errors.New("is not [key, argument]")
+	key, arg, err := workloads.ParseKeyed(value)
+	if err != nil {
+		return p, err
 	}
-	if err := json.Unmarshal(pair[0], &p.Key); err != nil {
-		return p, fmt.Errorf("%s names no key: %w", pair[0], err)
-	}
-	p.Present = string(pair[1]) != "null"
-	return p, json.Unmarshal(pair[1], &p)
+	p.Key = key
+	p.Present = string(arg) != "null"
+	return p, json.Unmarshal(arg, &p)
 }

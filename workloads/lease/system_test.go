@@ -129,11 +129,7 @@ func (s *system) Close() error { return nil }
 func played(t *testing.T, s *system, p workloadtest.Play) (checker.Result, *histories.History) {
 	t.Helper()
 	w := New(Options{Rate: 800}, func(context.Context, int) (Leases, error) { return s, nil })
-	h, err := p.History(s.Watch(w))
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := w.Checker.Check(t.Context(), h)
+	h, r, err := p.Judge(s.Watch(w))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +165,8 @@ func TestMistakesAreFound(t *testing.T) {
 		grantsRefused:  "refused grant took place",
 		comesBack:      "came back",
 	} {
-		for _, p := range []workloadtest.Play{{Seed: 1, Main: 6 * time.Second}, {Seed: 2, Main: 6 * time.Second, Lost: 0.01, Refused: 0.01}} {
+		for seed := range uint64(workloadtest.Cases(2)) {
+			p := workloadtest.Play{Seed: seed, Main: 4 * time.Second, Lost: 0.01 * float64(seed), Refused: 0.01}
 			r, _ := played(t, &system{mistake: m}, p)
 			kinds := map[string]int{}
 			for _, a := range r.Parts[0].Anomalies {
@@ -338,7 +335,7 @@ func TestOpsBecomeCalls(t *testing.T) {
 		{Read, `["gone",null]`, nil, `["gone",null]`, ``, false},
 		{Read, `["rotten",null]`, nil, `["rotten",{}]`, ``, false},
 		{Read, `["k"]`, nil, ``, ``, true},
-		{Read, `[7,null]`, nil, ``, ``, true},
+		{Read, `[[7],null]`, nil, ``, ``, true},
 		{"cas", `["k",null]`, nil, ``, ``, true},
 	} {
 		reply, err := perform(t.Context(), stub{err: test.err}, histories.Op{F: test.f, Value: []byte(test.value)})

@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strconv"
@@ -23,14 +24,9 @@ type Options struct {
 }
 
 // The default options.
-const (
-	DefaultKeys       = 30
-	DefaultFinalLimit = 10 * time.Second
-)
+const DefaultKeys = 30
 
 const (
-	// finalPause is how long the final reads pause after one that failed.
-	finalPause = 10 * time.Millisecond
 	// finalMargin is how much longer they wait than they have to.
 	finalMargin = 50 * time.Millisecond
 	// readsAfter is how often a key is read after it was seen to be gone, until it is
@@ -46,21 +42,15 @@ const (
 // and all keys that ever were are read when they must be gone. open connects the client
 // of a worker.
 func New(o Options, open func(ctx context.Context, worker int) (Leases, error)) workloads.Workload {
-	if o.Keys == 0 {
-		o.Keys = DefaultKeys
-	}
-	if o.FinalLimit == 0 {
-		o.FinalLimit = DefaultFinalLimit
-	}
+	o.Keys = cmp.Or(o.Keys, DefaultKeys)
+	o.FinalLimit = cmp.Or(o.FinalLimit, workloads.DefaultFinalLimit)
 	keys := &keys{most: o.Keys, pending: map[histories.Process]act{}}
-	var main generator.Generator = keys
-	if o.Rate > 0 {
-		main = generator.Stagger(time.Duration(float64(time.Second)/o.Rate), main)
-	}
 	return workloads.Workload{
-		Name:    "lease",
-		Main:    generator.OnClients(main),
-		Final:   generator.OnClients(&final{keys: keys, limit: o.FinalLimit}),
+		Name: "lease",
+		Main: generator.OnClients(workloads.AtRate(o.Rate, keys)),
+		Final: generator.OnClients(generator.Cycle(1, func() generator.Generator {
+			return generator.Phases(generator.Sleep(keys.wait+finalMargin), workloads.Final(o.FinalLimit, keys.final))
+		})),
 		Open:    workloads.Connect(open, perform),
 		Checker: Checker(),
 	}
@@ -216,28 +206,10 @@ func (k *keys) Update(c generator.Context, op histories.Op) {
 	}
 }
 
-// A final reads all keys when no lease can last any more.
-type final struct {
-	keys  *keys
-	limit time.Duration
-	generator.Generator
-}
-
-func (f *final) Next(c generator.Context) generator.Step {
-	if f.Generator == nil {
-		var reads []histories.Op
-		for _, name := range f.keys.names {
-			reads = append(reads, histories.Op{F: Read, Value: payload{Key: name}.encode()})
-		}
-		f.Generator = generator.Phases(
-			generator.Sleep(f.keys.wait+finalMargin),
-			generator.TimeLimit(f.limit, generator.UntilOK(finalPause, reads...)))
+// final returns reads of all keys that ever were.
+func (k *keys) final() (reads []histories.Op) {
+	for _, name := range k.names {
+		reads = append(reads, histories.Op{F: Read, Value: payload{Key: name}.encode()})
 	}
-	return f.Generator.Next(c)
-}
-
-func (f *final) Update(c generator.Context, op histories.Op) {
-	if f.Generator != nil {
-		f.Generator.Update(c, op)
-	}
+	return reads
 }

@@ -137,9 +137,9 @@ func holders(_ context.Context, h *histories.History) (checker.Result, error) {
 			result.Counts["holds_unsure"]++
 		}
 	}
-	var anomalies []checker.Anomaly
+	var findings checker.Findings
 	for _, lock := range slices.Sorted(maps.Keys(byLock)) {
-		anomalies = append(anomalies, heldTwice(byLock[lock])...)
+		heldTwice(&findings, byLock[lock])
 	}
 	for _, c := range calls {
 		if c.Type != histories.Fail || c.F != Write && c.F != Renew || workloads.RefusedAs(c.Meta) != fenced {
@@ -151,7 +151,7 @@ func holders(_ context.Context, h *histories.History) (checker.Result, error) {
 			continue
 		}
 		why, proof := held.why()
-		anomalies = append(anomalies, checker.Anomaly{
+		findings.Add(checker.Anomaly{
 			Kind: "lock lost while held",
 			Note: fmt.Sprintf("%s, as if the token did not hold the lock, but %s, and %s", did(c), did(held.acquire), why),
 			Ops:  checker.Ops(held.acquire, proof, c),
@@ -160,11 +160,7 @@ func holders(_ context.Context, h *histories.History) (checker.Result, error) {
 	n := result.Counts
 	result.Note = fmt.Sprintf("holds: %d (without their leases, as clocks were out of order: %d); refusals: %d",
 		n["holds"], n["holds_unsure"], n["refusals"])
-	switch shown, every := checker.First(anomalies); {
-	case every != "":
-		result.Verdict, result.Anomalies = checker.Invalid, shown
-		result.Note = every + "; " + result.Note
-	case n["holds"] == 0:
+	if !findings.Conclude(&result) && n["holds"] == 0 {
 		result.Verdict, result.Note = checker.Unknown, "no lock was acquired"
 	}
 	return result, nil
@@ -206,16 +202,15 @@ func holds(calls []call) map[grant]*hold {
 
 // heldTwice tells of holds of one lock that overlap, or of a grant that took place
 // within the hold of another token.
-func heldTwice(holds []*hold) []checker.Anomaly {
+func heldTwice(findings *checker.Findings, holds []*hold) {
 	slices.SortFunc(holds, func(a, b *hold) int { return cmp.Compare(a.acquire.Completed, b.acquire.Completed) })
-	var anomalies []checker.Anomaly
 	longest := holds[0]
 	for _, h := range holds[1:] {
 		c := h.acquire
 		// Both are held when c ends; or all of c lies within the other.
 		if longest.end > c.Completed && (h.end > c.Completed || c.Invoked > longest.acquire.Completed) {
 			why, proof := longest.why()
-			anomalies = append(anomalies, checker.Anomaly{
+			findings.Add(checker.Anomaly{
 				Kind: "lock held twice",
 				Note: fmt.Sprintf("%s, while it was held: %s, and %s", did(c), did(longest.acquire), why),
 				Ops:  checker.Ops(longest.acquire, proof, c),
@@ -225,7 +220,6 @@ func heldTwice(holds []*hold) []checker.Anomaly {
 			longest = h
 		}
 	}
-	return anomalies
 }
 
 // readBack says which resources no read that began after since has read, of those to
@@ -235,22 +229,17 @@ func readBack(h *histories.History, since time.Duration) (locks int, unread []st
 	if err != nil {
 		return 0, nil, err
 	}
-	written, read := map[string]bool{}, map[string]bool{}
+	var left workloads.Remainder
 	for _, c := range calls {
 		if c.Type != histories.OK {
 			continue
 		}
 		if c.F == Write || c.F == Read && c.Out.Token != 0 {
-			written[c.In.Lock] = true
+			left.Holds(c.In.Lock, 0)
 		}
-		if c.F == Read && c.Invoked > since {
-			read[c.In.Lock] = true
-		}
-	}
-	for _, lock := range slices.Sorted(maps.Keys(written)) {
-		if !read[lock] {
-			unread = append(unread, lock)
+		if c.F == Read {
+			left.Read(c.In.Lock, c.Invoked)
 		}
 	}
-	return len(written), unread, nil
+	return left.Unread(since)
 }

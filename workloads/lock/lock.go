@@ -12,7 +12,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/hacheck/hacheck/workloads"
@@ -104,15 +103,10 @@ type payload struct {
 
 // encode returns p as an op carries it.
 func (p payload) encode() json.RawMessage {
-	pair := [2]any{p.Lock, nil}
-	if p != (payload{Lock: p.Lock}) {
-		pair[1] = p
+	if p == (payload{Lock: p.Lock}) {
+		return workloads.Keyed(p.Lock, nil)
 	}
-	b, err := json.Marshal(pair)
-	if err != nil {
-		panic("lock: " + err.Error()) // strings and numbers always marshal
-	}
-	return b
+	return workloads.Keyed(p.Lock, p)
 }
 
 // decode reads the argument or the result of function f.
@@ -122,12 +116,10 @@ func decode(f string, value json.RawMessage) (p payload, err error) {
 	default:
 		return p, errors.New("is no function of a lock")
 	}
-	var pair []json.RawMessage
-	if err := json.Unmarshal(value, &pair); err != nil || len(pair) != 2 {
-		return p, errors.New("is not [lock, argument]")
+	key, arg, err := workloads.ParseKeyed(value)
+	if err != nil {
+		return p, err
 	}
-	if err := json.Unmarshal(pair[0], &p.Lock); err != nil {
-		return p, fmt.Errorf("%s names no lock: %w", pair[0], err)
-	}
-	return p, json.Unmarshal(pair[1], &p)
+	p.Lock = key
+	return p, json.Unmarshal(arg, &p)
 }

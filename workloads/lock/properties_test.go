@@ -61,7 +61,7 @@ func TestKnowingLessNeverTurnsValidIntoInvalid(t *testing.T) {
 func TestHoldsOverlapAsAllPairsSay(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 1))
 	count := map[bool]int{}
-	for range 20000 {
+	for range workloadtest.Cases(5000) {
 		var holds []*hold
 		for i := range 2 + r.IntN(4) {
 			at := time.Duration(3 * r.IntN(40))
@@ -84,12 +84,13 @@ func TestHoldsOverlapAsAllPairsSay(t *testing.T) {
 				wrong, holds = false, holds[:1]
 			}
 		}
-		if got := len(heldTwice(holds)) > 0; got != wrong {
-			t.Fatalf("got %v, want %v", got, wrong)
+		var found checker.Findings
+		if heldTwice(&found, holds); found.Len() > 0 != wrong {
+			t.Fatalf("got %d, want %v", found.Len(), wrong)
 		}
 		count[wrong]++
 	}
-	if count[true] < 1000 || count[false] < 1000 {
+	if !workloadtest.Raced && (count[true] < 250 || count[false] < 250) {
 		t.Errorf("%v: the histories say little", count)
 	}
 }

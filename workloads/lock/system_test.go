@@ -140,11 +140,7 @@ func (s *system) Close() error { return nil }
 func played(t *testing.T, s *system, p workloadtest.Play) (checker.Result, *histories.History) {
 	t.Helper()
 	w := New(Options{Rate: 1000}, func(context.Context, int) (Locks, error) { return s, nil })
-	h, err := p.History(s.Watch(w))
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := w.Checker.Check(t.Context(), h)
+	h, r, err := p.Judge(s.Watch(w))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +185,8 @@ func TestMistakesAreFound(t *testing.T) {
 		refusesFalsely:  "lock lost while held",
 		writesRefused:   "refused write took place",
 	} {
-		for _, p := range []workloadtest.Play{{Seed: 1, Main: 6 * time.Second}, {Seed: 2, Main: 6 * time.Second, Lost: 0.01, Refused: 0.01}} {
+		for seed := range uint64(workloadtest.Cases(2)) {
+			p := workloadtest.Play{Seed: seed, Main: 4 * time.Second, Lost: 0.01 * float64(seed), Refused: 0.01}
 			r, _ := played(t, &system{mistake: m}, p)
 			if kinds := kindsOf(r); r.Verdict != checker.Invalid || kinds[kind] == 0 {
 				t.Errorf("mistake %d: no %s, but %v: %s", m, kind, kinds, checkertest.Format(r))
@@ -270,7 +267,7 @@ func TestOpsBecomeCalls(t *testing.T) {
 		{Read, `["l",null]`, nil, `["l",{"token":7,"value":-1}]`, ``, false},
 		{Read, `["new",null]`, nil, `["new",null]`, ``, false},
 		{Read, `["l"]`, nil, ``, ``, true},
-		{Read, `[7,null]`, nil, ``, ``, true},
+		{Read, `[[7],null]`, nil, ``, ``, true},
 		{"cas", `["l",null]`, nil, ``, ``, true},
 	} {
 		reply, err := perform(t.Context(), stub{err: test.err}, histories.Op{F: test.f, Value: []byte(test.value)})

@@ -1,9 +1,9 @@
 package lock
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"strconv"
 	"time"
 
@@ -24,24 +24,14 @@ type Options struct {
 }
 
 // The default options.
-const (
-	DefaultLocks      = 5
-	DefaultFinalLimit = 10 * time.Second
-)
-
-// finalPause is how long the final reads pause after one that failed.
-const finalPause = 10 * time.Millisecond
+const DefaultLocks = 5
 
 // New returns the workload: clients take turns in holding locks, as [workloads.Tenures]
 // says, and read what the locks protect; in the end it is read once more. open connects
 // the client of a worker.
 func New(o Options, open func(ctx context.Context, worker int) (Locks, error)) workloads.Workload {
-	if o.Locks == 0 {
-		o.Locks = DefaultLocks
-	}
-	if o.FinalLimit == 0 {
-		o.FinalLimit = DefaultFinalLimit
-	}
+	o.Locks = cmp.Or(o.Locks, DefaultLocks)
+	o.FinalLimit = cmp.Or(o.FinalLimit, workloads.DefaultFinalLimit)
 	tenures := workloads.Tenures{
 		Claim: func(lock string, _ histories.Process) histories.Op {
 			return operation(Acquire, payload{Lock: lock})
@@ -59,14 +49,10 @@ func New(o Options, open func(ctx context.Context, worker int) (Locks, error)) w
 		tenures.Objects = append(tenures.Objects, lock)
 		reads = append(reads, tenures.Look(lock))
 	}
-	main := tenures.Generator()
-	if o.Rate > 0 {
-		main = generator.Stagger(time.Duration(float64(time.Second)/o.Rate), main)
-	}
 	return workloads.Workload{
 		Name:    "lock",
-		Main:    generator.OnClients(main),
-		Final:   generator.OnClients(generator.TimeLimit(o.FinalLimit, generator.UntilOK(finalPause, reads...))),
+		Main:    generator.OnClients(workloads.AtRate(o.Rate, tenures.Generator())),
+		Final:   workloads.Final(o.FinalLimit, func() []histories.Op { return reads }),
 		Open:    workloads.Connect(open, perform),
 		Checker: Checker(),
 	}
@@ -93,7 +79,7 @@ func (p payload) ttl() time.Duration { return time.Duration(p.TTL) * time.Millis
 func perform(ctx context.Context, l Locks, op histories.Op) (workloads.Reply, error) {
 	in, err := decode(op.F, op.Value)
 	if err != nil {
-		return workloads.Reply{}, workloads.Definite(fmt.Errorf("%s %s: %w", op.F, op.Value, err))
+		return workloads.Unreadable(op, err)
 	}
 	out := payload{Lock: in.Lock}
 	var said workloads.Said
@@ -121,7 +107,7 @@ func perform(ctx context.Context, l Locks, op histories.Op) (workloads.Reply, er
 		r, err = l.Read(ctx, in.Lock)
 		out.Token, out.Value, said = r.Token, r.Value, r.Said
 	}
-	reply := workloads.Reply{Node: said.Node, Meta: said.Meta()}
+	reply := said.Reply()
 	if err == nil {
 		reply.Value = out.encode()
 		return reply, nil

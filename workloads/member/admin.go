@@ -56,6 +56,15 @@ func (a *admin) restore() generator.Generator {
 	return a
 }
 
+// handOver returns the operation by which somebody leads in the end who may not have: in a
+// short run none may have succeeded before.
+func (a *admin) handOver() (ops []histories.Op) {
+	if voters := a.voters(); len(voters) > 0 {
+		ops = append(ops, histories.Op{F: Transfer, Value: encode(voters[0])})
+	}
+	return ops
+}
+
 func (a *admin) Next(c generator.Context) generator.Step {
 	switch {
 	case a.running != "":

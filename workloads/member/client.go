@@ -2,8 +2,8 @@ package member
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/hacheck/hacheck/histories"
@@ -12,25 +12,26 @@ import (
 
 // perform performs an op by a call of a Cluster.
 func perform(ctx context.Context, c Cluster, op histories.Op) (workloads.Reply, error) {
-	refuse := func(err error) (workloads.Reply, error) {
-		return workloads.Reply{}, workloads.Definite(fmt.Errorf("%s %s: %w", op.F, op.Value, err))
-	}
 	switch op.F {
 	case Read, Write:
 		in, err := parseRegister(op.F, op.Value)
 		if err != nil {
-			return refuse(err)
+			return workloads.Unreadable(op, err)
 		}
 		if op.F == Write {
 			said, err := c.Write(ctx, in.key, in.v)
-			return answer(said, nil, err)
+			return said.Reply(), err
 		}
 		r, err := c.Read(ctx, in.key)
-		found := [2]any{in.key, nil}
-		if r.Present {
-			found[1] = r.Value
+		reply := r.Reply()
+		switch {
+		case err != nil:
+		case r.Present:
+			reply.Value = workloads.Keyed(in.key, r.Value)
+		default:
+			reply.Value = workloads.Keyed(in.key, nil)
 		}
-		return answer(r.Said, found, err)
+		return reply, err
 	case Members:
 		m, err := c.Members(ctx)
 		m.Voters = slices.Sorted(slices.Values(m.Voters))
@@ -38,27 +39,19 @@ func perform(ctx context.Context, c Cluster, op histories.Op) (workloads.Reply, 
 		if err == nil && len(m.Voters) == 0 {
 			err = errors.New("nobody has a vote") // then nobody can have said so
 		}
-		return answer(m.Said, m, err)
+		reply := m.Reply()
+		if err == nil {
+			reply.Value, err = json.Marshal(m)
+		}
+		return reply, err
 	}
 	change := map[string]func(context.Context, string) error{Leave: c.Leave, Join: c.Join, Transfer: c.Transfer}[op.F]
 	if change == nil {
-		return refuse(errors.New("is no function of a cluster"))
+		return workloads.Unreadable(op, errors.New("is no function of a cluster"))
 	}
 	node, err := parseNode(op.Value)
 	if err != nil {
-		return refuse(err)
+		return workloads.Unreadable(op, err)
 	}
 	return workloads.Reply{}, change(ctx, node)
-}
-
-// answer returns the reply to an operation that ended in err, or else found v.
-func answer(said workloads.Said, v any, err error) (workloads.Reply, error) {
-	if err != nil {
-		v = nil
-	}
-	reply, errEncode := said.Reply(v)
-	if err == nil {
-		err = errEncode
-	}
-	return reply, err
 }

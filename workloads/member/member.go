@@ -93,30 +93,15 @@ func (v value) String() string {
 	return strconv.FormatInt(v.n, 10)
 }
 
-// payload returns the value of an op on a register; a nil v is null.
-func payload(key string, v *int64) json.RawMessage {
-	b, err := json.Marshal([2]any{key, v})
-	if err != nil {
-		panic("member: " + err.Error()) // strings and numbers always marshal
-	}
-	return b
-}
-
 // parseValue reads the value of an op on a register.
 func parseValue(b json.RawMessage) (key string, v value, err error) {
-	pair := []json.RawMessage{}
-	if err := json.Unmarshal(b, &pair); err != nil || len(pair) != 2 {
-		return "", value{}, errors.New("is not [key, value]")
-	}
-	if err := json.Unmarshal(pair[0], &key); err != nil {
-		return "", value{}, fmt.Errorf("key %s is no text", pair[0])
-	}
-	if string(pair[1]) == "null" {
-		return key, value{}, nil
+	key, arg, err := workloads.ParseKeyed(b)
+	if err != nil || string(arg) == "null" {
+		return key, value{}, err
 	}
 	v = value{present: true}
-	if v.n, err = strconv.ParseInt(string(pair[1]), 10, 64); err != nil {
-		return "", value{}, fmt.Errorf("%s is neither a whole number nor null", pair[1])
+	if v.n, err = strconv.ParseInt(string(arg), 10, 64); err != nil {
+		return "", value{}, fmt.Errorf("%s is neither a whole number nor null", arg)
 	}
 	return key, v, nil
 }

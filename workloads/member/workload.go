@@ -1,6 +1,7 @@
 package member
 
 import (
+	"cmp"
 	"context"
 	"strconv"
 	"time"
@@ -31,10 +32,9 @@ type Options struct {
 
 // The default options.
 const (
-	DefaultKeys       = 5
-	DefaultOpsPerKey  = 400
-	DefaultPause      = 200 * time.Millisecond
-	DefaultFinalLimit = 10 * time.Second
+	DefaultKeys      = 5
+	DefaultOpsPerKey = 400
+	DefaultPause     = 200 * time.Millisecond
 )
 
 const (
@@ -42,8 +42,6 @@ const (
 	// many indeterminate changes nobody leaves any more: it is in those that judging is
 	// exponential.
 	maxIndeterminate = 16
-	// finalPause is how long the final operations pause after one that failed.
-	finalPause = 10 * time.Millisecond
 	// membersEvery is how often clients ask for the members beside what else they do.
 	membersEvery = 20 * time.Millisecond
 )
@@ -55,38 +53,28 @@ const (
 // the members. In the end all nodes join that are not there, the members are read, and
 // so is each key. open connects the client of a worker.
 func New(o Options, open func(ctx context.Context, worker int) (Cluster, error), b checker.Budget) workloads.Workload {
-	if o.Keys == 0 {
-		o.Keys = DefaultKeys
-	}
-	if o.OpsPerKey == 0 {
-		o.OpsPerKey = DefaultOpsPerKey
-	}
-	if o.Pause == 0 {
-		o.Pause = DefaultPause
-	}
-	if o.FinalLimit == 0 {
-		o.FinalLimit = DefaultFinalLimit
-	}
+	o.Keys = cmp.Or(o.Keys, DefaultKeys)
+	o.OpsPerKey = cmp.Or(o.OpsPerKey, DefaultOpsPerKey)
+	o.Pause = cmp.Or(o.Pause, DefaultPause)
+	o.FinalLimit = cmp.Or(o.FinalLimit, workloads.DefaultFinalLimit)
 	keys := &keys{}
 	registers := generator.Independent(o.Keys, func(int) generator.Generator { return keys.open(o.OpsPerKey) })
-	if o.Rate > 0 {
-		registers = generator.Stagger(time.Duration(float64(time.Second)/o.Rate), registers)
-	}
 	looks := generator.Stagger(membersEvery, generator.Of(func(generator.Context, histories.Process) histories.Op {
 		return histories.Op{F: Members}
 	}))
 	a := &admin{pause: o.Pause, nodes: map[string]bool{}, loose: map[string]bool{}, unsure: map[string]bool{}}
-	limited := func(g generator.Generator) generator.Generator { return generator.TimeLimit(o.FinalLimit, g) }
 	return workloads.Workload{
 		Name: "member",
 		Main: generator.Any(
 			generator.On(func(c generator.Context, p histories.Process) bool { return p >= 0 && c.Worker(p) == 0 }, a),
 			generator.On(func(c generator.Context, p histories.Process) bool {
 				return p >= 0 && (c.Worker(p) > 0 || c.Workers == 1)
-			}, generator.Any(registers, looks)),
+			}, generator.Any(workloads.AtRate(o.Rate, registers), looks)),
 		),
 		Final: generator.OnClients(generator.Phases(
-			limited(generator.Cycle(1, a.restore)), limited(generator.Cycle(1, keys.final)),
+			generator.TimeLimit(o.FinalLimit, generator.Cycle(1, a.restore)),
+			workloads.Final(o.FinalLimit, a.handOver),
+			workloads.Final(o.FinalLimit, keys.final),
 		)),
 		Open:    workloads.Connect(open, perform),
 		Checker: Checker(b),
@@ -99,16 +87,15 @@ type keys struct{ names []string }
 func (k *keys) open(ops int) *key {
 	name := "k" + strconv.Itoa(len(k.names))
 	k.names = append(k.names, name)
-	return &key{name: name, left: ops, read: payload(name, nil)}
+	return &key{name: name, left: ops, read: workloads.Keyed(name, nil)}
 }
 
-// final reads each key that was ever opened until the read succeeds.
-func (k *keys) final() generator.Generator {
-	var ops []histories.Op
+// final returns a read of each key that was ever opened.
+func (k *keys) final() (ops []histories.Op) {
 	for _, name := range k.names {
-		ops = append(ops, histories.Op{F: Read, Value: payload(name, nil)})
+		ops = append(ops, histories.Op{F: Read, Value: workloads.Keyed(name, nil)})
 	}
-	return generator.UntilOK(finalPause, ops...)
+	return ops
 }
 
 // A key generates the operations on one register. When a write has ended, a read
@@ -137,7 +124,7 @@ func (k *key) Next(c generator.Context) generator.Step {
 		return generator.Step{Op: op}
 	}
 	k.written++
-	op.F, op.Value = Write, payload(k.name, &k.written)
+	op.F, op.Value = Write, workloads.Keyed(k.name, k.written)
 	return generator.Step{Op: op}
 }
 

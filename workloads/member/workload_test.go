@@ -124,11 +124,7 @@ func play(t *testing.T, m *memory, p workloadtest.Play) (*histories.History, che
 	t.Helper()
 	w := member.New(member.Options{Pause: 50 * time.Millisecond, FinalLimit: 3 * time.Second},
 		func(context.Context, int) (member.Cluster, error) { return m, nil }, checker.Budget{})
-	h, err := p.History(w)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := w.Checker.Check(t.Context(), h)
+	h, r, err := p.Judge(w)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +183,7 @@ func TestMistakesAreNoticed(t *testing.T) {
 		"change is forgotten":         {"members", "removed member", "lost member"},
 		"change reports failure":      {"members", "failed change took effect"},
 	} {
-		_, r := play(t, newMemory(5, mistake), workloadtest.Play{Lost: 0.005})
+		_, r := play(t, newMemory(5, mistake), workloadtest.Play{Main: 5 * time.Second, Lost: 0.005})
 		if r.Verdict != checker.Invalid {
 			t.Errorf("%s: %s", mistake, checkertest.Format(r))
 			continue

@@ -37,10 +37,9 @@ func Checker(fifo bool) checker.Checker {
 		checker.Part{Name: "contents", Checker: contents(fifo)})
 }
 
-// maxListed bounds the anomalies of each kind that are described, the operations of
-// each value that one names, and the values that a note does. Who has more has one
-// bug, and wants to read about it once.
-const maxListed = 8
+// maxNamed bounds the values that a note names, and the operations on them that are
+// evidence.
+const maxNamed = 8
 
 // The kinds of anomalies.
 const (
@@ -51,9 +50,6 @@ const (
 	outOfOrder = "out of order"
 	notEmpty   = "impossible empty"
 )
-
-// kinds are in the order in which people read of them.
-var kinds = []string{phantom, duplicated, lost, skipped, outOfOrder, notEmpty}
 
 // contents returns the checker of what goes into queues and comes out of them.
 func contents(fifo bool) checker.Checker {
@@ -66,7 +62,7 @@ func contents(fifo bool) checker.Checker {
 		if err != nil {
 			return checker.Result{}, err
 		}
-		f := findings{fifo: fifo, tubes: tubes, counts: map[string]int64{}, listed: map[string][]checker.Anomaly{}}
+		f := findings{fifo: fifo, tubes: tubes, counts: map[string]int64{}}
 		for _, t := range tubes {
 			f.judge(t)
 		}
@@ -143,39 +139,22 @@ type findings struct {
 	fifo   bool
 	tubes  []*tube
 	counts map[string]int64
-	listed map[string][]checker.Anomaly // by kind
+	found  checker.Findings
+	ins    map[int64]*call // the last enqueue of each value, to whichever queue
 }
 
 // add adds an anomaly of n values.
 func (f *findings) add(kind string, n int, calls []call, note string, args ...any) {
-	f.counts[kind] += int64(n)
-	if len(f.listed[kind]) == maxListed {
-		return
-	}
-	f.listed[kind] = append(f.listed[kind], checker.Anomaly{
-		Kind: kind, Note: fmt.Sprintf(note, args...), Ops: checker.Ops(calls...),
-	})
+	f.found.AddMany(n, checker.Anomaly{Kind: kind, Note: fmt.Sprintf(note, args...), Ops: checker.Ops(calls...)})
 }
 
 func (f *findings) result() checker.Result {
 	r := checker.Result{Name: "contents", Verdict: checker.Valid, Counts: f.counts}
 	f.counts["queues"] = int64(len(f.tubes))
-	var wrong []string
-	for _, kind := range kinds {
-		if n := f.counts[kind]; n > 0 {
-			r.Verdict = checker.Invalid
-			wrong = append(wrong, fmt.Sprintf("%d × %s", n, kind))
-		}
-		r.Anomalies = append(r.Anomalies, f.listed[kind]...)
-	}
-	if f.counts["dequeued"]+f.counts["empty"] == 0 && r.Verdict == checker.Valid {
-		r.Verdict = checker.Unknown
-		wrong = append(wrong, "nothing came out, so nothing is known")
-	}
 	r.Note = fmt.Sprintf("queues: %d, enqueued: %d, dequeued: %d, dequeues of unknown outcome: %d",
 		f.counts["queues"], f.counts["enqueued"], f.counts["dequeued"], f.counts["unsure"])
-	if len(wrong) > 0 {
-		r.Note = strings.Join(wrong, ", ") + "; " + r.Note
+	if !f.found.Conclude(&r) && f.counts["dequeued"]+f.counts["empty"] == 0 {
+		r.Verdict, r.Note = checker.Unknown, "nothing came out, so nothing is known; "+r.Note
 	}
 	return r
 }
@@ -239,18 +218,19 @@ func (f *findings) phantom(e *element) bool {
 	return true
 }
 
-// enqueued returns the call that enqueued v to some queue. It is asked for what is
-// listed, since it looks at all of them.
+// enqueued returns the call that enqueued v to some queue.
 func (f *findings) enqueued(v int64) *call {
-	if len(f.listed[phantom]) == maxListed {
-		return nil
-	}
-	for _, t := range f.tubes {
-		if e := t.values[v]; e != nil && e.in != nil {
-			return e.in
+	if f.ins == nil {
+		f.ins = map[int64]*call{}
+		for _, t := range f.tubes {
+			for _, e := range t.elements {
+				if e.in != nil {
+					f.ins[e.value] = e.in
+				}
+			}
 		}
 	}
-	return nil
+	return f.ins[v]
 }
 
 // lost tells, for the dequeue that found nothing which shows most of it, how many
@@ -407,7 +387,7 @@ func (f *findings) empty(t *tube, missing, passed []*element) {
 // enqueues returns the calls by which elements went in, or the first of many.
 func enqueues(elements []*element) []call {
 	var calls []call
-	for _, e := range elements[:min(len(elements), maxListed)] {
+	for _, e := range elements[:min(len(elements), maxNamed)] {
 		calls = append(calls, *e.in)
 	}
 	return calls
@@ -416,10 +396,10 @@ func enqueues(elements []*element) []call {
 // values names elements, or the first of many.
 func values(elements []*element) string {
 	var names []string
-	for _, e := range elements[:min(len(elements), maxListed)] {
+	for _, e := range elements[:min(len(elements), maxNamed)] {
 		names = append(names, fmt.Sprint(e.value))
 	}
-	if more := len(elements) - maxListed; more > 0 {
+	if more := len(elements) - maxNamed; more > 0 {
 		names = append(names, fmt.Sprintf("and %d more", more))
 	}
 	return strings.Join(names, ", ")

@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -12,6 +11,7 @@ import (
 	"github.com/hacheck/hacheck/checker"
 	"github.com/hacheck/hacheck/checker/checkertest"
 	"github.com/hacheck/hacheck/histories"
+	"github.com/hacheck/hacheck/workloads/workloadtest"
 )
 
 // model is the sequential specification of a queue: a text with a letter for each
@@ -55,19 +55,12 @@ type randomCall struct {
 // its ends, and then lies about a few of them. If known the outcome of each dequeue is.
 func randomCalls(r *rand.Rand, known bool) []randomCall {
 	n := 3 + r.IntN(7)
+	windows := workloadtest.BriefWindows(r, n)
 	calls := make([]randomCall, n)
-	at := make([]int, n)
-	order := make([]int, n)
-	for i := range calls {
-		order[i] = i
-	}
-	for i, times := range windows(r, n) {
-		calls[i].begin, at[i], calls[i].end = times[0], times[1], times[2]
-	}
-	slices.SortFunc(order, func(a, b int) int { return at[a] - at[b] })
 	var holds []int
-	for _, i := range order {
+	for _, i := range workloadtest.ByEffect(windows) {
 		c := &calls[i]
+		c.begin, c.end = windows[i].Begin, windows[i].End
 		c.typ = histories.OK
 		if r.IntN(2) == 0 {
 			c.f, c.argument, c.result = Enqueue, fmt.Sprint(i), fmt.Sprint(i)
@@ -99,27 +92,6 @@ func randomCalls(r *rand.Rand, known bool) []randomCall {
 	return calls
 }
 
-// windows returns for each of n calls when it begins, takes effect and ends: all
-// different, and from 0 on. On the average three are open at a time.
-func windows(r *rand.Rand, n int) [][3]int {
-	times := make([]float64, 0, 3*n)
-	for range n {
-		begin := r.Float64() * float64(n)
-		effect := begin + r.ExpFloat64()
-		times = append(times, begin, effect, effect+r.ExpFloat64())
-	}
-	ranks := make([]int, 3*n)
-	for i := range ranks {
-		ranks[i] = i
-	}
-	slices.SortFunc(ranks, func(a, b int) int { return cmp.Compare(times[a], times[b]) })
-	windows := make([][3]int, n)
-	for rank, i := range ranks {
-		windows[i/3][i%3] = rank
-	}
-	return windows
-}
-
 // history writes calls down, each with a process of its own.
 func history(t *testing.T, calls []randomCall, process func(i int) int, queue string) *histories.History {
 	t.Helper()
@@ -147,19 +119,11 @@ func history(t *testing.T, calls []randomCall, process func(i int) int, queue st
 
 func same(i int) int { return i }
 
-func text(h *histories.History) string {
-	var b strings.Builder
-	for i, op := range h.All() {
-		fmt.Fprintf(&b, "%d: %v\n", i, op)
-	}
-	return b.String()
-}
-
 // TestVerdictsAgreeWithTheModel: exactly, where the outcome of each dequeue is
 // known; where it is not, of a FIFO queue, what is invalid here is so there.
 func TestVerdictsAgreeWithTheModel(t *testing.T) {
 	for _, test := range []struct{ fifo, known bool }{{true, true}, {false, true}, {true, false}} {
-		const cases = 800
+		cases := workloadtest.Cases(500)
 		invalid, missed := 0, 0
 		for seed := range uint64(cases) {
 			h := history(t, randomCalls(rand.New(rand.NewPCG(seed, 0)), test.known), same, "x")
@@ -170,18 +134,18 @@ func TestVerdictsAgreeWithTheModel(t *testing.T) {
 			}
 			switch {
 			case got.Verdict == checker.Invalid && m.Verdict != checker.Invalid:
-				t.Fatalf("seed %d: a false alarm: %s\n%s", seed, checkertest.Format(got), text(h))
+				t.Fatalf("seed %d: a false alarm: %s\n%s", seed, checkertest.Format(got), workloadtest.Text(h))
 			case got.Verdict == checker.Invalid:
 				invalid++
 				proven(t, got, h, test.fifo)
 			case m.Verdict == checker.Invalid && test.known:
-				t.Fatalf("seed %d: missed\n%s", seed, text(h))
+				t.Fatalf("seed %d: missed\n%s", seed, workloadtest.Text(h))
 			case m.Verdict == checker.Invalid:
 				missed++
 			}
 		}
 		t.Logf("%+v: %d of %d invalid, %d more by the model alone", test, invalid, cases, missed)
-		if invalid < cases/10 || missed > invalid/20 {
+		if !workloadtest.Raced && (invalid < cases/10 || missed > invalid/20) {
 			t.Errorf("%+v: they say little", test)
 		}
 	}
@@ -216,7 +180,7 @@ func proven(t *testing.T, r checker.Result, h *histories.History, fifo bool) {
 			t.Fatal(err)
 		}
 		if got := judged(t, part, fifo); got.Verdict != checker.Invalid {
-			t.Errorf("%s %v proves nothing by itself:\n%s", a.Kind, a.Ops, text(h))
+			t.Errorf("%s %v proves nothing by itself:\n%s", a.Kind, a.Ops, workloadtest.Text(h))
 		}
 	}
 }
@@ -225,7 +189,7 @@ func proven(t *testing.T, r checker.Result, h *histories.History, fifo bool) {
 // have ended, since the model has them take the first value.
 func TestBagsOfUnknownDequeues(t *testing.T) {
 	invalid := 0
-	for seed := range uint64(600) {
+	for seed := range uint64(workloadtest.Cases(500)) {
 		calls := randomCalls(rand.New(rand.NewPCG(seed, 4)), false)
 		h := history(t, calls, same, "x")
 		if judged(t, h, false).Verdict != checker.Invalid {
@@ -233,10 +197,10 @@ func TestBagsOfUnknownDequeues(t *testing.T) {
 		}
 		invalid++
 		if possible(t, calls, 0) {
-			t.Fatalf("seed %d: a false alarm\n%s", seed, text(h))
+			t.Fatalf("seed %d: a false alarm\n%s", seed, workloadtest.Text(h))
 		}
 	}
-	if invalid < 50 {
+	if invalid < 50 && !workloadtest.Raced {
 		t.Errorf("only %d were invalid", invalid)
 	}
 }
@@ -274,7 +238,7 @@ func possible(t *testing.T, calls []randomCall, i int) bool {
 
 // TestTheSameHistoryHasTheSameVerdict changes what does not matter.
 func TestTheSameHistoryHasTheSameVerdict(t *testing.T) {
-	for seed := range uint64(500) {
+	for seed := range uint64(workloadtest.Cases(200)) {
 		calls := randomCalls(rand.New(rand.NewPCG(seed, 1)), seed%2 == 0)
 		want := judged(t, history(t, calls, same, "x"), true).Verdict
 		if got := judged(t, history(t, calls, func(i int) int { return 100 - i }, "x"), true).Verdict; got != want {
@@ -305,7 +269,7 @@ func TestTheSameHistoryHasTheSameVerdict(t *testing.T) {
 // TestKnowingLessNeverTurnsValidIntoInvalid widens the windows of calls, and
 // forgets how they ended.
 func TestKnowingLessNeverTurnsValidIntoInvalid(t *testing.T) {
-	for seed := range uint64(500) {
+	for seed := range uint64(workloadtest.Cases(200)) {
 		r := rand.New(rand.NewPCG(seed, 2))
 		calls := randomCalls(r, seed%2 == 0)
 		if judged(t, history(t, calls, same, "x"), true).Verdict != checker.Valid {

@@ -11,7 +11,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 
 	"github.com/hacheck/hacheck/histories"
 	"github.com/hacheck/hacheck/workloads"
@@ -48,17 +47,20 @@ type Result struct {
 func perform(ctx context.Context, q Queue, op histories.Op) (workloads.Reply, error) {
 	in, err := parseInput(op.F, op.Value)
 	if err != nil {
-		return workloads.Reply{}, workloads.Definite(fmt.Errorf("%s %s: %w", op.F, op.Value, err))
+		return workloads.Unreadable(op, err)
 	}
 	if op.F == Enqueue {
 		said, err := q.Enqueue(ctx, in.queue, in.value)
-		reply, _ := said.Reply(nil) // which encodes nothing
-		return reply, err
+		return said.Reply(), err
 	}
 	r, err := q.Dequeue(ctx, in.queue)
-	reply, _ := r.Reply(nil)
-	if err == nil {
-		reply.Value = payload(in.queue, r.Value, !r.Empty)
+	reply := r.Reply()
+	switch {
+	case err != nil:
+	case r.Empty:
+		reply.Value = workloads.Keyed(in.queue, nil)
+	default:
+		reply.Value = workloads.Keyed(in.queue, r.Value)
 	}
 	return reply, err
 }
@@ -106,25 +108,9 @@ func parseOutput(f string, value json.RawMessage) (output, error) {
 
 // parse takes [queue, value] apart; the value may be null.
 func parse(value json.RawMessage) (queue string, v *int64, err error) {
-	pair := []any{&queue, &v}
-	if err := json.Unmarshal(value, &pair); err != nil {
+	queue, arg, err := workloads.ParseKeyed(value)
+	if err != nil {
 		return "", nil, err
 	}
-	if len(pair) != 2 || pair[0] == nil {
-		return "", nil, errors.New("is not [queue, value]")
-	}
-	return queue, v, nil
-}
-
-// payload returns [queue, v], or [queue, null] if there is no value.
-func payload(queue string, v int64, is bool) json.RawMessage {
-	pair := [2]any{queue}
-	if is {
-		pair[1] = v
-	}
-	b, err := json.Marshal(pair)
-	if err != nil {
-		panic("queue: " + err.Error()) // texts and numbers always marshal
-	}
-	return b
+	return queue, v, json.Unmarshal(arg, &v)
 }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/hacheck/hacheck/histories"
+	"github.com/hacheck/hacheck/workloads"
 )
 
 // readBack says which queues, of those to which something was enqueued for certain,
@@ -13,25 +14,15 @@ func readBack(h *histories.History, since time.Duration) (keys int, unread []str
 	if err != nil {
 		return 0, nil, err
 	}
-	var held []string // in the order in which that became known
-	known, emptied := map[string]bool{}, map[string]bool{}
+	var left workloads.Remainder
 	for _, c := range calls {
-		queue := c.In.queue
 		switch {
 		case c.Type != histories.OK:
 		case c.Out.empty:
-			if c.Invoked > since {
-				emptied[queue] = true
-			}
-		case !known[queue]:
-			known[queue] = true
-			held = append(held, queue)
+			left.Read(c.In.queue, c.Invoked)
+		default:
+			left.Holds(c.In.queue, 0)
 		}
 	}
-	for _, queue := range held {
-		if !emptied[queue] {
-			unread = append(unread, queue)
-		}
-	}
-	return len(held), unread, nil
+	return left.Unread(since)
 }

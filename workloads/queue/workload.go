@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strconv"
@@ -32,7 +33,6 @@ type Options struct {
 const (
 	DefaultQueues      = 5
 	DefaultOpsPerQueue = 400
-	DefaultFinalLimit  = 10 * time.Second
 )
 
 const (
@@ -45,32 +45,20 @@ const (
 	// Every storeEvery-th queue is a store, which takes storeOps values and gives
 	// none back until the end. No indeterminate dequeue excuses what it loses.
 	storeEvery, storeOps = 4, 40
-	// finalPause is how long a queue is left alone in the end after a dequeue that
-	// did not succeed.
-	finalPause = 10 * time.Millisecond
 )
 
 // New returns the workload: values are enqueued and dequeued in about equal number,
 // so that queues are short and often empty, and in the end each queue is dequeued
 // from until it says that it is empty. open connects the client of a worker.
 func New(o Options, open func(ctx context.Context, worker int) (Queue, error)) workloads.Workload {
-	if o.Queues == 0 {
-		o.Queues = DefaultQueues
-	}
-	if o.OpsPerQueue == 0 {
-		o.OpsPerQueue = DefaultOpsPerQueue
-	}
-	if o.FinalLimit == 0 {
-		o.FinalLimit = DefaultFinalLimit
-	}
+	o.Queues = cmp.Or(o.Queues, DefaultQueues)
+	o.OpsPerQueue = cmp.Or(o.OpsPerQueue, DefaultOpsPerQueue)
+	o.FinalLimit = cmp.Or(o.FinalLimit, workloads.DefaultFinalLimit)
 	queues := &queues{}
 	main := generator.Independent(o.Queues, func(i int) generator.Generator { return queues.open(i, o.OpsPerQueue) })
-	if o.Rate > 0 {
-		main = generator.Stagger(time.Duration(float64(time.Second)/o.Rate), main)
-	}
 	return workloads.Workload{
 		Name:    name(!o.Unordered),
-		Main:    generator.OnClients(main),
+		Main:    generator.OnClients(workloads.AtRate(o.Rate, main)),
 		Final:   generator.OnClients(generator.TimeLimit(o.FinalLimit, &drain{queues: queues})),
 		Open:    workloads.Connect(open, perform),
 		Checker: Checker(!o.Unordered),
@@ -114,10 +102,10 @@ func (u *user) Next(c generator.Context) generator.Step {
 	if u.length >= long {
 		enqueues = 35
 	}
-	op := &histories.Op{Type: histories.Invoke, Process: c.Free[0], F: Dequeue, Value: payload(u.queue, 0, false)}
+	op := &histories.Op{Type: histories.Invoke, Process: c.Free[0], F: Dequeue, Value: workloads.Keyed(u.queue, nil)}
 	if u.store || c.Rand.IntN(100) < enqueues {
 		u.queues.enqueued++ // all values differ, so that it shows if queues are mixed up
-		op.F, op.Value = Enqueue, payload(u.queue, u.queues.enqueued, true)
+		op.F, op.Value = Enqueue, workloads.Keyed(u.queue, u.queues.enqueued)
 	}
 	return generator.Step{Op: op}
 }
@@ -173,7 +161,7 @@ func (d *drain) Next(c generator.Context) generator.Step {
 	d.idle = slices.Delete(d.idle, at, at+1)
 	d.busy[p] = next.queue
 	return generator.Step{Op: &histories.Op{
-		Type: histories.Invoke, Process: p, F: Dequeue, Value: payload(next.queue, 0, false),
+		Type: histories.Invoke, Process: p, F: Dequeue, Value: workloads.Keyed(next.queue, nil),
 	}}
 }
 
@@ -184,7 +172,7 @@ func (d *drain) Update(c generator.Context, op histories.Op) {
 	}
 	delete(d.busy, op.Process)
 	if op.Type != histories.OK {
-		d.idle = append(d.idle, turn{queue, c.Now + finalPause})
+		d.idle = append(d.idle, turn{queue, c.Now + workloads.FinalPause})
 		return
 	}
 	if out, err := parseOutput(op.F, op.Value); err != nil || !out.empty {

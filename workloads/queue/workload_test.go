@@ -96,11 +96,7 @@ func played(t *testing.T, s *system, o Options, p workloadtest.Play) checker.Res
 	p.Main = 2 * time.Second
 	s.holds = map[string][]int64{}
 	w := New(o, func(context.Context, int) (Queue, error) { return s, nil })
-	h, err := p.History(w)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := w.Checker.Check(t.Context(), h)
+	_, r, err := p.Judge(w)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +124,8 @@ func TestWhatIsAsItShouldBeIsValid(t *testing.T) {
 
 func TestMistakesAreNoticed(t *testing.T) {
 	for m, kinds := range mistakes {
-		for _, p := range []workloadtest.Play{{Seed: 1}, {Seed: 2, Lost: 0.01, Refused: 0.01}} {
+		for seed := range uint64(workloadtest.Cases(2)) {
+			p := workloadtest.Play{Seed: seed, Lost: 0.01 * float64(seed), Refused: 0.01}
 			r := played(t, &system{mistake: m}, Options{}, p)
 			if r.Verdict != checker.Invalid {
 				t.Errorf("%v, %+v: got %s", m, p, checkertest.Format(r))
@@ -155,9 +152,7 @@ func TestNoOrderIsAskedForWhereNoneIsPromised(t *testing.T) {
 // simulated returns what a simulation makes of the workload.
 func simulated(t *testing.T, o Options, limit time.Duration, s generatortest.Simulation) []histories.Op {
 	t.Helper()
-	w := New(o, nil)
-	s.Workers, s.Ops = 10, 1_000_000
-	ops, err := s.Run(generator.Phases(generator.TimeLimit(limit, w.Main), w.Final))
+	ops, err := workloadtest.Simulate(New(o, nil), limit, s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,23 +260,15 @@ func TestTheEndEmptiesAllQueues(t *testing.T) {
 	}
 }
 
-func TestTheEndEnds(t *testing.T) {
-	ops := simulated(t, Options{FinalLimit: 2 * time.Second, Rate: 50}, time.Second, generatortest.Simulation{
-		Outcome: func(*rand.Rand, histories.Op) (histories.Type, time.Duration) {
-			return histories.Fail, time.Millisecond
-		},
-	})
-	if last := ops[len(ops)-1].Time; last < 2900*time.Millisecond || last > 3100*time.Millisecond {
-		t.Errorf("it ended after %v", last)
+func TestRateIsKept(t *testing.T) {
+	if err := workloadtest.KeepsRate(New(Options{Rate: 50}, nil), 50); err != nil {
+		t.Error(err)
 	}
-	n := 0
-	for _, op := range ops {
-		if op.Type == histories.Invoke && op.Time < time.Second {
-			n++
-		}
-	}
-	if n < 30 || n > 70 {
-		t.Errorf("%d operations in a second, want about 50", n)
+}
+
+func TestFinalPhaseEnds(t *testing.T) {
+	if err := workloadtest.FinalEnds(New(Options{FinalLimit: 2 * time.Second}, nil), 2*time.Second); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -352,17 +339,20 @@ func TestOpsBecomeCalls(t *testing.T) {
 // BenchmarkCheck judges half a million operations on one queue.
 func BenchmarkCheck(b *testing.B) {
 	var ops []histories.Op
-	add := func(p histories.Process, typ histories.Type, f string, v json.RawMessage) {
-		ops = append(ops, histories.Op{Index: len(ops), Time: time.Duration(len(ops)), Process: p, Type: typ, F: f, Value: v})
+	add := func(p histories.Process, typ histories.Type, f string, v any) {
+		ops = append(ops, histories.Op{Index: len(ops), Time: time.Duration(len(ops)), Process: p, Type: typ, F: f, Value: workloads.Keyed("q", v)})
 	}
 	const n = 250_000
 	for i := range int64(n) {
-		add(0, histories.Invoke, Enqueue, payload("q", i, true))
-		add(1, histories.Invoke, Dequeue, payload("q", 0, false))
-		add(0, histories.OK, Enqueue, payload("q", i, true))
-		add(1, histories.OK, Dequeue, payload("q", max(0, i-1000), i >= 1000))
+		add(0, histories.Invoke, Enqueue, i)
+		add(1, histories.Invoke, Dequeue, nil)
+		add(0, histories.OK, Enqueue, i)
+		if i < 1000 { // nothing is found, though something is there
+			add(1, histories.OK, Dequeue, nil)
+		} else {
+			add(1, histories.OK, Dequeue, i-1000)
+		}
 	}
-	_ = ops[:4000] // the first thousand found nothing, though something was there
 	h, err := histories.FromOps(ops)
 	if err != nil {
 		b.Fatal(err)

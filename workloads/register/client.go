@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 
 	"github.com/hacheck/hacheck/histories"
 	"github.com/hacheck/hacheck/workloads"
@@ -14,7 +13,7 @@ import (
 func perform(ctx context.Context, kv KV, op histories.Op) (workloads.Reply, error) {
 	in, err := ParseInput(op.F, op.Value)
 	if err != nil {
-		return workloads.Reply{}, workloads.Definite(fmt.Errorf("%s %s: %w", op.F, op.Value, err))
+		return workloads.Unreadable(op, err)
 	}
 	var r Result
 	reply := workloads.Reply{}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/hacheck/hacheck/checker"
 	"github.com/hacheck/hacheck/histories"
@@ -48,7 +47,7 @@ func (s *story) nobodyWrote() (a checker.Anomaly, ok bool) {
 			return checker.Anomaly{
 				Kind: "failed write took effect",
 				Note: fmt.Sprintf("%s, but nothing was to set %v other than a %s that reported failure: %s", did(s.last), s.saw, c.F, did(c)),
-				Ops:  ends(c),
+				Ops:  checker.Ops(c),
 			}, true
 		}
 	}
@@ -56,7 +55,7 @@ func (s *story) nobodyWrote() (a checker.Anomaly, ok bool) {
 	for _, w := range s.writes {
 		if w.In.New == s.saw {
 			a.Note = fmt.Sprintf("%s, but only later did anybody write it: %s", did(s.last), did(w.call))
-			a.Ops = ends(w.call)
+			a.Ops = checker.Ops(w.call)
 			break
 		}
 	}
@@ -73,7 +72,7 @@ func (s *story) lostUpdate() (a checker.Anomaly, ok bool) {
 	for _, w := range s.writes {
 		if w.F == CAS && w.Type == histories.OK && w.In.Old == s.saw && w.Completed <= s.last.Completed {
 			took = append(took, did(w.call))
-			a.Ops = append(a.Ops, ends(w.call)...)
+			a.Ops = append(a.Ops, checker.Ops(w.call)...)
 		}
 	}
 	sources := len(s.setBy(s.saw))
@@ -101,14 +100,14 @@ func (s *story) overwritten() (a checker.Anomaly, ok bool) {
 	if a, ok := s.lost(over); ok {
 		return a, true
 	}
-	a = checker.Anomaly{Kind: "stale read", Ops: append(ends(over.call), ends(over.proof)...)}
+	a = checker.Anomaly{Kind: "stale read", Ops: checker.Ops(over.call, over.proof)}
 	if s.last.F == CAS && s.last.Type == histories.OK {
 		a.Kind = "stale cas"
 	}
 	a.Note = fmt.Sprintf("%s, but %v had replaced it: %s", did(s.last), over.In.New, over)
 	if w := sources[0]; len(sources) == 1 && !w.initial() {
 		a.Note += ", after " + w.String()
-		a.Ops = append(append(a.Ops, ends(w.call)...), ends(w.proof)...)
+		a.Ops = append(a.Ops, checker.Ops(w.call, w.proof)...)
 	}
 	return a, true
 }
@@ -133,10 +132,7 @@ func (s *story) lost(x effect) (a checker.Anomaly, ok bool) {
 	a.Kind = "lost write"
 	a.Note = fmt.Sprintf("%s, and it was acknowledged, but nobody ever saw %v: %d calls that began later still found %v, the first: %s",
 		did(x.call), x.In.New, len(after), s.saw, did(after[0]))
-	a.Ops = ends(x.call)
-	for _, c := range after[:2] {
-		a.Ops = append(a.Ops, ends(c)...)
-	}
+	a.Ops = checker.Ops(x.call, after[0], after[1])
 	return a, true
 }
 
@@ -151,7 +147,7 @@ func (s *story) contradiction() (a checker.Anomaly, ok bool) {
 	}
 	a.Kind = "contradictory reads"
 	a.Note = fmt.Sprintf("%s, then %s, then %s, though nothing had set it again", latest, did(l.call), did(s.last))
-	a.Ops = slices.Concat(ends(latest.call), ends(latest.proof), ends(l.call))
+	a.Ops = checker.Ops(latest.call, latest.proof, l.call)
 	return a, true
 }
 
@@ -176,48 +172,21 @@ func (s *story) unexplained(witness int) checker.Anomaly {
 
 // did says what a call did, in words.
 func did(c call) string {
-	at := ""
-	if c.Node != "" {
-		at = " at " + c.Node
-	}
-	return fmt.Sprintf("process %d %s%s (%s)", c.Process, deed(c), at, span(c))
-}
-
-func deed(c call) string {
 	it, is := c.In.Key, c.In.Key+" = "
 	if c.In.Key == "" {
 		it, is = "it", ""
 	}
 	switch {
 	case c.F == Read:
-		return "read " + is + c.Out.String()
+		return checker.Did(c, "read "+is+c.Out.String())
 	case c.F == Write:
-		return "wrote " + is + c.In.New.String()
+		return checker.Did(c, "wrote "+is+c.In.New.String())
 	}
 	cas := fmt.Sprintf("set %s from %v to %v", it, c.In.Old, c.In.New)
 	if saw, ok := seen(c); ok && c.Type == histories.Fail {
-		return fmt.Sprintf("could not %s because it held %v", cas, saw)
+		cas = fmt.Sprintf("could not %s because it held %v", cas, saw)
 	}
-	return cas
-}
-
-func span(c call) string {
-	switch c.Type {
-	case histories.Info:
-		return fmt.Sprintf("from %s on, outcome unknown", clock(c.Invoked))
-	case histories.Fail:
-		return fmt.Sprintf("%s to %s, failed", clock(c.Invoked), clock(c.Completed))
-	}
-	return fmt.Sprintf("%s to %s", clock(c.Invoked), clock(c.Completed))
-}
-
-// clock leaves off what nobody reads; recorded histories that have no clock but
-// a counter keep theirs.
-func clock(t time.Duration) string {
-	if t > time.Millisecond {
-		t = t.Round(time.Microsecond)
-	}
-	return t.String()
+	return checker.Did(c, cas)
 }
 
 func times(n int) string {
@@ -228,15 +197,4 @@ func times(n int) string {
 		return "only twice"
 	}
 	return fmt.Sprintf("only %d times", n)
-}
-
-// ends returns the indices of a call's ops.
-func ends(c call) []int {
-	switch {
-	case c.F == "":
-		return nil // no call: what was there first
-	case c.Completion < 0:
-		return []int{c.Index}
-	}
-	return []int{c.Index, c.Completion}
 }

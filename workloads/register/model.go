@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/hacheck/hacheck/workloads"
 )
 
 // The functions of the workload, with the payloads of their ops. All but meta
@@ -107,23 +109,15 @@ type Input struct {
 func (in Input) Payload(f string) json.RawMessage {
 	switch f {
 	case Write:
-		return payload(in.Key, in.New)
+		return workloads.Keyed(in.Key, in.New)
 	case CAS:
-		return payload(in.Key, [2]Value{in.Old, in.New})
+		return workloads.Keyed(in.Key, [2]Value{in.Old, in.New})
 	}
-	return payload(in.Key, nil)
+	return workloads.Keyed(in.Key, nil)
 }
 
 // ReadPayload returns the result of a read of key that found v.
-func ReadPayload(key string, v Value) json.RawMessage { return payload(key, v) }
-
-func payload(key string, v any) json.RawMessage {
-	b, err := json.Marshal([2]any{key, v})
-	if err != nil {
-		panic("register: " + err.Error()) // strings and Values always marshal
-	}
-	return b
-}
+func ReadPayload(key string, v Value) json.RawMessage { return workloads.Keyed(key, v) }
 
 // ParseInput reads the argument of function f. Values without a key, as in the
 // histories of other tools, belong to the key "".
@@ -168,9 +162,6 @@ func parseOutput(f string, value json.RawMessage) (Value, error) {
 // split parts [key, argument]. A bare argument has no key; of bare arguments only
 // a cas's is an array, and then [key, argument] ends in an array of its own. One that
 // begins like [key, argument], with a text, must end like a pair of texts.
-//
-// It is written by hand since decoding is otherwise half of what judging costs.
-// It leans on value being JSON, which reading the history has made sure of.
 func split(f string, value json.RawMessage) (key string, arg []byte, err error) {
 	arg = bytes.TrimSpace(value)
 	if len(arg) == 0 {
@@ -186,30 +177,5 @@ func split(f string, value json.RawMessage) (key string, arg []byte, err error) 
 		}
 		return "", arg, nil
 	}
-	first, arg, ok := cut(pair)
-	switch {
-	case !ok || len(first) == 0 || first[0] == '[' || first[0] == '{':
-		return "", nil, errors.New("is not [key, value]")
-	case first[0] == '"':
-		err = json.Unmarshal(first, &key)
-		return key, arg, err
-	}
-	return string(first), arg, nil // a number, as keys of Jepsen's are
-}
-
-// cut parts the elements of an array after the first one, a scalar.
-func cut(elements []byte) (first, rest []byte, ok bool) {
-	end := 0
-	if bytes.HasPrefix(elements, []byte(`"`)) {
-		for end = 1; elements[end] != '"'; end++ {
-			if elements[end] == '\\' {
-				end++
-			}
-		}
-	}
-	comma := bytes.IndexByte(elements[end:], ',')
-	if comma < 0 {
-		return nil, nil, false
-	}
-	return bytes.TrimSpace(elements[:end+comma]), bytes.TrimSpace(elements[end+comma+1:]), true
+	return workloads.ParseKeyed(arg)
 }

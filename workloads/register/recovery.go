@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/hacheck/hacheck/histories"
+	"github.com/hacheck/hacheck/workloads"
 )
 
 // readBack says which keys no read that began after since has read, of those that
@@ -15,25 +16,17 @@ func readBack(h *histories.History, since time.Duration) (keys int, unread []str
 	if err != nil {
 		return 0, nil, err
 	}
-	var held []string // in the order in which that became known
-	known, read := map[string]bool{}, map[string]bool{}
+	var left workloads.Remainder
 	for _, c := range calls {
 		v, saw := seen(c)
-		wrote := c.F != Read && c.Type == histories.OK
-		if key := c.In.Key; (wrote || saw && v != Absent) && !known[key] {
-			known[key] = true
-			held = append(held, key)
+		if wrote := c.F != Read && c.Type == histories.OK; wrote || saw && v != Absent {
+			left.Holds(name(c.In.Key), 0)
 		}
-		if c.F == Read && c.Type == histories.OK && c.Invoked > since {
-			read[c.In.Key] = true
+		if c.F == Read && c.Type == histories.OK {
+			left.Read(name(c.In.Key), c.Invoked)
 		}
 	}
-	for _, key := range held {
-		if !read[key] {
-			unread = append(unread, name(key))
-		}
-	}
-	return len(held), unread, nil
+	return left.Unread(since)
 }
 
 // name returns a key as a note shows it.

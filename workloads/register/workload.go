@@ -1,6 +1,7 @@
 package register
 
 import (
+	"cmp"
 	"context"
 	"strconv"
 	"time"
@@ -31,42 +32,29 @@ type Options struct {
 
 // The default options.
 const (
-	DefaultKeys       = 5
-	DefaultOpsPerKey  = 400
-	DefaultFinalLimit = 10 * time.Second
+	DefaultKeys      = 5
+	DefaultOpsPerKey = 400
 )
 
 // maxIndeterminate is how many indeterminate writes a key may have. Those that are
 // outstanding when it is retired may still add to them.
 const maxIndeterminate = 16
 
-// finalPause is how long the final reads pause after one that failed.
-const finalPause = 10 * time.Millisecond
-
 // New returns the workload: reads, writes of a value that nothing else writes to
 // that key, and compare-and-set. When a write has ended a read mostly begins before
 // the next: a system that lost what it acknowledged, or did what it refused, would
-// get away with it otherwise. Some processes only write; see writer. open connects
-// the client of a worker.
+// get away with it otherwise. Some processes only write; see [workloads.OnlyWrites].
+// open connects the client of a worker.
 func New(o Options, open func(ctx context.Context, worker int) (KV, error), b checker.Budget) workloads.Workload {
-	if o.Keys == 0 {
-		o.Keys = DefaultKeys
-	}
-	if o.OpsPerKey == 0 {
-		o.OpsPerKey = DefaultOpsPerKey
-	}
-	if o.FinalLimit == 0 {
-		o.FinalLimit = DefaultFinalLimit
-	}
+	o.Keys = cmp.Or(o.Keys, DefaultKeys)
+	o.OpsPerKey = cmp.Or(o.OpsPerKey, DefaultOpsPerKey)
+	o.FinalLimit = cmp.Or(o.FinalLimit, workloads.DefaultFinalLimit)
 	keys := &keys{}
 	main := generator.Independent(o.Keys, func(int) generator.Generator { return keys.open(o.OpsPerKey, o.CAS) })
-	if o.Rate > 0 {
-		main = generator.Stagger(time.Duration(float64(time.Second)/o.Rate), main)
-	}
 	return workloads.Workload{
 		Name:    "register",
-		Main:    generator.OnClients(main),
-		Final:   generator.OnClients(generator.TimeLimit(o.FinalLimit, &final{keys: keys})),
+		Main:    generator.OnClients(workloads.AtRate(o.Rate, main)),
+		Final:   workloads.Final(o.FinalLimit, keys.final),
 		Open:    workloads.Connect(open, perform),
 		Checker: Checker(b),
 	}
@@ -102,13 +90,13 @@ func (k *key) Next(c generator.Context) generator.Step {
 	}
 	k.left--
 	op := &histories.Op{Type: histories.Invoke, Process: c.Free[0], F: Read, Value: k.read}
-	if k.unread && !writer(c, op.Process) && c.Rand.IntN(8) > 0 {
+	if k.unread && !workloads.OnlyWrites(c, op.Process) && c.Rand.IntN(8) > 0 {
 		k.unread = false
 		return generator.Step{Op: op}
 	}
 	in := Input{Key: k.name}
 	switch draw := c.Rand.IntN(10); {
-	case writer(c, op.Process):
+	case workloads.OnlyWrites(c, op.Process):
 		op.F = Write
 	case draw >= 8 || k.cas && draw >= 5:
 		op.F, in.Old = CAS, k.expect(c)
@@ -121,15 +109,6 @@ func (k *key) Next(c generator.Context) generator.Step {
 	in.New = Of(k.written)
 	op.Value = in.Payload(op.F)
 	return generator.Step{Op: op}
-}
-
-// writer says that a process only writes: those of every tenth worker do. All others
-// soon wait for the answer to a read when a node has lost its majority; a system
-// that goes on to acknowledge writes there is to be given some. More writers would
-// overwrite what others wrote before anybody has seen it.
-func writer(c generator.Context, p histories.Process) bool {
-	const every = 10
-	return c.Workers >= every && c.Worker(p) >= c.Workers-c.Workers/every
 }
 
 // expect returns what a cas expects: mostly what was seen last, which succeeds if
@@ -169,25 +148,10 @@ func (k *key) Update(_ generator.Context, op histories.Op) {
 	}
 }
 
-// final reads each key that was ever opened until the read succeeds.
-type final struct {
-	keys *keys
-	generator.Generator
-}
-
-func (f *final) Next(c generator.Context) generator.Step {
-	if f.Generator == nil {
-		var ops []histories.Op
-		for _, name := range f.keys.names {
-			ops = append(ops, histories.Op{F: Read, Value: Input{Key: name}.Payload(Read)})
-		}
-		f.Generator = generator.UntilOK(finalPause, ops...)
+// final returns a read of each key that was ever opened.
+func (k *keys) final() (ops []histories.Op) {
+	for _, name := range k.names {
+		ops = append(ops, histories.Op{F: Read, Value: Input{Key: name}.Payload(Read)})
 	}
-	return f.Generator.Next(c)
-}
-
-func (f *final) Update(c generator.Context, op histories.Op) {
-	if f.Generator != nil {
-		f.Generator.Update(c, op)
-	}
+	return ops
 }

@@ -11,20 +11,18 @@ import (
 	"time"
 
 	"github.com/hacheck/hacheck/checker"
-	"github.com/hacheck/hacheck/generator"
 	"github.com/hacheck/hacheck/generator/generatortest"
 	"github.com/hacheck/hacheck/histories"
 	"github.com/hacheck/hacheck/workloads"
 	"github.com/hacheck/hacheck/workloads/register"
+	"github.com/hacheck/hacheck/workloads/workloadtest"
 )
 
 // played returns what a simulation makes of a workload: its main phase to the
 // limit, then the final reads.
 func played(t *testing.T, o register.Options, limit time.Duration, s generatortest.Simulation) []histories.Op {
 	t.Helper()
-	w := register.New(o, nil, checker.Budget{})
-	s.Workers, s.Ops = 10, 1_000_000
-	ops, err := s.Run(generator.Phases(generator.TimeLimit(limit, w.Main), w.Final))
+	ops, err := workloadtest.Simulate(register.New(o, nil, checker.Budget{}), limit, s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,14 +134,8 @@ func TestManyIndeterminateWritesRetireAKey(t *testing.T) {
 }
 
 func TestRateIsKept(t *testing.T) {
-	n := 0
-	for _, op := range played(t, register.Options{Rate: 50}, 20*time.Second, generatortest.Simulation{}) {
-		if op.Type == histories.Invoke && op.Time < 20*time.Second {
-			n++
-		}
-	}
-	if n < 900 || n > 1100 {
-		t.Errorf("%d operations in 20 s", n)
+	if err := workloadtest.KeepsRate(register.New(register.Options{Rate: 50}, nil, checker.Budget{}), 50); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -176,14 +168,9 @@ func TestEveryKeyIsReadInTheEnd(t *testing.T) {
 	}
 }
 
-func TestFinalReadsEnd(t *testing.T) {
-	ops := played(t, register.Options{FinalLimit: 2 * time.Second}, time.Second, generatortest.Simulation{
-		Outcome: func(*rand.Rand, histories.Op) (histories.Type, time.Duration) {
-			return histories.Fail, time.Millisecond
-		},
-	})
-	if last := ops[len(ops)-1].Time; last < 2900*time.Millisecond || last > 3100*time.Millisecond {
-		t.Errorf("they ended after %v", last)
+func TestFinalPhaseEnds(t *testing.T) {
+	if err := workloadtest.FinalEnds(register.New(register.Options{FinalLimit: 2 * time.Second}, nil, checker.Budget{}), 2*time.Second); err != nil {
+		t.Error(err)
 	}
 }
 

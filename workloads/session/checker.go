@@ -28,10 +28,6 @@ func Checker() checker.Checker {
 		checker.Part{Name: "guarantees", Checker: checker.Func(guarantees)})
 }
 
-// maxListed bounds the anomalies of each kind that are described. Who has more has
-// one bug, and wants to read about it once.
-const maxListed = 8
-
 // The kinds of anomalies.
 const (
 	phantom     = "phantom version"
@@ -41,9 +37,6 @@ const (
 	writeFirst  = "write did not follow read" // no writes-follow-reads
 	lost        = "lost write"
 )
-
-// kinds are in the order in which people read of them.
-var kinds = []string{phantom, ownWrite, wentBack, writesOrder, writeFirst, lost}
 
 // A key with what its one writer wrote.
 type key struct {
@@ -144,7 +137,7 @@ type findings struct {
 	recovered time.Duration // Never if the history does not tell
 	stale     []time.Duration
 	counts    map[string]int64
-	listed    map[string][]checker.Anomaly // by kind
+	found     checker.Findings
 }
 
 // guarantees judges a history.
@@ -155,7 +148,7 @@ func guarantees(_ context.Context, h *histories.History) (checker.Result, error)
 	}
 	f := &findings{
 		keys: map[string]*key{}, sessions: map[histories.Process]*session{}, recovered: histories.Never,
-		counts: map[string]int64{}, listed: map[string][]checker.Anomaly{},
+		counts: map[string]int64{},
 	}
 	if r, ok := h.Recovery(); ok {
 		f.recovered = r.To
@@ -285,8 +278,8 @@ func (f *findings) behind(c *call, known fact) {
 	if known.key.writer == f.keys[known.call.In.key].writer {
 		kind = writesOrder
 	}
-	if len(f.listed[kind]) == maxListed {
-		f.add(kind, nil, "")
+	if f.found.Enough(kind) {
+		f.found.Count(1, kind)
 		return
 	}
 	chain := []*call{c, &known.key.writes[known.version].call}
@@ -334,33 +327,15 @@ func (f *findings) age(c *call, k *key) {
 }
 
 func (f *findings) add(kind string, calls []*call, note string, args ...any) {
-	f.counts[kind]++
-	if len(f.listed[kind]) == maxListed {
-		return
-	}
 	var evidence []call
 	for _, c := range calls {
 		evidence = append(evidence, *c)
 	}
-	f.listed[kind] = append(f.listed[kind], checker.Anomaly{
-		Kind: kind, Note: fmt.Sprintf(note, args...), Ops: checker.Ops(evidence...),
-	})
+	f.found.Add(checker.Anomaly{Kind: kind, Note: fmt.Sprintf(note, args...), Ops: checker.Ops(evidence...)})
 }
 
 func (f *findings) result() checker.Result {
 	r := checker.Result{Name: "guarantees", Verdict: checker.Valid, Counts: f.counts}
-	var wrong []string
-	for _, kind := range kinds {
-		if n := f.counts[kind]; n > 0 {
-			r.Verdict = checker.Invalid
-			wrong = append(wrong, fmt.Sprintf("%d × %s", n, kind))
-		}
-		r.Anomalies = append(r.Anomalies, f.listed[kind]...)
-	}
-	if f.counts["reads_bound"] == 0 && r.Verdict == checker.Valid {
-		r.Verdict = checker.Unknown
-		wrong = append(wrong, "no session has read anything that it knew something of")
-	}
 	f.counts["keys"], f.counts["sessions"] = int64(len(f.keys)), int64(len(f.sessions))
 	r.Note = fmt.Sprintf("sessions: %d, keys: %d, writes: %d, reads: %d, of which bound by what the session knew: %d, stale: %d",
 		f.counts["sessions"], f.counts["keys"], f.counts["writes"], f.counts["reads"], f.counts["reads_bound"], len(f.stale))
@@ -368,10 +343,10 @@ func (f *findings) result() checker.Result {
 		slices.Sort(f.stale)
 		f.counts["stale_reads"] = int64(n)
 		f.counts["stale_median_us"], f.counts["stale_max_us"] = f.stale[n/2].Microseconds(), f.stale[n-1].Microseconds()
-		r.Note += fmt.Sprintf(" (by %v in the median, %v at most)", f.stale[n/2].Round(time.Microsecond), f.stale[n-1].Round(time.Microsecond))
+		r.Note += fmt.Sprintf(" (by %v in the median, %v at most)", checker.Brief(f.stale[n/2]), checker.Brief(f.stale[n-1]))
 	}
-	if len(wrong) > 0 {
-		r.Note = strings.Join(wrong, ", ") + "; " + r.Note
+	if !f.found.Conclude(&r) && f.counts["reads_bound"] == 0 {
+		r.Verdict, r.Note = checker.Unknown, "no session has read anything that it knew something of; "+r.Note
 	}
 	return r
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/hacheck/hacheck/checker"
 	"github.com/hacheck/hacheck/checker/checkertest"
 	"github.com/hacheck/hacheck/histories"
+	"github.com/hacheck/hacheck/workloads/workloadtest"
 )
 
 // causal decides by what comes before what: an operation before what its session does
@@ -179,22 +180,14 @@ func plain(t *testing.T, steps []step) *histories.History {
 	return history(t, steps, same[int], same[string], same[int64])
 }
 
-func text(h *histories.History) string {
-	var b strings.Builder
-	for i, op := range h.All() {
-		fmt.Fprintf(&b, "%d: %v\n", i, op)
-	}
-	return b.String()
-}
-
 func TestVerdictsAgreeWithReachability(t *testing.T) {
-	const cases = 2500
+	cases := workloadtest.Cases(1000)
 	invalid, found := 0, map[string]int{}
 	for seed := range uint64(cases) {
 		h := plain(t, randomSteps(rand.New(rand.NewPCG(seed, 0))))
 		got, want := judged(t, h), causal(t, h)
 		if (got.Verdict == checker.Invalid) == want {
-			t.Fatalf("seed %d: causal is %v, got %s\n%s", seed, want, checkertest.Format(got), text(h))
+			t.Fatalf("seed %d: causal is %v, got %s\n%s", seed, want, checkertest.Format(got), workloadtest.Text(h))
 		}
 		if want {
 			continue
@@ -206,7 +199,7 @@ func TestVerdictsAgreeWithReachability(t *testing.T) {
 		}
 	}
 	t.Logf("%d of %d invalid: %v", invalid, cases, found)
-	if invalid < cases/12 || len(found) < 5 || found[writeFirst] < 10 {
+	if !workloadtest.Raced && (invalid < cases/12 || len(found) < 5 || found[writeFirst] < 5) {
 		t.Error("they say little")
 	}
 }
@@ -225,13 +218,13 @@ func proven(t *testing.T, a checker.Anomaly, h *histories.History) {
 		t.Fatal(err)
 	}
 	if causal(t, part) || a.Note == "" {
-		t.Errorf("%+v proves nothing by itself:\n%s", a, text(h))
+		t.Errorf("%+v proves nothing by itself:\n%s", a, workloadtest.Text(h))
 	}
 }
 
 // TestTheSameHistoryHasTheSameVerdict changes what does not matter.
 func TestTheSameHistoryHasTheSameVerdict(t *testing.T) {
-	for seed := range uint64(500) {
+	for seed := range uint64(workloadtest.Cases(200)) {
 		steps := randomSteps(rand.New(rand.NewPCG(seed, 1)))
 		want := judged(t, plain(t, steps)).Verdict
 		other := func(v int64) int64 { return 7*v + 3 }
@@ -248,7 +241,7 @@ func TestTheSameHistoryHasTheSameVerdict(t *testing.T) {
 // TestKnowingLessNeverTurnsValidIntoInvalid forgets how a session's last operation
 // ended, or that it had any before some.
 func TestKnowingLessNeverTurnsValidIntoInvalid(t *testing.T) {
-	for seed := range uint64(500) {
+	for seed := range uint64(workloadtest.Cases(200)) {
 		r := rand.New(rand.NewPCG(seed, 2))
 		steps := randomSteps(r)
 		if judged(t, plain(t, steps)).Verdict == checker.Invalid {
@@ -289,7 +282,7 @@ func TestKnowingLessNeverTurnsValidIntoInvalid(t *testing.T) {
 		}
 		parted = slices.DeleteFunc(parted, gone)
 		if got := judged(t, plain(t, parted)); got.Verdict == checker.Invalid {
-			t.Fatalf("seed %d: process %d is two: %s\n%s", seed, steps[i].process, checkertest.Format(got), text(plain(t, parted)))
+			t.Fatalf("seed %d: process %d is two: %s\n%s", seed, steps[i].process, checkertest.Format(got), workloadtest.Text(plain(t, parted)))
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/hacheck/hacheck/histories"
+	"github.com/hacheck/hacheck/workloads"
 )
 
 // readBack says which keys, of those to which something was written for certain, no
@@ -14,26 +15,17 @@ func readBack(h *histories.History, since time.Duration) (keys int, unread []str
 	if err != nil {
 		return 0, nil, err
 	}
-	var held []string // in the order in which that became known
-	known, read := map[string]bool{}, map[string]bool{}
+	var left workloads.Remainder
 	wrote := map[histories.Process]bool{} // after since
 	for _, c := range calls {
-		switch key := c.In.key; {
+		switch {
 		case c.Type != histories.OK:
-		case c.F == Read && wrote[c.Process]:
-			read[key] = true
 		case c.F == Write:
 			wrote[c.Process] = c.Invoked > since
-			if !known[key] {
-				known[key] = true
-				held = append(held, key)
-			}
+			left.Holds(c.In.key, 0)
+		case wrote[c.Process]:
+			left.Read(c.In.key, c.Invoked)
 		}
 	}
-	for _, key := range held {
-		if !read[key] {
-			unread = append(unread, key)
-		}
-	}
-	return len(held), unread, nil
+	return left.Unread(since)
 }

@@ -16,7 +16,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 
 	"github.com/hacheck/hacheck/histories"
 	"github.com/hacheck/hacheck/workloads"
@@ -54,15 +53,14 @@ type Result struct {
 func perform(ctx context.Context, s Session, op histories.Op) (workloads.Reply, error) {
 	in, err := parseInput(op.F, op.Value)
 	if err != nil {
-		return workloads.Reply{}, workloads.Definite(fmt.Errorf("%s %s: %w", op.F, op.Value, err))
+		return workloads.Unreadable(op, err)
 	}
 	if op.F == Write {
 		said, err := s.Write(ctx, in.key, in.version)
-		reply, _ := said.Reply(nil) // which encodes nothing
-		return reply, err
+		return said.Reply(), err
 	}
 	r, err := s.Read(ctx, in.key)
-	reply, _ := r.Reply(nil)
+	reply := r.Reply()
 	if err == nil {
 		reply.Value = payload(in.key, r.Value)
 	}
@@ -100,25 +98,17 @@ func parseOutput(_ string, value json.RawMessage) (int64, error) {
 
 // parse takes [key, version] apart, where null is version 0.
 func parse(value json.RawMessage) (key string, v int64, err error) {
-	pair := []any{&key, &v}
-	if err := json.Unmarshal(value, &pair); err != nil {
+	key, arg, err := workloads.ParseKeyed(value)
+	if err != nil {
 		return "", 0, err
 	}
-	if len(pair) != 2 || pair[0] == nil {
-		return "", 0, errors.New("is not [key, version]")
-	}
-	return key, v, nil
+	return key, v, json.Unmarshal(arg, &v)
 }
 
 // payload returns [key, v], or [key, null] for version 0.
 func payload(key string, v int64) json.RawMessage {
-	pair := [2]any{key}
-	if v != 0 {
-		pair[1] = v
+	if v == 0 {
+		return workloads.Keyed(key, nil)
 	}
-	b, err := json.Marshal(pair)
-	if err != nil {
-		panic("session: " + err.Error()) // texts and numbers always marshal
-	}
-	return b
+	return workloads.Keyed(key, v)
 }

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -19,33 +20,21 @@ type Options struct {
 	FinalLimit time.Duration
 }
 
-// DefaultFinalLimit is the default of what it is named for.
-const DefaultFinalLimit = 10 * time.Second
-
-// finalPause is how long a process pauses in the end after an operation that did not
-// succeed.
-const finalPause = 10 * time.Millisecond
-
 // New returns the workload: each process writes two keys of its own, now one and now
 // the other, and reads its own and those of a few others, often one again, or the
 // other key of the same writer, which was written just before or just after. In the
 // end each process writes once more and then reads all keys: it must find there all
 // that was acknowledged before. open begins the session of a worker's process.
 func New(o Options, open func(ctx context.Context, worker int) (Session, error)) workloads.Workload {
-	if o.FinalLimit == 0 {
-		o.FinalLimit = DefaultFinalLimit
-	}
+	o.FinalLimit = cmp.Or(o.FinalLimit, workloads.DefaultFinalLimit)
 	users := &users{of: map[int]*user{}}
 	main := generator.Of(users.op)
-	if o.Rate > 0 {
-		main = generator.Stagger(time.Duration(float64(time.Second)/o.Rate), main)
-	}
 	final := generator.EachProcess(func(p histories.Process) generator.Generator {
 		return &final{users: users, process: p}
 	})
 	return workloads.Workload{
 		Name:    "session",
-		Main:    generator.OnClients(main),
+		Main:    generator.OnClients(workloads.AtRate(o.Rate, main)),
 		Final:   generator.OnClients(generator.TimeLimit(o.FinalLimit, final)),
 		Open:    workloads.Connect(open, perform),
 		Checker: Checker(),
@@ -164,7 +153,7 @@ func (f *final) Update(c generator.Context, op histories.Op) {
 	switch {
 	case op.Type == histories.Invoke:
 	case op.Type != histories.OK:
-		f.from = c.Now + finalPause
+		f.from = c.Now + workloads.FinalPause
 	case f.wrote:
 		f.keys = f.keys[1:]
 	default:

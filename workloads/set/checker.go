@@ -163,7 +163,7 @@ func (o *object) add(c *call) {
 // findings are what was found in all sets.
 type findings struct {
 	counts   map[string]int64
-	found    []checker.Anomaly
+	found    checker.Findings
 	unjudged int
 
 	stableLatency, lostLatency []time.Duration
@@ -173,19 +173,19 @@ type findings struct {
 
 // add adds an anomaly whose evidence are calls.
 func (f *findings) add(kind, note string, evidence ...call) {
-	f.found = append(f.found, checker.Anomaly{Kind: kind, Note: note, Ops: checker.Ops(evidence...)})
+	f.found.Add(checker.Anomaly{Kind: kind, Note: note, Ops: checker.Ops(evidence...)})
 }
 
 // judge judges one set.
 func (f *findings) judge(o *object) {
-	before := len(f.found)
+	before := f.found.Len()
 	for _, r := range o.reads {
 		f.look(o, r)
 	}
 	slices.SortStableFunc(o.reads, func(a, b *read) int { return cmp.Compare(a.begin, b.begin) })
 	o.miss()
 	f.classify(o)
-	if len(f.found) == before { // or else it may have that reason, too
+	if f.found.Len() == before { // or else it may have that reason, too
 		f.compare(o)
 	}
 	f.counts["sets"]++
@@ -431,21 +431,15 @@ func (f *findings) result() checker.Result {
 	r := checker.Result{Verdict: checker.Valid, Counts: f.counts}
 	quantiles(r.Counts, "stable_latency", f.stableLatency)
 	quantiles(r.Counts, "lost_latency", f.lostLatency)
-	note := fmt.Sprintf("sets: %d; elements: %d, acknowledged: %d, stable: %d, lost: %d, never read: %d; reads: %d",
+	r.Note = fmt.Sprintf("sets: %d; elements: %d, acknowledged: %d, stable: %d, lost: %d, never read: %d; reads: %d",
 		r.Counts["sets"], r.Counts["elements"], r.Counts["acknowledged"],
 		r.Counts["stable"], r.Counts["lost"], r.Counts["never_read"], r.Counts["reads"])
-	if len(f.found) > 0 {
-		var kinds string
-		r.Verdict = checker.Invalid
-		r.Anomalies, kinds = checker.First(f.found)
-		note = kinds + "; " + note
-	} else if r.Counts["stable"] == 0 || f.unjudged > 0 {
+	if f.unjudged > 0 {
+		r.Note += fmt.Sprintf("; sets not judged: %d", f.unjudged)
+	}
+	if !f.found.Conclude(&r) && (r.Counts["stable"] == 0 || f.unjudged > 0) {
 		r.Verdict = checker.Unknown // no read was put to the test, or there was no time for all
 	}
-	if f.unjudged > 0 {
-		note += fmt.Sprintf("; sets not judged: %d", f.unjudged)
-	}
-	r.Note = note
 	return r
 }
 

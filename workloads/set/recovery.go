@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/hacheck/hacheck/histories"
+	"github.com/hacheck/hacheck/workloads"
 )
 
 // readBack says which sets no read has read that began after since, and after the
@@ -14,30 +15,19 @@ func readBack(h *histories.History, since time.Duration) (keys int, unread []str
 	if err != nil {
 		return 0, nil, err
 	}
-	var held []string // in the order in which that became known
-	known := map[string]bool{}
-	complete, read := map[string]time.Duration{}, map[string]time.Duration{} // the last acknowledgement; when the last read began
+	var left workloads.Remainder
 	for _, c := range calls {
-		if c.Type != histories.OK {
-			continue
-		}
-		set := c.In.set
-		if (c.F == Add || len(c.Out.elements) > 0) && !known[set] {
-			known[set] = true
-			held = append(held, set)
-		}
-		if c.F == Add {
-			complete[set] = max(complete[set], c.Completed)
-		} else {
-			read[set] = c.Invoked
+		switch set := name(c.In.set); {
+		case c.Type != histories.OK:
+		case c.F == Add:
+			left.Holds(set, c.Completed)
+		default:
+			if left.Read(set, c.Invoked); len(c.Out.elements) > 0 {
+				left.Holds(set, 0)
+			}
 		}
 	}
-	for _, set := range held {
-		if read[set] <= max(since, complete[set]) {
-			unread = append(unread, name(set))
-		}
-	}
-	return len(held), unread, nil
+	return left.Unread(since)
 }
 
 // name returns a set as a note shows it.

@@ -54,16 +54,16 @@ type Result struct {
 func perform(ctx context.Context, s Set, op histories.Op) (workloads.Reply, error) {
 	in, err := parseInput(op.F, op.Value)
 	if err != nil {
-		return workloads.Reply{}, workloads.Definite(fmt.Errorf("%s %s: %w", op.F, op.Value, err))
+		return workloads.Unreadable(op, err)
 	}
 	if op.F == Add {
 		said, err := s.Add(ctx, in.set, in.element)
-		return workloads.Reply{Node: said.Node, Meta: said.Meta()}, err
+		return said.Reply(), err
 	}
 	r, err := s.Read(ctx, in.set)
-	reply := workloads.Reply{Node: r.Node, Meta: r.Meta()}
+	reply := r.Reply()
 	if err == nil {
-		reply.Value = payload(in.set, list(contents{r.Elements, r.Garbage}))
+		reply.Value = workloads.Keyed(in.set, list(contents{r.Elements, r.Garbage}))
 	}
 	return reply, err
 }
@@ -78,14 +78,6 @@ type input struct {
 type contents struct {
 	elements []int64
 	garbage  []string
-}
-
-func payload(set string, v any) json.RawMessage {
-	b, err := json.Marshal([2]any{set, v})
-	if err != nil {
-		panic("set: " + err.Error()) // strings, numbers and valid JSON always marshal
-	}
-	return b
 }
 
 // list returns c as JSON: [1,2,"rotten"].
@@ -141,21 +133,11 @@ func split(f string, value json.RawMessage) (key string, arg json.RawMessage, er
 	if len(value) == 0 || value[0] != '[' {
 		return "", value, nil
 	}
-	var pair []json.RawMessage
-	if err := json.Unmarshal(value, &pair); err != nil {
-		return "", nil, err
-	}
-	keyed := len(pair) == 2 && (f != Read || pair[1][0] == '[' || string(pair[1]) == "null")
-	switch {
-	case !keyed && f == Read:
+	key, arg, err = workloads.ParseKeyed(value)
+	if keyed := err == nil && (arg[0] == '[' || string(arg) == "null"); f == Read && !keyed {
 		return "", value, nil
-	case !keyed:
-		return "", nil, errors.New("is not [key, value]")
-	case pair[0][0] == '"':
-		err = json.Unmarshal(pair[0], &key)
-		return key, pair[1], err
 	}
-	return string(pair[0]), pair[1], nil // a number, as keys of Jepsen's are
+	return key, arg, err
 }
 
 // parseList reads what a read found. What is no whole number is garbage, and

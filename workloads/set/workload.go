@@ -1,6 +1,7 @@
 package set
 
 import (
+	"cmp"
 	"context"
 	"strconv"
 	"time"
@@ -28,35 +29,22 @@ type Options struct {
 const (
 	DefaultSets           = 3
 	DefaultElementsPerSet = 200
-	DefaultFinalLimit     = 10 * time.Second
 )
-
-// finalPause is how long the final reads pause after one that failed.
-const finalPause = 10 * time.Millisecond
 
 // New returns the workload: adds of elements that are added nowhere else, not even
 // to another set, and reads. When an add was acknowledged a read mostly begins
 // before the next: what is missing for a moment only is to be seen. Each set is
 // read in the end, also the retired ones. open connects the client of a worker.
 func New(o Options, open func(ctx context.Context, worker int) (Set, error)) workloads.Workload {
-	if o.Sets == 0 {
-		o.Sets = DefaultSets
-	}
-	if o.ElementsPerSet == 0 {
-		o.ElementsPerSet = DefaultElementsPerSet
-	}
-	if o.FinalLimit == 0 {
-		o.FinalLimit = DefaultFinalLimit
-	}
+	o.Sets = cmp.Or(o.Sets, DefaultSets)
+	o.ElementsPerSet = cmp.Or(o.ElementsPerSet, DefaultElementsPerSet)
+	o.FinalLimit = cmp.Or(o.FinalLimit, workloads.DefaultFinalLimit)
 	s := &sets{}
 	main := generator.Independent(o.Sets, func(int) generator.Generator { return s.open(o.ElementsPerSet) })
-	if o.Rate > 0 {
-		main = generator.Stagger(time.Duration(float64(time.Second)/o.Rate), main)
-	}
 	return workloads.Workload{
 		Name:    "set",
-		Main:    generator.OnClients(main),
-		Final:   generator.OnClients(generator.TimeLimit(o.FinalLimit, generator.Cycle(1, s.final))),
+		Main:    generator.OnClients(workloads.AtRate(o.Rate, main)),
+		Final:   workloads.Final(o.FinalLimit, s.final),
 		Open:    workloads.Connect(open, perform),
 		Checker: Checker(),
 	}
@@ -70,18 +58,17 @@ type sets struct {
 
 func (s *sets) open(elements int) *set {
 	name := "s" + strconv.Itoa(len(s.reads))
-	read := payload(name, nil)
+	read := workloads.Keyed(name, nil)
 	s.reads = append(s.reads, read)
 	return &set{sets: s, name: name, read: read, left: elements}
 }
 
-// final returns the reads of each set that was ever opened, until they succeed.
-func (s *sets) final() generator.Generator {
-	var ops []histories.Op
+// final returns the reads of each set that was ever opened.
+func (s *sets) final() (ops []histories.Op) {
 	for _, read := range s.reads {
 		ops = append(ops, histories.Op{F: Read, Value: read})
 	}
-	return generator.UntilOK(finalPause, ops...)
+	return ops
 }
 
 // A set generates the operations on one set.
@@ -102,22 +89,14 @@ func (s *set) Next(c generator.Context) generator.Step {
 	}
 	op := &histories.Op{Type: histories.Invoke, Process: c.Free[0], F: Read, Value: s.read}
 	draw := c.Rand.IntN(8)
-	if !adds(c, op.Process) && (s.unread && draw > 0 || draw == 1) {
+	if !workloads.OnlyWrites(c, op.Process) && (s.unread && draw > 0 || draw == 1) {
 		s.unread = false
 		return generator.Step{Op: op}
 	}
 	s.left--
 	s.sets.added++
-	op.F, op.Value = Add, payload(s.name, s.sets.added)
+	op.F, op.Value = Add, workloads.Keyed(s.name, s.sets.added)
 	return generator.Step{Op: op}
-}
-
-// adds says that a process only adds: those of every tenth worker do. All others
-// soon wait for the answer to a read when a node has lost its majority; a system
-// that goes on to acknowledge adds there is to be given some.
-func adds(c generator.Context, p histories.Process) bool {
-	const every = 10
-	return c.Workers >= every && c.Worker(p) >= c.Workers-c.Workers/every
 }
 
 func (s *set) Update(_ generator.Context, op histories.Op) {

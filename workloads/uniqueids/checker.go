@@ -41,7 +41,7 @@ func check(_ context.Context, h *histories.History) (checker.Result, error) {
 		return checker.Result{}, err
 	}
 	first := make(map[string]*call, len(calls))
-	var found []checker.Anomaly
+	var found checker.Findings
 	var least, greatest string
 	late := 0 // how many were asked for after the recovery
 	recovery, ended := h.Recovery()
@@ -56,7 +56,7 @@ func check(_ context.Context, h *histories.History) (checker.Result, error) {
 		}
 		if before, ok := first[c.Out]; ok {
 			twice[c.Out] = true
-			found = append(found, checker.Anomaly{
+			found.Add(checker.Anomaly{
 				Kind: duplicated,
 				Note: fmt.Sprintf("%s, and %s", did(*before), did(*c)),
 				Ops:  checker.Ops(*before, *c),
@@ -72,7 +72,7 @@ func check(_ context.Context, h *histories.History) (checker.Result, error) {
 		first[c.Out] = c
 	}
 	r := checker.Result{Verdict: checker.Valid, Counts: map[string]int64{
-		"attempted": int64(len(calls)), "acknowledged": int64(len(first) + len(found)),
+		"attempted": int64(len(calls)), "acknowledged": int64(len(first) + found.Len()),
 		"ids": int64(len(first)), "duplicated_ids": int64(len(twice)),
 	}}
 	r.Note = fmt.Sprintf("calls: %d, ids: %d", len(calls), len(first))
@@ -83,13 +83,7 @@ func check(_ context.Context, h *histories.History) (checker.Result, error) {
 		r.Counts["after_recovery"] = int64(late)
 		r.Note += fmt.Sprintf(", after the recovery: %d", late)
 	}
-	switch {
-	case len(found) > 0:
-		r.Verdict = checker.Invalid
-		var kinds string
-		r.Anomalies, kinds = checker.First(found)
-		r.Note = kinds + "; " + r.Note
-	case len(first) == 0 || ended && late == 0:
+	if !found.Conclude(&r) && (len(first) == 0 || ended && late == 0) {
 		r.Verdict = checker.Unknown // nothing, or the end of it, was put to the test
 	}
 	return r, nil

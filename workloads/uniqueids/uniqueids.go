@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"strings"
 	"unicode/utf8"
 
@@ -39,21 +38,22 @@ type Result struct {
 // perform performs an op by a call of an IDs.
 func perform(ctx context.Context, ids IDs, op histories.Op) (workloads.Reply, error) {
 	if _, err := parseInput(op.F, op.Value); err != nil {
-		return workloads.Reply{}, workloads.Definite(fmt.Errorf("%s %s: %w", op.F, op.Value, err))
+		return workloads.Unreadable(op, err)
 	}
 	r, err := ids.Generate(ctx)
+	reply := r.Reply()
 	switch {
 	case err != nil:
-		return workloads.Reply{Node: r.Node, Meta: r.Meta()}, err
 	case utf8.ValidString(r.ID):
-		return r.Reply(r.ID)
+		reply.Value, err = json.Marshal(r.ID)
+	default: // as a text JSON would make the same of many: its bytes, as numbers
+		var numbers []int
+		for _, b := range []byte(r.ID) {
+			numbers = append(numbers, int(b))
+		}
+		reply.Value, err = json.Marshal(numbers)
 	}
-	// As a text JSON would make the same of many: its bytes, as numbers.
-	var numbers []int
-	for _, b := range []byte(r.ID) {
-		numbers = append(numbers, int(b))
-	}
-	return r.Reply(numbers)
+	return reply, err
 }
 
 func parseInput(f string, _ json.RawMessage) (struct{}, error) {

@@ -16,10 +16,10 @@ import (
 
 	"github.com/hacheck/hacheck/checker"
 	"github.com/hacheck/hacheck/checker/checkertest"
-	"github.com/hacheck/hacheck/generator"
 	"github.com/hacheck/hacheck/generator/generatortest"
 	"github.com/hacheck/hacheck/histories"
 	"github.com/hacheck/hacheck/workloads"
+	"github.com/hacheck/hacheck/workloads/workloadtest"
 )
 
 // TestScripts runs the file of histories with what is said of them. Rewrite it
@@ -130,8 +130,7 @@ const mainPhase = 5 * time.Second
 
 func played(t *testing.T, w workloads.Workload, s generatortest.Simulation) []histories.Op {
 	t.Helper()
-	s.Ops = 1_000_000
-	ops, err := s.Run(generator.Phases(generator.TimeLimit(mainPhase, w.Main), w.Final))
+	ops, err := workloadtest.Simulate(w, mainPhase, s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,29 +141,12 @@ func TestFindsMistakes(t *testing.T) {
 	for _, forgets := range []bool{false, true} {
 		m := &memory{forgets: forgets}
 		w := New(Options{}, func(context.Context, int) (IDs, error) { return m, nil })
-		client, err := w.Open(t.Context(), 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ops := played(t, w, generatortest.Simulation{Outcome: generatortest.Mixed(10 * time.Millisecond)})
-		for i := range ops { // each takes effect when it returns
-			if ops[i].Type != histories.OK && ops[i].Type != histories.Info {
-				continue
-			}
-			reply, err := client.Invoke(t.Context(), ops[i])
-			if err != nil {
-				t.Fatal(err)
-			}
-			if ops[i].Type == histories.OK {
-				ops[i].Value = reply.Value
-			}
-		}
-		h, err := histories.FromOps(ops)
+		_, r, err := workloadtest.Play{Main: time.Second, Refused: 0.1, Lost: 0.1}.Judge(w)
 		if err != nil {
 			t.Fatal(err)
 		}
 		want := map[bool]checker.Verdict{false: checker.Valid, true: checker.Invalid}[forgets]
-		if r := checked(t, w.Checker, h); r.Verdict != want || r.Parts[0].Counts["ids"] < 500 {
+		if r.Verdict != want || r.Parts[0].Counts["ids"] < 500 {
 			t.Errorf("forgets: %v, and got %s", forgets, checkertest.Format(r))
 		}
 	}
@@ -175,7 +157,7 @@ func TestFindsMistakes(t *testing.T) {
 func TestGenerators(t *testing.T) {
 	const final = 30
 	ops := played(t, New(Options{Rate: 200, FinalIDs: final}, nil), generatortest.Simulation{
-		Workers: 10, Outcome: generatortest.Mixed(time.Millisecond),
+		Outcome: generatortest.Mixed(time.Millisecond),
 	})
 	n, succeeded := 0, 0
 	workers := map[histories.Process]bool{}

@@ -1,6 +1,7 @@
 package uniqueids
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -23,33 +24,19 @@ type Options struct {
 }
 
 // The default options.
-const (
-	DefaultFinalIDs   = 200
-	DefaultFinalLimit = 10 * time.Second
-)
-
-// finalPause is how long the final operations pause after one that failed.
-const finalPause = 10 * time.Millisecond
+const DefaultFinalIDs = 200
 
 // New returns the workload: everybody asks for identifiers, again after faults have
 // healed. open connects the client of a worker.
 func New(o Options, open func(ctx context.Context, worker int) (IDs, error)) workloads.Workload {
-	if o.FinalIDs == 0 {
-		o.FinalIDs = DefaultFinalIDs
-	}
-	if o.FinalLimit == 0 {
-		o.FinalLimit = DefaultFinalLimit
-	}
+	o.FinalIDs = cmp.Or(o.FinalIDs, DefaultFinalIDs)
+	o.FinalLimit = cmp.Or(o.FinalLimit, workloads.DefaultFinalLimit)
 	op := histories.Op{F: Generate}
 	main := generator.Of(func(generator.Context, histories.Process) histories.Op { return op })
-	if o.Rate > 0 {
-		main = generator.Stagger(time.Duration(float64(time.Second)/o.Rate), main)
-	}
-	final := generator.UntilOK(finalPause, slices.Repeat([]histories.Op{op}, o.FinalIDs)...)
 	return workloads.Workload{
 		Name:    name,
-		Main:    generator.OnClients(main),
-		Final:   generator.OnClients(generator.TimeLimit(o.FinalLimit, final)),
+		Main:    generator.OnClients(workloads.AtRate(o.Rate, main)),
+		Final:   workloads.Final(o.FinalLimit, func() []histories.Op { return slices.Repeat([]histories.Op{op}, o.FinalIDs) }),
 		Open:    workloads.Connect(open, perform),
 		Checker: Checker(),
 	}

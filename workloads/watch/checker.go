@@ -75,7 +75,7 @@ type judgement struct {
 	changes   map[uint64]*change // those that are known to have happened, by revision
 	revisions []uint64           // of changes, ascending
 
-	found     []finding
+	found     checker.Findings
 	known     map[string]bool // ids of what was found
 	latencies []time.Duration
 	skipped   []string // what nobody asked for
@@ -114,12 +114,6 @@ type compaction struct {
 	invoked  time.Duration
 	revision uint64
 	by       *call
-}
-
-// A finding is an anomaly, and when it showed: the index of an op.
-type finding struct {
-	checker.Anomaly
-	at int
 }
 
 func newJudgement(calls []call) (*judgement, error) {
@@ -198,7 +192,7 @@ func (j *judgement) write(w *write) {
 	}
 	if w.F == Status {
 		if revision < w.after.revision {
-			j.report("revision went back", "", w.Completion, fmt.Sprintf("%s, but revision %d was known before: %s", did(w.call), w.after.revision, did(w.after.by)), w.after.by, w.call)
+			j.report("revision went back", "", fmt.Sprintf("%s, but revision %d was known before: %s", did(w.call), w.after.revision, did(w.after.by)), w.after.by, w.call)
 		}
 		return
 	}
@@ -207,10 +201,10 @@ func (j *judgement) write(w *write) {
 		if w.after.by != nil {
 			note += fmt.Sprintf(", but revision %d was known before: %s", w.after.revision, did(w.after.by))
 		}
-		j.report("revision went back", "", w.Completion, note, w.after.by, w.call)
+		j.report("revision went back", "", note, w.after.by, w.call)
 	}
 	if other := j.changes[revision]; other != nil {
-		j.report("revision reused", "", max(w.Completion, other.by.Completion), fmt.Sprintf("%s, and %s: both made revision %d", did(other.by), did(w.call), revision), other.by, w.call)
+		j.report("revision reused", "", fmt.Sprintf("%s, and %s: both made revision %d", did(other.by), did(w.call), revision), other.by, w.call)
 		return
 	}
 	j.changes[revision] = &change{Event: Event{revision, w.F == Delete, w.In.Key, w.In.Value}, by: w.call}
@@ -228,11 +222,11 @@ func (j *judgement) told(w *watch) {
 	for _, e := range out.Events {
 		switch {
 		case seen[e.Revision]:
-			j.report("duplicated event", "", w.Completion, fmt.Sprintf("%s: %v twice", did(w.call), e), w.call)
+			j.report("duplicated event", "", fmt.Sprintf("%s: %v twice", did(w.call), e), w.call)
 		case e.Revision < in.From:
-			j.report("duplicated event", "", w.Completion, fmt.Sprintf("%s: %v, which is before that", did(w.call), e), w.call)
+			j.report("duplicated event", "", fmt.Sprintf("%s: %v, which is before that", did(w.call), e), w.call)
 		case e.Revision < last.Revision:
-			j.report("events out of order", "", w.Completion, fmt.Sprintf("%s: %v came after %v", did(w.call), e, last), w.call)
+			j.report("events out of order", "", fmt.Sprintf("%s: %v came after %v", did(w.call), e, last), w.call)
 		default:
 			last = e
 		}
@@ -254,9 +248,9 @@ func (j *judgement) told(w *watch) {
 		if asked.by != nil {
 			note += ": the furthest was that " + did(asked.by)
 		}
-		j.report("unfounded compaction", "", w.Completion, fmt.Sprintf(note, out.Compacted), asked.by, w.call)
+		j.report("unfounded compaction", "", fmt.Sprintf(note, out.Compacted), asked.by, w.call)
 	case out.Compacted <= out.To:
-		j.report("unfounded compaction", "", w.Completion, fmt.Sprintf("%s: what comes after revision %d is compacted, but no more than what is before %d", did(w.call), out.To, out.Compacted), w.call)
+		j.report("unfounded compaction", "", fmt.Sprintf("%s: what comes after revision %d is compacted, but no more than what is before %d", did(w.call), out.To, out.Compacted), w.call)
 	}
 }
 
@@ -264,7 +258,7 @@ func (j *judgement) told(w *watch) {
 // what writes of unknown outcome did.
 func (j *judgement) credible(w *watch, e Event) {
 	bad := func(kind, why string, others ...*call) {
-		j.report(kind, fmt.Sprint(*w.In.Watcher, " ", e), w.Completion, fmt.Sprintf("%s: %v, %s", did(w.call), e, why), append(others, w.call)...)
+		j.report(kind, fmt.Sprint(*w.In.Watcher, " ", e), fmt.Sprintf("%s: %v, %s", did(w.call), e, why), append(others, w.call)...)
 	}
 	if !w.In.contain(e.Key) {
 		bad("wrong event", "of a key that was not asked for")
@@ -349,7 +343,7 @@ func (j *judgement) countDeletes() {
 				used++
 				continue
 			}
-			j.report("phantom event", "", c.proof.Completion, fmt.Sprintf("%s: %v, which nobody can have done", did(c.proof), c.Event), c.proof)
+			j.report("phantom event", "", fmt.Sprintf("%s: %v, which nobody can have done", did(c.proof), c.Event), c.proof)
 		}
 	}
 }
@@ -376,12 +370,12 @@ func (j *judgement) missing(w *watch) {
 		if c.proof != nil {
 			how, others = how+", of which another was told: "+did(c.proof), append(others, c.proof)
 		}
-		j.report("lost event", fmt.Sprint(*w.In.Watcher, " ", revision), w.Completion, fmt.Sprintf("%s and not of %v%s", did(w.call), c.Event, how), others...)
+		j.report("lost event", fmt.Sprint(*w.In.Watcher, " ", revision), fmt.Sprintf("%s and not of %v%s", did(w.call), c.Event, how), others...)
 	}
 }
 
 // report notes an anomaly, once for each id that is not empty.
-func (j *judgement) report(kind, id string, at int, note string, calls ...*call) {
+func (j *judgement) report(kind, id, note string, calls ...*call) {
 	if id != "" {
 		id = kind + " " + id
 		if j.known[id] {
@@ -389,23 +383,17 @@ func (j *judgement) report(kind, id string, at int, note string, calls ...*call)
 		}
 		j.known[id] = true
 	}
-	var ops []int
+	var evidence []call
 	for _, c := range calls {
-		if c == nil {
-			continue
-		}
-		ops = append(ops, c.Index)
-		if c.Type != histories.Info {
-			ops = append(ops, c.Completion)
+		if c != nil {
+			evidence = append(evidence, *c)
 		}
 	}
-	slices.Sort(ops)
-	j.found = append(j.found, finding{checker.Anomaly{Kind: kind, Note: note, Ops: slices.Compact(ops)}, at})
+	j.found.Add(checker.Anomaly{Kind: kind, Note: note, Ops: checker.Ops(evidence...)})
 }
 
-// maxOfKind bounds how many anomalies of one kind are listed. Who has more has one
-// bug, and wants to read about it once.
-const maxOfKind = 3
+// maxSkipped bounds how many of the revisions are named that nobody asked for.
+const maxSkipped = 3
 
 // result says what was found.
 func (j *judgement) result() checker.Result {
@@ -427,28 +415,16 @@ func (j *judgement) result() checker.Result {
 		slices.Sort(j.latencies)
 		median, p99 := j.latencies[n/2], j.latencies[n*99/100]
 		r.Counts["latency_median_us"], r.Counts["latency_p99_us"], r.Counts["latency_max_us"] = median.Microseconds(), p99.Microseconds(), j.latencies[n-1].Microseconds()
-		r.Note += fmt.Sprintf("; from write to event: median %v, p99 %v", median, p99)
+		r.Note += fmt.Sprintf("; from write to event: median %v, p99 %v", checker.Brief(median), checker.Brief(p99))
 	}
 	if len(j.skipped) > 0 {
 		r.Verdict = checker.Unknown
-		r.Note = strings.Join(j.skipped[:min(len(j.skipped), maxOfKind)], "; ") + "; " + r.Note
+		r.Note = strings.Join(j.skipped[:min(len(j.skipped), maxSkipped)], "; ") + "; " + r.Note
 	}
 	if len(j.watches) == 0 {
 		r.Verdict, r.Note = checker.Unknown, "nothing to judge: no watcher was told anything"
 	}
-	if len(j.found) == 0 {
-		return r
-	}
-	r.Verdict = checker.Invalid
-	r.Counts["anomalies"] = int64(len(j.found))
-	r.Note = fmt.Sprintf("anomalies: %d; %s", len(j.found), r.Note)
-	slices.SortStableFunc(j.found, func(a, b finding) int { return cmp.Compare(a.at, b.at) })
-	kinds := map[string]int{}
-	for _, f := range j.found {
-		if kinds[f.Kind]++; kinds[f.Kind] <= maxOfKind {
-			r.Anomalies = append(r.Anomalies, f.Anomaly)
-		}
-	}
+	j.found.Conclude(&r)
 	return r
 }
 
@@ -468,18 +444,8 @@ func did(c *call) string {
 	case Watch:
 		what = fmt.Sprintf("was told, as watcher %d, of revisions %d to %d", *c.In.Watcher, c.In.From, c.Out.To)
 	}
-	if c.Node != "" {
-		what += " at " + c.Node
-	}
-	revision := ""
 	if c.Type == histories.OK && c.F != Watch && c.F != Compact {
-		revision = fmt.Sprintf("revision %d, ", c.Out.Revision)
+		return checker.Did(*c, what, fmt.Sprintf("revision %d", c.Out.Revision))
 	}
-	switch c.Type {
-	case histories.OK:
-		return fmt.Sprintf("process %v %s (%s%v to %v)", c.Process, what, revision, c.Invoked, c.Completed)
-	case histories.Fail:
-		return fmt.Sprintf("process %v %s (%v to %v, failed)", c.Process, what, c.Invoked, c.Completed)
-	}
-	return fmt.Sprintf("process %v %s (from %v on, outcome unknown)", c.Process, what, c.Invoked)
+	return checker.Did(*c, what)
 }

@@ -2,7 +2,7 @@ package watch
 
 import (
 	"context"
-	"fmt"
+	"encoding/json"
 
 	"github.com/hacheck/hacheck/histories"
 	"github.com/hacheck/hacheck/workloads"
@@ -12,7 +12,7 @@ import (
 func (o Options) perform(ctx context.Context, s Store, op histories.Op) (workloads.Reply, error) {
 	in, err := ParseInput(op.F, op.Value)
 	if err != nil {
-		return workloads.Reply{}, workloads.Definite(fmt.Errorf("%s %s: %w", op.F, op.Value, err))
+		return workloads.Unreadable(op, err)
 	}
 	var said workloads.Said
 	out := Output{Watcher: in.Watcher, Value: in.Value, From: in.From}
@@ -35,9 +35,9 @@ func (o Options) perform(ctx context.Context, s Store, op histories.Op) (workloa
 		said, out.To, out.Events, out.Compacted, out.Resumed = b.Said, b.To, b.Events, b.Compacted, b.Resumed
 	}
 	said.Revision = 0 // said once is enough
-	if err != nil {
-		reply, _ := said.Reply(nil)
-		return reply, err
+	reply := said.Reply()
+	if err == nil {
+		reply.Value, err = json.Marshal(out)
 	}
-	return said.Reply(out)
+	return reply, err
 }

@@ -5,24 +5,22 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"reflect"
 	"testing"
 	"time"
 
-	"github.com/hacheck/hacheck/generator"
 	"github.com/hacheck/hacheck/generator/generatortest"
 	"github.com/hacheck/hacheck/histories"
 	"github.com/hacheck/hacheck/workloads"
+	"github.com/hacheck/hacheck/workloads/workloadtest"
 )
 
 // played returns what a simulation makes of the workload, in which nobody is ever told
 // anything: its main phase to the limit, then the end.
 func played(t *testing.T, o Options, workers int, limit time.Duration, s generatortest.Simulation) []histories.Op {
 	t.Helper()
-	w := New(o, nil)
-	s.Workers, s.Ops = workers, 1_000_000
-	ops, err := s.Run(generator.Phases(generator.TimeLimit(limit, w.Main), w.Final))
+	s.Workers = workers
+	ops, err := workloadtest.Simulate(New(o, nil), limit, s)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,17 +79,9 @@ func TestCompactions(t *testing.T) {
 	}
 }
 
-func TestFinalEnds(t *testing.T) {
-	ops := played(t, Options{FinalLimit: 2 * time.Second}, 10, time.Second, generatortest.Simulation{
-		Outcome: func(*rand.Rand, histories.Op) (histories.Type, time.Duration) {
-			return histories.Fail, time.Millisecond
-		},
-	})
-	if last := ops[len(ops)-1].Time; last < 2900*time.Millisecond || last > 3100*time.Millisecond {
-		t.Errorf("it ended after %v", last)
-	}
-	if len(ops) > 100_000 {
-		t.Errorf("%d ops: nobody pauses", len(ops))
+func TestFinalPhaseEnds(t *testing.T) {
+	if err := workloadtest.FinalEnds(New(Options{FinalLimit: 2 * time.Second}, nil), 2*time.Second); err != nil {
+		t.Error(err)
 	}
 }
 

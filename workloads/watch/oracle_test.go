@@ -1,7 +1,6 @@
 package watch
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -10,12 +9,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/hacheck/hacheck/checker"
 	"github.com/hacheck/hacheck/checker/checkertest"
 	"github.com/hacheck/hacheck/histories"
 	"github.com/hacheck/hacheck/workloads"
+	"github.com/hacheck/hacheck/workloads/workloadtest"
 )
 
 // sound decides by trying every revision for every write of unknown outcome, and that
@@ -121,81 +120,49 @@ func agrees(calls []call) bool {
 }
 
 // randomOps plays a few calls against a store that makes a mistake now and then, or
-// none. Each takes effect at some time between its ends; of an indeterminate one that
-// may be later, or never.
+// none; see [workloadtest.Scene].
 func randomOps(r *rand.Rand, mistake string, lost float64) []histories.Op {
 	m := newMemory(mistake)
 	m.now = func(int) bool { return r.IntN(2) == 0 }
 	m.lag = func() uint64 { return r.Uint64N(2) }
 	value, next := 0, [2]uint64{1, 1}
 	key := func() string { return string("ab"[r.IntN(2)]) }
-	type moment struct {
-		at int
-		do func()
-	}
-	var moments []moment
-	var ops []histories.Op
-	record := func(op histories.Op) {
-		op.Index, op.Time = len(ops), time.Duration(len(ops)+1)*time.Millisecond
-		ops = append(ops, op)
-	}
-	n := 5 + r.IntN(5)
-	times := r.Perm(3 * n)
-	for i := range n {
-		three := times[3*i : 3*i+3]
-		slices.Sort(three)
+	windows := workloadtest.Windows(r, 5+r.IntN(5))
+	for i, w := range windows {
 		if r.IntN(2) == 0 { // or too much is concurrent
-			three[2] = three[0] + 2
-			three[1] = three[0] + 1
+			windows[i].Effect, windows[i].End = w.Begin+1, w.Begin+2
 		}
-		op := histories.Op{Process: histories.Process(i), Type: histories.Invoke}
-		unknown := r.Float64() < lost
-		effect := three[1]
-		if unknown && r.IntN(2) == 0 {
-			effect += r.IntN(3 * n)
+	}
+	choose := func() (op histories.Op) {
+		var in Input
+		switch r.IntN(12) {
+		case 0, 1, 2, 3:
+			value++
+			op.F, in = Put, Input{Keys: Keys{Key: key()}, Value: fmt.Sprint(value)}
+		case 4, 5:
+			op.F, in = Delete, Input{Keys: Keys{Key: key()}}
+		case 6:
+			op.F, in = Compact, Input{Revision: m.revision}
+		case 7:
+			op.F = Status
+		default:
+			w := r.IntN(2)
+			op.F, in = Watch, Input{Watcher: &w, Keys: []Keys{{"a", "c"}, {Key: "a"}}[w], From: next[w]}
 		}
-		var reply workloads.Reply
-		var err error
-		moments = append(moments, moment{three[0], func() {
-			var in Input
-			switch r.IntN(12) {
-			case 0, 1, 2, 3:
-				value++
-				op.F, in = Put, Input{Keys: Keys{Key: key()}, Value: fmt.Sprint(value)}
-			case 4, 5:
-				op.F, in = Delete, Input{Keys: Keys{Key: key()}}
-			case 6:
-				op.F, in = Compact, Input{Revision: m.revision}
-			case 7:
-				op.F = Status
-			default:
-				w := r.IntN(2)
-				op.F, in = Watch, Input{Watcher: &w, Keys: []Keys{{"a", "c"}, {Key: "a"}}[w], From: next[w]}
-			}
-			op.Value = in.payload()
-			record(op)
-		}}, moment{effect, func() {
-			reply, err = Options{}.perform(context.Background(), m, op)
-		}}, moment{three[2], func() {
-			switch {
-			case unknown:
-				op.Type = histories.Info
-			case err != nil:
-				op.Type = histories.Fail
-			default:
-				op.Type, op.Value = histories.OK, reply.Value
-			}
+		op.Value = in.payload()
+		return op
+	}
+	return workloadtest.Scene{
+		Windows: windows, Lost: lost, Choose: choose,
+		Perform: func(op histories.Op) (workloads.Reply, error) {
+			return Options{}.perform(context.Background(), m, op)
+		},
+		Done: func(op histories.Op) {
 			if out, err := parseOutput(op.F, op.Value); err == nil && op.F == Watch && op.Type == histories.OK {
 				next[*out.Watcher] = max(next[*out.Watcher], out.To+1, out.Compacted+1)
 			}
-			record(op)
-		}})
-	}
-	slices.SortStableFunc(moments, func(a, b moment) int { return cmp.Compare(a.at, b.at) })
-	for _, x := range moments {
-		x.do()
-	}
-	return ops
+		},
+	}.Ops(r)
 }
 
 func historyOf(t testing.TB, ops []histories.Op) *histories.History {
@@ -211,19 +178,11 @@ func historyOf(t testing.TB, ops []histories.Op) *histories.History {
 	return h
 }
 
-func listing(h *histories.History) string {
-	var b strings.Builder
-	for _, op := range h.All() {
-		fmt.Fprintln(&b, op)
-	}
-	return b.String()
-}
-
 func TestVerdictsAgreeWithBruteForce(t *testing.T) {
 	names := append(slices.Sorted(maps.Keys(mistakes)), "")
 	for _, lost := range []float64{0, 0.2} {
 		valid, invalid := 0, 0
-		for seed := range uint64(800) {
+		for seed := range uint64(workloadtest.Cases(600)) {
 			r := rand.New(rand.NewPCG(seed, 1))
 			mistake := names[r.IntN(len(names))]
 			h := historyOf(t, randomOps(r, mistake, lost))
@@ -242,11 +201,11 @@ func TestVerdictsAgreeWithBruteForce(t *testing.T) {
 				valid++
 			}
 			if got.Verdict != want {
-				t.Fatalf("seed %d, %s, %v lost: want %v, got %s\n%s", seed, mistake, lost, want, checkertest.Format(got), listing(h))
+				t.Fatalf("seed %d, %s, %v lost: want %v, got %s\n%s", seed, mistake, lost, want, checkertest.Format(got), workloadtest.Text(h))
 			}
 		}
 		t.Logf("%v lost: %d valid, %d invalid", lost, valid, invalid)
-		if valid < 70 || invalid < 70 {
+		if !workloadtest.Raced && (valid < 60 || invalid < 60) {
 			t.Errorf("%v lost: %d valid, %d invalid: the histories say little", lost, valid, invalid)
 		}
 	}
@@ -255,7 +214,7 @@ func TestVerdictsAgreeWithBruteForce(t *testing.T) {
 // TestTheSameHistoryHasTheSameVerdict changes what does not matter.
 func TestTheSameHistoryHasTheSameVerdict(t *testing.T) {
 	names := append(slices.Sorted(maps.Keys(mistakes)), "", "")
-	for seed := range uint64(200) {
+	for seed := range uint64(workloadtest.Cases(100)) {
 		r := rand.New(rand.NewPCG(seed, 3))
 		mistake := names[r.IntN(len(names))]
 		ops := randomOps(r, mistake, 0.1)
@@ -291,7 +250,7 @@ func TestTheSameHistoryHasTheSameVerdict(t *testing.T) {
 
 // TestKnowingLessNeverTurnsValidIntoInvalid forgets how calls ended.
 func TestKnowingLessNeverTurnsValidIntoInvalid(t *testing.T) {
-	for seed := range uint64(200) {
+	for seed := range uint64(workloadtest.Cases(100)) {
 		r := rand.New(rand.NewPCG(seed, 4))
 		ops := randomOps(r, "", 0.2)
 		for i, op := range ops {
@@ -301,7 +260,7 @@ func TestKnowingLessNeverTurnsValidIntoInvalid(t *testing.T) {
 			open := slices.Clone(ops)
 			open[i].Type = histories.Info
 			if got := judged(t, historyOf(t, open)); got.Verdict == checker.Invalid {
-				t.Fatalf("seed %d: op %d is indeterminate: got %s\n%s", seed, i, checkertest.Format(got), listing(historyOf(t, open)))
+				t.Fatalf("seed %d: op %d is indeterminate: got %s\n%s", seed, i, checkertest.Format(got), workloadtest.Text(historyOf(t, open)))
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package watch
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"slices"
@@ -30,10 +31,9 @@ type Options struct {
 
 // The default options.
 const (
-	DefaultWatchers   = 4
-	DefaultWait       = 200 * time.Millisecond
-	DefaultCompact    = 2 * time.Second
-	DefaultFinalLimit = 10 * time.Second
+	DefaultWatchers = 4
+	DefaultWait     = 200 * time.Millisecond
+	DefaultCompact  = time.Second
 )
 
 // Prefix is what all keys begin with.
@@ -52,23 +52,12 @@ const (
 // compacted all have been told; but sometimes it is so new that a watcher that was cut
 // off has to hear of it. open connects the client of a worker.
 func New(o Options, open func(ctx context.Context, worker int) (Store, error)) workloads.Workload {
-	if o.Watchers == 0 {
-		o.Watchers = DefaultWatchers
-	}
-	if o.Wait == 0 {
-		o.Wait = DefaultWait
-	}
-	if o.Compact == 0 {
-		o.Compact = DefaultCompact
-	}
-	if o.FinalLimit == 0 {
-		o.FinalLimit = DefaultFinalLimit
-	}
+	o.Watchers = cmp.Or(o.Watchers, DefaultWatchers)
+	o.Wait = cmp.Or(o.Wait, DefaultWait)
+	o.Compact = cmp.Or(o.Compact, DefaultCompact)
+	o.FinalLimit = cmp.Or(o.FinalLimit, workloads.DefaultFinalLimit)
 	ws := newWatchers(o.Watchers)
-	var writes generator.Generator = &writer{watchers: ws, every: o.Compact}
-	if o.Rate > 0 {
-		writes = generator.Stagger(time.Duration(float64(time.Second)/o.Rate), writes)
-	}
+	writes := workloads.AtRate(o.Rate, &writer{watchers: ws, every: o.Compact})
 	final := &final{watchers: ws, status: generator.UntilOK(pause, histories.Op{F: Status, Value: Input{}.payload()})}
 	return workloads.Workload{
 		Name:    "watch",
@@ -203,10 +192,10 @@ func (w *writer) Next(c generator.Context) generator.Step {
 }
 
 // compaction returns a revision: mostly one that all watchers have long been told of,
-// every fourth time one that is new.
+// every third time one that is new.
 func (w *writer) compaction(c generator.Context) uint64 {
 	slowest := slices.Min(w.next[:w.running(c)])
-	if c.Rand.IntN(4) == 0 {
+	if c.Rand.IntN(3) == 0 {
 		return w.latest - min(w.latest-1, c.Rand.Uint64N(10))
 	}
 	return slowest - min(slowest-1, behind)

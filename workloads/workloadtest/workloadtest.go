@@ -13,6 +13,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hacheck/hacheck/checker"
 	"github.com/hacheck/hacheck/generator"
 	"github.com/hacheck/hacheck/histories"
 	"github.com/hacheck/hacheck/workloads"
@@ -70,6 +71,16 @@ func (p Play) History(w workloads.Workload) (*histories.History, error) {
 		return nil, err
 	}
 	return histories.FromOps(s.ops)
+}
+
+// Judge plays w, and lets its checker judge that.
+func (p Play) Judge(w workloads.Workload) (*histories.History, checker.Result, error) {
+	h, err := p.History(w)
+	if err != nil {
+		return nil, checker.Result{}, err
+	}
+	r, err := w.Checker.Check(context.Background(), h)
+	return h, r, err
 }
 
 // A stage is the state of a play.

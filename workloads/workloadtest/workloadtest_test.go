@@ -146,3 +146,18 @@ func TestWhatEndsAPlay(t *testing.T) {
 		t.Error("a generator that waits for ever was waited for")
 	}
 }
+
+func TestRatesAndEnds(t *testing.T) {
+	w := func(rate float64, limit time.Duration) workloads.Workload {
+		w := (&counter{}).workload()
+		w.Main = workloads.AtRate(rate, w.Main)
+		w.Final = workloads.Final(limit, func() []histories.Op { return []histories.Op{{F: "count"}} })
+		return w
+	}
+	if err := errors.Join(workloadtest.KeepsRate(w(50, time.Second), 50), workloadtest.FinalEnds(w(50, 2*time.Second), 2*time.Second)); err != nil {
+		t.Error(err)
+	}
+	if workloadtest.KeepsRate(w(70, time.Second), 50) == nil || workloadtest.FinalEnds(w(50, time.Second), 2*time.Second) == nil {
+		t.Error("another rate or limit would do as well")
+	}
+}
