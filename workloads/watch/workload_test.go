@@ -62,7 +62,7 @@ func TestCorrectStoreIsValid(t *testing.T) {
 func TestMistakesAreFound(t *testing.T) {
 	for mistake, want := range mistakes {
 		found := false
-		for seed := uint64(0); seed < 4 && !found; seed++ {
+		for seed := uint64(0); seed < 20 && !found; seed++ {
 			r := judged(t, performed(t, 700*time.Millisecond, mistake, 0.02*float64(seed%2), seed))
 			for _, a := range r.Anomalies {
 				found = found || a.Kind == want
