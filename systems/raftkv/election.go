@@ -67,10 +67,11 @@ func (e *elections) Observe(ctx context.Context, name string) (election.Observat
 	}
 	r, err := e.client.Range(ctx, client.Key(proclaimed(name)), client.RangeOptions{Revision: l.Revision})
 	if err == nil && len(r.KVs) > 0 {
-		p, ok := &out.Proclaimed, false
-		if p.Term, p.Value, ok = untokened(r.KVs[0].Value); !ok {
-			p.Value = election.Garbled
+		term, value, ok := untokened(r.KVs[0].Value)
+		if !ok {
+			value = election.Garbled
 		}
+		out.Proclaimed = election.Proclamation{Term: term, Value: value}
 	}
 	return out, classify(err)
 }

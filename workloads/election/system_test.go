@@ -138,7 +138,7 @@ func played(t *testing.T, s *system, p workloadtest.Play) (checker.Result, *hist
 func TestRightSystemIsValid(t *testing.T) {
 	for _, p := range []workloadtest.Play{
 		{}, {Seed: 1, Lost: 0.01, Refused: 0.05}, {Seed: 2, Workers: 1, Lost: 0.01}, {Seed: 3, Workers: 3, Lost: 0.05},
-	} {
+	}[:workloadtest.Cases(4)] {
 		r, _ := played(t, &system{}, p)
 		if r.Verdict != checker.Valid {
 			t.Errorf("%+v: got %s", p, checkertest.Format(r))
@@ -151,7 +151,7 @@ func TestRightSystemIsValid(t *testing.T) {
 }
 
 func TestMistakesAreFound(t *testing.T) {
-	for m, kind := range map[mistake]string{
+	for m, kind := range workloadtest.Some(map[mistake]string{
 		electsTwice:   twoLeaders,
 		termsGoBack:   "term went back",
 		neverFences:   "deposed leader not fenced off",
@@ -160,7 +160,7 @@ func TestMistakesAreFound(t *testing.T) {
 		staleObserver: "stale read",
 		namesAnother:  twoLeaders,
 		namesNobody:   "leader that never campaigned",
-	} {
+	}) {
 		for seed := range uint64(workloadtest.Cases(2)) {
 			p := workloadtest.Play{Seed: seed, Main: 4 * time.Second, Lost: 0.01 * float64(seed), Refused: 0.01}
 			r, _ := played(t, &system{mistake: m}, p)
@@ -194,7 +194,7 @@ func verdict(t *testing.T, h *histories.History, err error) checker.Result {
 }
 
 func TestTheSameHistoryHasTheSameVerdict(t *testing.T) {
-	for _, m := range []mistake{none, electsTwice, neverFences, namesNobody, forgets} {
+	for _, m := range []mistake{none, electsTwice, neverFences, namesNobody, forgets}[:workloadtest.Cases(5)] {
 		_, h := played(t, &system{mistake: m}, workloadtest.Play{Seed: 7, Main: 4 * time.Second, Lost: 0.01, Refused: 0.05})
 		want := verdict(t, h, nil).Verdict
 		other, err := workloadtest.Renumbered(h, func(p histories.Process) histories.Process { return 100000 - p })
@@ -220,7 +220,7 @@ func TestTheSameHistoryHasTheSameVerdict(t *testing.T) {
 
 func TestKnowingLessNeverTurnsValidIntoInvalid(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
-	for seed := range uint64(3) {
+	for seed := range uint64(workloadtest.Cases(3)) {
 		_, h := played(t, &system{}, workloadtest.Play{Seed: seed, Main: 4 * time.Second, Lost: 0.005})
 		for _, n := range []int{1, 10, 100, 1000} {
 			less, err := workloadtest.Forgetful(h, r, n)

@@ -438,14 +438,6 @@ func (j *judgement) order() {
 	}
 }
 
-// shown returns the op that shows that w took place.
-func (w *write) shown() int {
-	if w.proof != nil {
-		return w.proof.Completion
-	}
-	return w.Completion
-}
-
 // evidence returns the calls that show that w took place.
 func (w *write) evidence() []*call {
 	if w.proof != nil {

@@ -139,7 +139,7 @@ func played(t *testing.T, s *system, p workloadtest.Play) (checker.Result, *hist
 func TestRightSystemIsValid(t *testing.T) {
 	for _, p := range []workloadtest.Play{
 		{}, {Seed: 1, Lost: 0.01, Refused: 0.05}, {Seed: 2, Workers: 1}, {Seed: 3, Workers: 3, Lost: 0.02},
-	} {
+	}[:workloadtest.Cases(4)] {
 		r, _ := played(t, &system{}, p)
 		if r.Verdict != checker.Valid {
 			t.Errorf("%+v: got %s", p, checkertest.Format(r))
@@ -152,7 +152,7 @@ func TestRightSystemIsValid(t *testing.T) {
 }
 
 func TestMistakesAreFound(t *testing.T) {
-	for m, kind := range map[mistake]string{
+	for m, kind := range workloadtest.Some(map[mistake]string{
 		diesEarly:      "died early",
 		forgetsToKeep:  "died early",
 		livesLong:      "outlived its lease",
@@ -164,7 +164,7 @@ func TestMistakesAreFound(t *testing.T) {
 		mixesLeases:    "wrong lease",
 		grantsRefused:  "refused grant took place",
 		comesBack:      "came back",
-	} {
+	}) {
 		for seed := range uint64(workloadtest.Cases(2)) {
 			p := workloadtest.Play{Seed: seed, Main: 4 * time.Second, Lost: 0.01 * float64(seed), Refused: 0.01}
 			r, _ := played(t, &system{mistake: m}, p)
@@ -233,7 +233,7 @@ func verdict(t *testing.T, h *histories.History, err error) checker.Result {
 }
 
 func TestTheSameHistoryHasTheSameVerdict(t *testing.T) {
-	for _, m := range []mistake{none, diesEarly, livesLong, revives, ignoresRevoke} {
+	for _, m := range []mistake{none, diesEarly, livesLong, revives, ignoresRevoke}[:workloadtest.Cases(5)] {
 		_, h := played(t, &system{mistake: m}, workloadtest.Play{Seed: 7, Main: 5 * time.Second, Lost: 0.01, Refused: 0.05})
 		want := verdict(t, h, nil).Verdict
 		other, err := workloadtest.Renumbered(h, func(p histories.Process) histories.Process { return 100000 - p })
@@ -259,7 +259,7 @@ func TestTheSameHistoryHasTheSameVerdict(t *testing.T) {
 
 func TestKnowingLessNeverTurnsValidIntoInvalid(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
-	for seed := range uint64(3) {
+	for seed := range uint64(workloadtest.Cases(3)) {
 		_, h := played(t, &system{}, workloadtest.Play{Seed: seed, Main: 4 * time.Second, Lost: 0.005})
 		for _, n := range []int{1, 10, 100, 1000} {
 			less, err := workloadtest.Forgetful(h, r, n)

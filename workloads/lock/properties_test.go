@@ -30,7 +30,7 @@ func verdict(t *testing.T, h *histories.History, err error) checker.Result {
 }
 
 func TestTheSameHistoryHasTheSameVerdict(t *testing.T) {
-	for _, m := range []mistake{none, grantsHeld, neverFences, expiresEarly, losesWrites} {
+	for _, m := range []mistake{none, grantsHeld, neverFences, expiresEarly, losesWrites}[:workloadtest.Cases(5)] {
 		_, h := played(t, &system{mistake: m}, workloadtest.Play{Seed: 7, Main: 4 * time.Second, Lost: 0.01, Refused: 0.05})
 		want := verdict(t, h, nil).Verdict
 		other, err := workloadtest.Renumbered(h, func(p histories.Process) histories.Process { return 100000 - p })
@@ -46,7 +46,7 @@ func TestTheSameHistoryHasTheSameVerdict(t *testing.T) {
 
 func TestKnowingLessNeverTurnsValidIntoInvalid(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
-	for seed := range uint64(3) {
+	for seed := range uint64(workloadtest.Cases(3)) {
 		_, h := played(t, &system{}, workloadtest.Play{Seed: seed, Main: 4 * time.Second, Lost: 0.005})
 		for _, n := range []int{1, 10, 100, 1000} {
 			less, err := workloadtest.Forgetful(h, r, n)

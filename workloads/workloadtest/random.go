@@ -3,6 +3,7 @@ package workloadtest
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -19,6 +20,19 @@ func Cases(n int) int {
 		return max(1, n/10)
 	}
 	return n
+}
+
+// Some returns all of cases, or [Cases] of them.
+func Some[K comparable, V any](cases map[K]V) iter.Seq2[K, V] {
+	return func(yield func(K, V) bool) {
+		left := Cases(len(cases))
+		for k, v := range cases {
+			if left == 0 || !yield(k, v) {
+				return
+			}
+			left--
+		}
+	}
 }
 
 // A Window is a call of a random history: when it begins, takes effect and ends.
