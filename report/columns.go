@@ -21,9 +21,9 @@ func clip(s string, columns int) string {
 	return string([]rune(s)[:max(0, columns-1)]) + "…"
 }
 
-// wrap breaks words into lines of at most columns. Only a word that is longer than
+// Wrap breaks words into lines of at most columns. Only a word that is longer than
 // a line is broken itself.
-func wrap(words string, columns int) []string {
+func Wrap(words string, columns int) []string {
 	columns = max(columns, 1)
 	var lines []string
 	line := ""

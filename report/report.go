@@ -80,6 +80,27 @@ func Text(w io.Writer, r Run, s Style) error {
 	return err
 }
 
+// A Table is rows of words and numbers, with what is to be said of them.
+type Table struct {
+	Rows    [][]string // the first is the head
+	Align   string     // a byte for each column: '<' or '>'
+	Remarks []string
+	Next    []Next
+}
+
+// Text writes the table, then the remarks, a paragraph each, and what to do next.
+func (t Table) Text(w io.Writer, s Style) error {
+	page := &text{Style: s}
+	page.table("", t.Rows, t.Align)
+	for _, remark := range t.Remarks {
+		page.section()
+		page.paragraph("", "  ", remark)
+	}
+	page.next(t.Next)
+	_, err := io.WriteString(w, page.b.String())
+	return err
+}
+
 // A text is a page as it grows.
 type text struct {
 	Style
@@ -93,7 +114,7 @@ func (t *text) line(format string, args ...any) {
 
 // section leaves a blank line, but never two.
 func (t *text) section() {
-	if !strings.HasSuffix(t.b.String(), "\n\n") {
+	if t.b.Len() > 0 && !strings.HasSuffix(t.b.String(), "\n\n") {
 		t.b.WriteByte('\n')
 	}
 }
@@ -101,7 +122,7 @@ func (t *text) section() {
 // paragraph writes words after a head, on as many lines as it takes; those that
 // follow the first begin with indent.
 func (t *text) paragraph(head, indent, words string) {
-	for i, l := range wrap(words, t.Width-max(width(head), width(indent))) {
+	for i, l := range Wrap(words, t.Width-max(width(head), width(indent))) {
 		if i > 0 {
 			head = indent
 		}
@@ -164,7 +185,7 @@ func (t *text) verdict(v checker.Verdict, loud bool) string {
 // title says the verdict, and of what.
 func (t *text) title(r Run) {
 	indent := strings.Repeat(" ", width(r.Result.Verdict.String())+2)
-	for i, l := range wrap(r.Title, t.Width-len(indent)) {
+	for i, l := range Wrap(r.Title, t.Width-len(indent)) {
 		if i == 0 {
 			l = t.verdict(r.Result.Verdict, true) + "  " + l
 		} else {
@@ -208,7 +229,7 @@ func (t *text) checkers(r Run) {
 		} else if len(fresh) == 0 || note == "" {
 			t.line("%s", head)
 		}
-		for _, l := range wrap(strings.Join(fresh, "; "), t.Width-len(indent)) {
+		for _, l := range Wrap(strings.Join(fresh, "; "), t.Width-len(indent)) {
 			t.line("%s%s", head, l) // the head may have colours, which take up no columns
 			head = indent
 		}
@@ -322,10 +343,10 @@ func (t *text) availability(r checker.Result) {
 	}
 	throughput := fmt.Sprintf("  90 %% of %d ok/s", part.Counts["ok_per_second"])
 	add("ok after a fault began", "begin_ok", part.Counts)
-	if node, counts := slowest(part); node != "" {
-		add("  from "+node+", the slowest", "begin_ok", counts)
-	}
 	add(throughput, "begin_90", part.Counts)
+	if node, counts := slowest(part); node != "" {
+		add("  ok from "+node+", the slowest", "begin_ok", counts)
+	}
 	add("ok after it was healed", "heal_ok", part.Counts)
 	add(throughput, "heal_90", part.Counts)
 	if len(rows) > 1 {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -183,12 +184,12 @@ func TestTimesAfterFaultsAreATable(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `
-  time until               median      p90      max  unseen
-  ok after a fault began  2.00 ms  30.0 ms   400 ms       0
-    from n2, the slowest  5.00 ms   600 ms   700 ms       1
-    90 % of 812 ok/s            0   1.00 s   2.50 s       1
-  ok after it was healed  1.00 ms  1.00 ms  1.00 ms       0
-    90 % of 812 ok/s            -        -        -       3
+  time until                  median      p90      max  unseen
+  ok after a fault began     2.00 ms  30.0 ms   400 ms       0
+    90 % of 812 ok/s               0   1.00 s   2.50 s       1
+    ok from n2, the slowest  5.00 ms   600 ms   700 ms       1
+  ok after it was healed     1.00 ms  1.00 ms  1.00 ms       0
+    90 % of 812 ok/s               -        -        -       3
 `
 	if got := b.String(); !strings.HasSuffix(got, want) {
 		t.Errorf("got\n%swant\n%s", got, want)
@@ -303,8 +304,41 @@ func TestOnlyAWordLongerThanTheLineIsBroken(t *testing.T) {
 		{"ab", 0, []string{"a", "b"}},
 		{"", 5, nil},
 	} {
-		if got := wrap(c.words, c.columns); !slices.Equal(got, c.want) {
+		if got := Wrap(c.words, c.columns); !slices.Equal(got, c.want) {
 			t.Errorf("%q in %d columns is %q, want %q", c.words, c.columns, got, c.want)
+		}
+	}
+}
+
+func TestATableFitsTheScreen(t *testing.T) {
+	table := Table{
+		Rows:    [][]string{{"bug", "runs", "found by"}, {"stale-read", "12", "linearizable: contradictory reads"}, {"lost-update", "1", "missed"}},
+		Align:   "<><",
+		Remarks: []string{"1 of 2 bugs found; 0 false alarms in 12 runs without a bug"},
+		Next:    []Next{{"files:", "store/prove/a-name-that-is-too-long-for-the-line"}},
+	}
+	for width, want := range map[int]string{
+		40: `bug          runs  found by
+stale-read     12  linearizable: contra…
+lost-update     1  missed
+
+1 of 2 bugs found; 0 false alarms in
+  12 runs without a bug
+
+files:  store/prove/a-name-that-is-too-long-for-the-line
+`,
+		math.MaxInt: `bug          runs  found by
+stale-read     12  linearizable: contradictory reads
+lost-update     1  missed
+
+1 of 2 bugs found; 0 false alarms in 12 runs without a bug
+
+files:  store/prove/a-name-that-is-too-long-for-the-line
+`,
+	} {
+		var b strings.Builder
+		if err := table.Text(&b, Style{Width: width}); err != nil || b.String() != want {
+			t.Errorf("in %d columns got %v\n%s", width, err, b.String())
 		}
 	}
 }

@@ -79,7 +79,7 @@ func (t *text) witness(h *histories.History, a checker.Anomaly) {
 // A call is an operation as a witness shows it.
 type call struct {
 	invoked   histories.Op
-	completed histories.Op // meaningful only if known
+	completed histories.Op // if it came; what it says counts only if known, or indeterminate
 	known     bool         // the completion is part of the evidence
 	later     bool         // it came, but after what is shown
 }
@@ -138,12 +138,10 @@ func (c call) what() string {
 		return s
 	case c.later:
 		return s + "  (not back yet)"
-	case !c.known:
-		return s + "  (outcome unknown)"
+	case !c.known, c.completed.Type == histories.Info && c.invoked.Process >= 0:
+		return s + "  (outcome unknown" + reason(c.completed.Error) + ")"
 	case c.completed.Type == histories.Fail:
 		return s + "  failed" + reason(c.completed.Error)
-	case c.completed.Type == histories.Info && c.invoked.Process >= 0:
-		return s + "  (outcome unknown" + reason(c.completed.Error) + ")"
 	case c.completed.Error != "":
 		return s + "  (" + c.completed.Error + ")"
 	case bytes.Equal(c.invoked.Value, c.completed.Value) && (key == "" || arg != "" || c.invoked.Process < 0):

@@ -20,7 +20,7 @@ func without(o cluster.Options) error {
 
 func asking(t *testing.T, nemeses string) *options {
 	t.Helper()
-	return parse(t, []string{"--nemesis", nemeses})
+	return parse(t, []string{"--workload", allWorkloads[0].name, "--nemesis", nemeses})
 }
 
 func TestALabIsMadeWithWhatItsFaultsNeed(t *testing.T) {
@@ -70,6 +70,11 @@ func TestOfAllWhatTheMachineRefusesIsLeftOut(t *testing.T) {
 	}
 	if named("clock") || !named("resource") || !named("partition") {
 		t.Errorf("the wrong faults are left: %d", len(a.faults))
+	}
+	o := asking(t, "all")
+	o.workload = "member"
+	if a, err := o.abilities(without); err != nil || len(a.leftOut) != 3 || !slices.Contains(a.leftOut, "member: workload member bars it: its clients change the members themselves") {
+		t.Errorf("what the workload bars: left out %q, %v", a.leftOut, err)
 	}
 	if _, err := asking(t, "all,clock:jump").abilities(without); err == nil {
 		t.Error("one that is asked for by name beside all is left out, too")

@@ -143,8 +143,8 @@ func (p *program) app() *cli.App {
 				UsageText: "hacheck prove [options]",
 				Description: "Runs, for each deliberate bug, what is said to find it, as often as it takes while\n" +
 					"there is time, and runs without a bug, and prints which bug was found by what.\n" +
-					"Exit status 1 if a bug was missed, or a run without a bug was invalid; 2 if this\n" +
-					"machine cannot do all of it. Ctrl-C ends it with what there is.",
+					"Exit status 1 if a bug was missed, or a run without a bug was invalid; 2 if not all\n" +
+					"of it could be done. Ctrl-C ends it with what there is.",
 				Flags:  prove.flags(),
 				Action: func(c *cli.Context) error { return p.prove(c, prove) },
 			},
@@ -272,16 +272,23 @@ func (p *program) leftover(c *cli.Context, n int) error {
 func (p *program) hint(c *cli.Context, a string) string {
 	nemeses, _ := c.Generic("nemesis").(*value)
 	switch before := p.args[len(p.args)-c.NArg()-1]; {
-	case slices.Contains(workloadNames(), a):
+	case slices.Contains(workloadNames(), a) && takes(c, "workload"):
 		return fmt.Sprintf("unexpected argument %q; did you mean --workload %s?", a, a)
+	case slices.Contains(bugNames(), a) && takes(c, "bugs"):
+		return fmt.Sprintf("unexpected argument %q; did you mean --bugs %s?", a, a)
 	case slices.Contains(nemesisNames(), a) && nemeses != nil && nemeses.String() != "":
 		return fmt.Sprintf("unexpected argument %q; did you mean --nemesis %s,%s?", a, nemeses, a)
-	case slices.Contains(nemesisNames(), a):
+	case slices.Contains(nemesisNames(), a) && takes(c, "nemesis"):
 		return fmt.Sprintf("unexpected argument %q; did you mean --nemesis %s?", a, a)
 	case a == c.Args().First() && isSwitch(c, before):
 		return fmt.Sprintf("%s takes no value, but got %q", before, a)
 	}
 	return ""
+}
+
+// takes says whether the command has that flag.
+func takes(c *cli.Context, name string) bool {
+	return slices.ContainsFunc(c.Command.Flags, func(f cli.Flag) bool { return slices.Contains(f.Names(), name) })
 }
 
 // isSwitch says whether arg is a flag of the command that takes no value.

@@ -205,7 +205,7 @@ func (r *judged) recognise(asked string) error {
 		return nil
 	}
 	functions := clientFunctions(r.history)
-	fit := fitting(functions)
+	fit := fitting(functions, observed(r.history))
 	switch len(fit) {
 	case 0:
 		return usage("check: %s: no workload has all of its functions (%s); name one with --workload: %s",
@@ -218,9 +218,11 @@ func (r *judged) recognise(asked string) error {
 }
 
 // fitting returns the workloads that a history with these functions may be of: those that
-// have them all. The first one in the table is what it is if it may be, as most that others
-// have recorded are of registers; and who has no others is preferred.
-func fitting(functions []string) []string {
+// have them all. Who has no others is preferred. Most histories that others have recorded
+// are of registers, which is what they are taken for if they may be; hacheck's own, with
+// the system observed, are not: to read and to write is what sessions do, too, of which
+// less is promised.
+func fitting(functions []string, own bool) []string {
 	var fit, exactly []string
 	for _, w := range allWorkloads {
 		if len(w.functions) == 0 || slices.ContainsFunc(functions, func(f string) bool { return !slices.Contains(w.functions, f) }) {
@@ -232,12 +234,23 @@ func fitting(functions []string) []string {
 		}
 	}
 	switch {
-	case len(fit) > 0 && fit[0] == allWorkloads[0].name:
+	case !own && len(fit) > 0 && fit[0] == allWorkloads[0].name:
 		return fit[:1]
 	case len(exactly) == 1:
 		return exactly
 	}
 	return fit
+}
+
+// observed says whether a history tells of the state of the system: then hacheck has
+// recorded it.
+func observed(h *histories.History) bool {
+	for _, op := range h.All() {
+		if op.Process == histories.Observer && op.F == histories.State {
+			return true
+		}
+	}
+	return false
 }
 
 // clientFunctions returns the functions that clients invoked, sorted.
@@ -265,7 +278,7 @@ func (r *judged) judge(ctx context.Context) (err error) {
 	}
 	ended := r.run == nil || r.info.Ended != nil
 	if missing := r.missing(); len(missing.notes) > 0 {
-		if missing.drawn && ended { // else it is plain why
+		if missing.drawn && ended && r.result.Verdict != checker.Invalid { // else it is plain why, or no matter
 			missing.notes = append(missing.notes, "it takes a longer --time-limit, or a shorter --interval")
 		}
 		r.lacks("nemesis", strings.Join(missing.notes, "; "))

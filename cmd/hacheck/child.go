@@ -6,8 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"time"
 
@@ -19,17 +19,18 @@ const patience = 10 * time.Second
 
 // child performs a run as a process of its own: this program again, with these
 // arguments. One that came to no verdict is a *failedRun, and one that did not take
-// what it was asked for a *refusedRun.
+// what it was asked for a *refusedRun. The run ends with this process, however that
+// does.
 func (p *program) child(ctx context.Context, args []string) (result checker.Result, err error) {
-	self, err := os.Executable()
-	if err != nil {
-		return result, err
-	}
+	runtime.LockOSThread() // for dieTogether
+	defer runtime.UnlockOSThread()
 	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, self, append(args, "--quiet", "--json")...)
+	// A path might be that of another build by now.
+	cmd := exec.CommandContext(ctx, "/proc/self/exe", append(args, "--quiet", "--json")...)
 	cmd.Args[0] = p.args[0]
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	cmd.WaitDelay = patience
+	dieTogether(cmd)
 	err = cmd.Run()
 	if ctx.Err() != nil {
 		return result, context.Cause(ctx)
@@ -53,6 +54,18 @@ func (p *program) child(ctx context.Context, args []string) (result checker.Resu
 type failedRun struct{ words string }
 
 func (f *failedRun) Error() string { return "a run failed: " + f.words }
+
+// gist returns what is said first in the words of a run that failed or was refused,
+// without the program's name.
+func gist(words string) string {
+	lines := strings.Split(words, "\n")
+	for _, l := range lines {
+		if said, ok := strings.CutPrefix(l, "hacheck: "); ok { // else it is a line of a log
+			return said
+		}
+	}
+	return lines[0]
+}
 
 // A refusedRun is a run that did not begin, since what it was asked for makes no sense, or
 // not on this machine.

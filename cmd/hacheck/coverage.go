@@ -16,12 +16,10 @@ import (
 // part of its verdict: it proves nothing, and says how much was looked at. Of a system
 // that does not show its state there is none.
 func covered(h *histories.History) (checker.Result, bool) {
-	for _, op := range h.All() {
-		if op.Process == histories.Observer && op.F == histories.State {
-			return coverage(nemesis.Covered(h), h.Duration()), true
-		}
+	if !observed(h) {
+		return checker.Result{}, false
 	}
-	return checker.Result{}, false
+	return coverage(nemesis.Covered(h), h.Duration()), true
 }
 
 func coverage(c nemesis.Coverage, end time.Duration) checker.Result {

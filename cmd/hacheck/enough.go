@@ -33,9 +33,14 @@ func (t *trial) lookOut() (stop func()) {
 				timer.Stop()
 				return
 			}
+			if t.interrupt.ending() {
+				return // what a look takes is better left to what is still to come
+			}
 			began := time.Now()
 			if t.proven(ctx) {
-				t.enough = t.interrupt.enough()
+				if t.enough = t.interrupt.enough(); t.enough {
+					t.note("an anomaly is proven; the main phase ends")
+				}
 				return
 			}
 			rest = max(leastRest, restAfter*time.Since(began))

@@ -128,10 +128,16 @@ func (i *interruption) second() {
 	i.giveUp()
 }
 
+// ending says whether the main phase is over, or is about to be.
+func (i *interruption) ending() bool {
+	phase := i.phase.Load()
+	return phase != "start" && phase != "main" || i.early()
+}
+
 // enough ends the main phase, if it goes on: nobody asked, but there is nothing more to be
 // had of it.
 func (i *interruption) enough() bool {
-	if i.phase.Load() != "main" || i.early() {
+	if i.ending() {
 		return false
 	}
 	i.end()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 
@@ -11,6 +12,7 @@ import (
 
 	"github.com/hacheck/hacheck/internal/store"
 	"github.com/hacheck/hacheck/nemesis"
+	"github.com/hacheck/hacheck/report"
 )
 
 // A listing is what there is to choose from, as list --json prints it. Scripts
@@ -26,7 +28,8 @@ type listed struct {
 	About     string   `json:"about"`
 	Functions []string `json:"functions,omitempty"` // of a workload
 	Bugs      []listed `json:"bugs,omitempty"`      // of a system
-	// Limits are the faults that a system does not claim to bear, with the reason.
+	// Limits are the faults that a system does not claim to bear, or that a workload cannot
+	// be combined with, with the reason.
 	Limits   []listed `json:"limits,omitempty"`
 	Variants []listed `json:"variants,omitempty"` // of a nemesis: asked for as name:variant
 	Targets  []listed `json:"targets,omitempty"`  // of a nemesis: asked for as name:target, or name:variant:target
@@ -52,13 +55,11 @@ func list() listing {
 			}
 			entry.Bugs = append(entry.Bugs, bug)
 		}
-		for _, fault := range slices.Sorted(maps.Keys(s.limits)) {
-			entry.Limits = append(entry.Limits, listed{Name: fault, About: s.limits[fault]})
-		}
+		entry.Limits = reasoned(s.limits)
 		l.Systems = append(l.Systems, entry)
 	}
 	for _, w := range allWorkloads {
-		l.Workloads = append(l.Workloads, listed{Name: w.name, About: w.about, Functions: w.functions})
+		l.Workloads = append(l.Workloads, listed{Name: w.name, About: w.about, Functions: w.functions, Limits: reasoned(w.bars)})
 	}
 	for _, f := range faults {
 		entry := listed{Name: f.Name, About: f.About, Needs: needs(f.Needs)}
@@ -76,6 +77,14 @@ func list() listing {
 	}
 	l.Nemeses = append(l.Nemeses, listed{Name: nemesis.All, About: "every one of these that this machine and the system can do"})
 	return l
+}
+
+// reasoned returns faults, each with the reason.
+func reasoned(faults map[string]string) (all []listed) {
+	for _, fault := range slices.Sorted(maps.Keys(faults)) {
+		all = append(all, listed{Name: fault, About: faults[fault]})
+	}
+	return all
 }
 
 func needs(of []nemesis.Need) (words []string) {
@@ -102,6 +111,10 @@ func (p *program) list(c *cli.Context) error {
 			}
 		}
 	}
+	room := math.MaxInt // in a file
+	if width := style(p.stdout).Width; width > 0 {
+		room = max(width-column-2, minWidth/2)
+	}
 	var b strings.Builder
 	for i, s := range sections {
 		if i > 0 {
@@ -109,9 +122,15 @@ func (p *program) list(c *cli.Context) error {
 		}
 		fmt.Fprintf(&b, "%s:\n", s.title)
 		for _, e := range s.entries {
-			indent := strings.Repeat("  ", e.depth)
-			line := fmt.Sprintf("  %s%-*s%s", indent, column-len(indent), e.name, e.about)
-			b.WriteString(strings.TrimRight(line, " ") + "\n")
+			head := fmt.Sprintf("  %-*s", column, strings.Repeat("  ", e.depth)+e.name)
+			about := report.Wrap(e.about, room)
+			if len(about) == 0 {
+				about = []string{""} // it is a headline
+			}
+			for _, about := range about {
+				b.WriteString(strings.TrimRight(head+about, " ") + "\n")
+				head = strings.Repeat(" ", column+2)
+			}
 		}
 	}
 	_, err := io.WriteString(p.stdout, b.String())
@@ -149,6 +168,9 @@ func (l listing) sections() []listSection {
 	workloads := listSection{title: "Workloads (--workload)"}
 	for _, w := range l.Workloads {
 		workloads.add(0, w.Name, w.About)
+		for _, limit := range w.Limits {
+			workloads.add(1, "not "+limit.Name, limit.About)
+		}
 	}
 	nemeses := listSection{title: "Nemeses (--nemesis NAME[:VARIANT][:TARGET])"}
 	for _, n := range l.Nemeses {

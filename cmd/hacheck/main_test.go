@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -73,6 +75,7 @@ var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"refused": refused,
 	"waitfor": waitFor,
 	"saying":  saying,
+	"gone":    gone,
 	"chop":    chop,
 }
 
@@ -133,22 +136,46 @@ func refused(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// waitfor FILE N waits until there are N bytes in the file, which another process
-// writes.
+// waitfor PATTERN N waits until there are N bytes in a file of that name, which another
+// process writes.
 func waitFor(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
-		ts.Fatalf("usage: waitfor file bytes")
+		ts.Fatalf("usage: waitfor pattern bytes")
 	}
 	size, err := strconv.ParseInt(args[1], 10, 64)
 	ts.Check(err)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); <-tick.C {
-		if stat, err := os.Stat(ts.MkAbs(args[0])); err == nil && stat.Size() >= size {
-			return
+		files, err := filepath.Glob(ts.MkAbs(args[0]))
+		ts.Check(err)
+		for _, file := range files {
+			if stat, err := os.Stat(file); err == nil && stat.Size() >= size {
+				return
+			}
 		}
 	}
 	ts.Fatalf("%s did not come", args[0])
+}
+
+// gone TEXT waits until no process has the text in its command line.
+func gone(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: gone text")
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); <-tick.C {
+		processes, err := filepath.Glob("/proc/[0-9]*/cmdline")
+		ts.Check(err)
+		if !slices.ContainsFunc(processes, func(file string) bool {
+			line, err := os.ReadFile(file) // one that has ended has none
+			return err == nil && strings.Contains(string(line), args[0])
+		}) {
+			return
+		}
+	}
+	ts.Fatalf("there still are processes with %s in their command line", args[0])
 }
 
 // saying FILE TEXT waits until the text is in the file, which another process

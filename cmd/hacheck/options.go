@@ -90,7 +90,7 @@ func (o *options) flags() []cli.Flag {
 		flag(whatIsTested, "bug", "build the system with a deliberate bug: `NAME`", bug(&o.bug)),
 		flag(whatIsTested, "nodes", "`N` servers", number(&o.nodes, cluster.MaxNodes)),
 		flag(whatBreaks, "nemesis", "`FAULTS`, separated by commas: NAME[:VARIANT][:TARGET], or all (hacheck list)", nemesisList(&o.nemesis)),
-		flag(whatBreaks, "interval", "a fault about every `TIME`", duration(&o.interval, minInterval, maxTime)),
+		flag(whatBreaks, "interval", "a fault about every `TIME`", duration(&o.interval, minInterval)),
 		flag(whatBreaks, "nemesis-policy", "choose faults by `POLICY`: uniform, or adaptive, by what has shown new states", policy(&o.policy)),
 		flag(whatBreaks, "schedule", "faults as written in the YAML `FILE`, beside those of --nemesis", schedule(&o.schedule, &o.timetable)),
 		flag(whatBreaks, "replay", "repeat the run in `DIR`: its faults, seed and options, but for those given", text(&o.replay, "the directory of a run")),
@@ -102,7 +102,7 @@ func (o *options) flags() []cli.Flag {
 		flag(howMuch, "concurrency", "`N` clients at once", number(&o.concurrency, maxConcurrency)),
 		rate,
 		keys,
-		flag(howMuch, "time-limit", "length of the main phase: `TIME`", duration(&o.timeLimit, time.Millisecond, maxTime)),
+		flag(howMuch, "time-limit", "length of the main phase: `TIME`", duration(&o.timeLimit, time.Millisecond)),
 		&cli.BoolFlag{
 			Category: howMuch, Name: "until-invalid", Destination: &o.untilInvalid, DisableDefaultText: true,
 			Usage: "end the main phase as soon as an anomaly is proven",
@@ -221,7 +221,7 @@ func rate(r *float64) *value {
 	}
 }
 
-func duration(d *time.Duration, least, most time.Duration) *value {
+func duration(d *time.Duration, least time.Duration) *value {
 	return &value{
 		now: func() string { return d.String() },
 		set: func(given string) error {
@@ -229,8 +229,8 @@ func duration(d *time.Duration, least, most time.Duration) *value {
 			if err != nil {
 				return fmt.Errorf("want a time with its unit, such as 20s or 5m")
 			}
-			if parsed < least || parsed > most {
-				return fmt.Errorf("want a time from %v to %v", least, strings.TrimSuffix(most.String(), "0m0s"))
+			if parsed < least || parsed > maxTime {
+				return fmt.Errorf("want a time from %v to %v", least, strings.TrimSuffix(maxTime.String(), "0m0s"))
 			}
 			*d = parsed
 			return nil

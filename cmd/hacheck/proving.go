@@ -28,8 +28,13 @@ type proving struct {
 	mu     sync.Mutex
 	active int // runs that are under way
 	news   *sync.Cond
-	failed error // why it cannot go on
+	end    context.CancelFunc
+	failed error // why it ended early
 }
+
+// maxFailed is how many runs for a bug may come to no verdict in a row: if the disk is
+// full, more of them say no more.
+const maxFailed = 3
 
 // A proofRun is a run, as asked for.
 type proofRun struct {
@@ -37,6 +42,9 @@ type proofRun struct {
 	number    int    // from 1
 	arguments []string
 }
+
+// dir is the name of the run's directory.
+func (r proofRun) dir() string { return fmt.Sprintf("%s-%d", r.name, r.number) }
 
 // A bugProof is a bug, and what became of it.
 type bugProof struct {
@@ -61,18 +69,25 @@ type cleanProof struct {
 
 // An outcome is what runs have taken.
 type outcome struct {
-	Runs  int
+	Runs  int           // those that were cut short aside
 	Spent time.Duration // of all runs together
+	// Kept is the directory of the last run that showed an anomaly, or came to no
+	// verdict.
+	Kept string
 	// Refused says why this machine, or the system, does no such run.
 	Refused string
-	// Trouble is of the last run that came to no verdict.
+	// Failed is how many of the last runs came to no verdict, and Trouble is of the last
+	// one that did not.
+	Failed  int
 	Trouble string
 }
 
 // prove goes on until all bugs are found and all clean runs done, or ctx ends. First
 // each bug has a run, then come the clean runs, and then the bugs that were missed have
-// more, those with the fewest first. An error is that of a run that could not be.
+// more, those with the fewest first. An error is why it did not go on.
 func (p *proving) prove(ctx context.Context) error {
+	ctx, p.end = context.WithCancel(ctx)
+	defer p.end()
 	p.news = sync.NewCond(&p.mu)
 	stop := context.AfterFunc(ctx, func() {
 		p.mu.Lock()
@@ -101,7 +116,7 @@ func (p *proving) prove(ctx context.Context) error {
 func (p *proving) next(ctx context.Context) func(context.Context) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for ; ctx.Err() == nil && p.failed == nil; p.news.Wait() {
+	for ; ctx.Err() == nil; p.news.Wait() {
 		bug := p.missing()
 		if bug != nil && bug.Runs == 0 {
 			return p.begin(bug)
@@ -127,7 +142,7 @@ func (p *proving) missing() *bugProof {
 	var next *bugProof
 	for i := range p.bugs {
 		b := &p.bugs[i]
-		if !b.Found && !b.running && b.Refused == "" && (next == nil || b.Runs < next.Runs) {
+		if !b.Found && !b.running && b.Refused == "" && b.Failed < maxFailed && (next == nil || b.Runs < next.Runs) {
 			next = b
 		}
 	}
@@ -141,7 +156,7 @@ func (p *proving) begin(b *bugProof) func(context.Context) {
 }
 
 // over takes note of a run that has ended, and says whether there is a result of it.
-func (p *proving) over(ctx context.Context, name string, o *outcome, began time.Time, err error) bool {
+func (p *proving) over(ctx context.Context, name string, o *outcome, r proofRun, began time.Time, err error) bool {
 	p.active--
 	p.news.Broadcast()
 	o.Spent += time.Since(began)
@@ -149,68 +164,83 @@ func (p *proving) over(ctx context.Context, name string, o *outcome, began time.
 		return false // it was cut short
 	}
 	o.Runs++
+	if err == nil {
+		o.Failed = 0
+		return true
+	}
 	if refused, ok := errors.AsType[*refusedRun](err); ok {
-		o.Refused = refused.words
-		p.tell("%s: refused: %s", name, refused.words)
+		o.Refused = gist(refused.words)
+		p.tell("%s: refused: %s", name, o.Refused)
 		return false
 	}
 	if failed, ok := errors.AsType[*failedRun](err); ok {
-		o.Trouble = failed.words
+		o.Failed++
+		o.Trouble, o.Kept = failed.words, r.dir()
 		p.tell("%s: no verdict: %s", name, failed.words)
 		return false
 	}
-	if err != nil {
-		p.failed = cmp.Or(p.failed, err)
-	}
-	return err == nil
+	p.failed = err
+	p.end()
+	return false
 }
 
 func (p *proving) runBug(ctx context.Context, b *bugProof) {
-	began := time.Now()
-	result, err := p.perform(ctx, proofRun{name: b.bug, number: b.Runs + 1, arguments: b.arguments()})
+	began, r := time.Now(), proofRun{name: b.bug, number: b.Runs + 1, arguments: b.arguments()}
+	result, err := p.perform(ctx, r)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	b.running = false
-	if !p.over(ctx, b.bug, &b.outcome, began, err) {
+	if !p.over(ctx, b.bug, &b.outcome, r, began, err) {
 		return
 	}
 	took := b.Spent.Seconds()
 	if b.Seen = anomaliesOf(result); len(b.Seen) == 0 {
-		p.tell("%s: %v in run %d (%.1f s)", b.bug, result.Verdict, b.Runs, took)
+		why := ""
+		if result.Verdict == checker.Unknown {
+			why = ": " + whyUnknown(result)
+		}
+		p.tell("%s: %v in run %d (%.1f s)%s", b.bug, result.Verdict, b.Runs, took, why)
 		return
 	}
-	b.Found = true
+	b.Found, b.Kept = true, r.dir()
 	p.tell("%s: found in run %d (%.1f s) by %s", b.bug, b.Runs, took, seenBy(b.Seen))
 }
 
 func (p *proving) runClean(ctx context.Context, at int) {
 	c := &p.clean[at]
-	name := c.workload + " × " + cmp.Or(c.nemesis, "none")
-	began := time.Now()
-	result, err := p.perform(ctx, proofRun{name: "clean", number: at + 1, arguments: c.arguments()})
+	began, r := time.Now(), proofRun{name: "clean", number: at + 1, arguments: c.arguments()}
+	result, err := p.perform(ctx, r)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.over(ctx, name, &c.outcome, began, err) {
+	if !p.over(ctx, c.title(), &c.outcome, r, began, err) {
 		return
 	}
 	c.Verdict, c.Seen = result.Verdict, anomaliesOf(result)
 	switch c.Verdict {
 	case checker.Invalid:
-		p.tell("%s: INVALID without a bug, by %s", name, seenBy(c.Seen))
+		c.Kept = r.dir()
+		p.tell("%s: INVALID without a bug, by %s", c.title(), seenBy(c.Seen))
 	case checker.Unknown:
 		c.Why = whyUnknown(result)
-		p.tell("%s: unknown: %s", name, c.Why)
+		p.tell("%s: unknown: %s", c.title(), c.Why)
 	default:
-		p.tell("%s: valid (%.1f s)", name, c.Spent.Seconds())
+		p.tell("%s: valid (%.1f s)", c.title(), c.Spent.Seconds())
 	}
 }
 
+func (c cleanProof) title() string { return c.workload + " × " + cmp.Or(c.nemesis, "none") }
+
 func (c cleanProof) arguments() []string {
-	args := []string{"run", "--system", c.system, "--workload", c.workload}
+	return append([]string{"run", "--system", c.system}, c.options()...)
+}
+
+// options returns those of the run, but for its system.
+func (c cleanProof) options() []string {
+	options := []string{"--workload", c.workload}
 	if c.nemesis != "" {
-		args = append(args, "--nemesis", c.nemesis)
+		options = append(options, "--nemesis", c.nemesis)
 	}
-	return append(args, c.flags...)
+	return append(options, c.flags...)
 }
 
 // whyUnknown returns what the first part says that is unknown.
@@ -242,8 +272,9 @@ func seenBy(kinds []anomalyKind) string {
 // A tally sums up what was proven.
 type provenTally struct {
 	Found, Missed, Refused int // of the bugs
-	Valid, Invalid         int // of the clean runs; the rest of them is unknown
-	Unknown                int // of the clean runs
+	Failed                 int // of the bugs: of those no run came to a verdict
+	Valid, Invalid         int // of the clean runs
+	Unknown, NotRun        int // of the clean runs, too
 	Median                 time.Duration
 }
 
@@ -256,6 +287,8 @@ func (p *proving) tally() (t provenTally) {
 			spent = append(spent, b.Spent)
 		case b.Refused != "":
 			t.Refused++
+		case b.Runs > 0 && b.Failed == b.Runs:
+			t.Failed++
 		default:
 			t.Missed++
 		}
@@ -263,6 +296,7 @@ func (p *proving) tally() (t provenTally) {
 	for _, c := range p.clean {
 		switch {
 		case c.Runs == 0:
+			t.NotRun++
 		case c.Verdict == checker.Valid:
 			t.Valid++
 		case c.Verdict == checker.Invalid:
@@ -279,14 +313,34 @@ func (p *proving) tally() (t provenTally) {
 }
 
 // status is the exit status: 0 if every bug was found and no clean run invalid, 1 if a
-// bug was missed or there was a false alarm, 2 if it could not be told.
-func (p *proving) status() int {
+// bug was missed or there was a false alarm, 2 if it could not be told. What was missed
+// by a proving that was cut short was not looked for long enough to say so.
+func (p *proving) status(cutShort bool) int {
 	t := p.tally()
 	switch {
-	case t.Invalid > 0 || t.Missed > 0:
+	case t.Invalid > 0, t.Missed > 0 && !cutShort:
 		return exitInvalid
-	case t.Refused > 0 || len(p.clean) > 0 && t.Valid == 0:
+	case t.Missed+t.Refused+t.Failed+t.NotRun > 0, len(p.clean) > 0 && t.Valid == 0:
 		return exitUnknown
 	}
 	return exitValid
+}
+
+// standing says how far it is, and what is being run.
+func (p *proving) standing() (far string, running []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t := p.tally()
+	for _, b := range p.bugs {
+		if b.running {
+			running = append(running, b.bug)
+		}
+	}
+	for _, c := range p.clean {
+		if c.begun && c.Runs == 0 {
+			running = append(running, c.title())
+		}
+	}
+	return fmt.Sprintf("%d of %s found, %d of %s without one",
+		t.Found, count(len(p.bugs), "bug"), len(p.clean)-t.NotRun, count(len(p.clean), "run")), running
 }

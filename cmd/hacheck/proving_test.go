@@ -62,8 +62,8 @@ func TestBugsAreLookedForUntilTheyAreFound(t *testing.T) {
 			}
 			return checker.Invalid
 		})
-		if err != nil || p.status() != exitValid {
-			t.Errorf("got %v, status %d", err, p.status())
+		if err != nil || p.status(false) != exitValid {
+			t.Errorf("got %v, status %d", err, p.status(false))
 		}
 		// Whoever was missed has its turn when all have had one, the clean runs too.
 		want := []string{
@@ -89,8 +89,8 @@ func TestJobsRunSideBySide(t *testing.T) {
 		began := time.Now()
 		bugs := []string{"a", "b", "c", "d", "e", "f"}
 		p, _, err := proved(t, time.Hour, 3, 0, bugs, func(string, int) any { return checker.Invalid })
-		if err != nil || p.status() != exitValid || time.Since(began) != 2*time.Second {
-			t.Errorf("got %v, status %d, after %v", err, p.status(), time.Since(began))
+		if err != nil || p.status(false) != exitValid || time.Since(began) != 2*time.Second {
+			t.Errorf("got %v, status %d, after %v", err, p.status(false), time.Since(began))
 		}
 	})
 }
@@ -124,33 +124,100 @@ func TestVerdictOfAProving(t *testing.T) {
 				return checker.Unknown
 			}
 			return checker.Invalid
-		}, exitUnknown, "1 of 1 bug found, half of them within 1 s; 0 false alarms in 1 run without a bug, of which 1 are unknown."},
+		}, exitUnknown, "1 of 1 bug found, half of them within 1 s; 0 false alarms in 1 run without a bug, 1 of them unknown."},
 		{"refused", func(name string, _ int) any {
 			if name == "clean" {
 				return checker.Valid
 			}
 			return &refusedRun{words: "no disks"}
 		}, exitUnknown, "0 of 1 bug found, 1 refused; 0 false alarms in 1 run without a bug."},
-		{"failed", func(string, int) any { return &failedRun{"it fell over"} }, exitInvalid, "0 of 1 bug found; 0 false alarms in 1 run without a bug, of which 1 are unknown."},
+		{"failed", func(string, int) any { return &failedRun{"it fell over"} }, exitUnknown, "0 of 1 bug found, 1 without a verdict; 0 false alarms in 1 run without a bug, 1 of them unknown."},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			p, told, err := proved(t, 10500*time.Millisecond, 1, 1, []string{"a"}, test.runs)
-			if err != nil || p.status() != test.status {
-				t.Errorf("%s: got %v, status %d, want %d; told %q", test.name, err, p.status(), test.status, told)
+			if err != nil || p.status(false) != test.status {
+				t.Errorf("%s: got %v, status %d, want %d; told %q", test.name, err, p.status(false), test.status, told)
 			}
-			if got := p.matrix(time.Now(), nil, 1).summary(); !strings.HasPrefix(got, test.says) {
+			if got := p.matrix(time.Now(), nil, "").summary(); !strings.HasPrefix(got, test.says) {
 				t.Errorf("%s: got %q", test.name, got)
 			}
 		})
 	}
 }
 
+// TestRunsThatFailAreNotRepeatedForEver: of those that fail in a row that is, and others
+// go on.
+func TestRunsThatFailAreNotRepeatedForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, _, err := proved(t, time.Hour, 1, 0, []string{"a", "b"}, func(name string, n int) any {
+			switch {
+			case name == "a" || n%maxFailed != 0 && n < 10:
+				return &failedRun{"it fell over"}
+			case n < 10:
+				return checker.Valid
+			}
+			return checker.Invalid
+		})
+		if a, b := p.bugs[0], p.bugs[1]; err != nil || a.Runs != maxFailed || a.Failed != maxFailed || !b.Found || b.Runs != 10 {
+			t.Errorf("got %v, %+v, %+v", err, a.outcome, b.outcome)
+		}
+		if status := p.status(false); status != exitUnknown {
+			t.Errorf("status %d", status)
+		}
+	})
+}
+
+func TestAProvingThatIsCutShort(t *testing.T) {
+	for _, test := range []struct {
+		name            string
+		limit           time.Duration
+		missed, cut     int // status, also if it was cut short
+		clean           checker.Verdict
+		says, bug, next string
+	}{
+		{"at once", time.Second / 2, exitInvalid, exitUnknown, checker.Valid, "0 of 2 bugs found; 0 false alarms in 0 of 2 runs without a bug.", "cut short", "not run"},
+		{"while it is clean", 5 * time.Second / 2, exitUnknown, exitUnknown, checker.Valid, "2 of 2 bugs found, half of them within 1 s; 0 false alarms in 0 of 2 runs without a bug.", "found", "found"},
+		{"after an alarm", 7 * time.Second / 2, exitInvalid, exitInvalid, checker.Invalid, "2 of 2 bugs found, half of them within 1 s; 1 false alarm in 1 of 2 runs without a bug.", "found", "found"},
+		{"after its end", time.Hour, exitValid, exitValid, checker.Valid, "2 of 2 bugs found, half of them within 1 s; 0 false alarms in 2 runs without a bug.", "found", "found"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			p, _, err := proved(t, test.limit, 1, 2, []string{"a", "b"}, func(name string, _ int) any {
+				if name == "clean" {
+					return test.clean
+				}
+				return checker.Invalid
+			})
+			if missed, cut := p.status(false), p.status(true); err != nil || missed != test.missed || cut != test.cut {
+				t.Errorf("%s: got %v, status %d, or %d if cut short", test.name, err, missed, cut)
+			}
+			m := p.matrix(time.Now(), nil, "")
+			if got := m.summary(); !strings.HasPrefix(got, test.says) || m.Bugs[0].how() != test.bug || m.Bugs[1].how() != test.next {
+				t.Errorf("%s: got %q, %s, %s", test.name, got, m.Bugs[0].how(), m.Bugs[1].how())
+			}
+		})
+	}
+}
+
+func TestReasonsAreToldOnce(t *testing.T) {
+	p := &proving{}
+	for bug, o := range map[string]outcome{"a": {Runs: 1, Refused: "no disks"}, "b": {Runs: 1, Refused: "no disks"}} {
+		p.bugs = append(p.bugs, bugProof{find: find{bug: bug}, outcome: o})
+	}
+	slices.SortFunc(p.bugs, func(a, b bugProof) int { return strings.Compare(a.bug, b.bug) })
+	p.bugs = append(p.bugs, bugProof{find: find{bug: "c"}, outcome: outcome{Runs: 1, Failed: 1, Trouble: "time=now level=ERROR\nhacheck: it fell\nhacheck: over"}})
+	want := []string{"a and b: refused: no disks", "c: failed: it fell"}
+	if got := p.matrix(time.Now(), nil, "").reasons(); !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestProvingEndsWithARunThatCannotBe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		broken := errors.New("there is no such program")
+		began := time.Now()
 		_, _, err := proved(t, time.Hour, 2, 2, []string{"a", "b"}, func(string, int) any { return broken })
-		if !errors.Is(err, broken) {
-			t.Errorf("got %v", err)
+		if !errors.Is(err, broken) || time.Since(began) != time.Second {
+			t.Errorf("got %v after %v", err, time.Since(began))
 		}
 	})
 }

@@ -52,7 +52,7 @@ func (o *shrinkOptions) flags() []cli.Flag {
 	return []cli.Flag{
 		&cli.GenericFlag{Name: "runs", Usage: "run each schedule up to `N` times", Value: number(&o.runs, maxReruns)},
 		&cli.GenericFlag{Name: "need", Usage: "a schedule shows the anomaly if `N` of those runs do", Value: number(&o.need, maxReruns)},
-		&cli.GenericFlag{Name: "budget", Usage: "end after `TIME`, with the best so far", Value: duration(&o.budget, minBudget, maxTime)},
+		&cli.GenericFlag{Name: "budget", Usage: "end after `TIME`, with the best so far", Value: duration(&o.budget, minBudget)},
 	}
 }
 

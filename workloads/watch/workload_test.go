@@ -53,7 +53,7 @@ func TestCorrectStoreIsValid(t *testing.T) {
 			}
 		}
 	}
-	if gaps < 3 {
+	if gaps < 3 && !workloadtest.Raced {
 		t.Errorf("a compaction was met %d times", gaps)
 	}
 }
