@@ -54,13 +54,13 @@ var plugins = []string{"protoc-gen-go", "protoc-gen-go-grpc"}
 // generate returns the code of the protobuf files in dir by the names of the
 // files it belongs in. Files without a service yield no file of services.
 func generate(ctx context.Context, dir string, files []string) (map[string][]byte, error) {
-	siblings, err := filepath.Glob(filepath.Join(dir, "..", "*")) // where files lie that these import
+	folders, err := siblings(dir)
 	if err != nil {
 		return nil, err
 	}
 	compiler := protocompile.Compiler{
 		Resolver: protocompile.WithStandardImports(&protocompile.SourceResolver{
-			ImportPaths: append([]string{dir}, siblings...),
+			ImportPaths: append([]string{dir}, folders...),
 		}),
 		SourceInfoMode: protocompile.SourceInfoStandard, // comments come with it
 	}
@@ -91,6 +91,18 @@ func generate(ctx context.Context, dir string, files []string) (map[string][]byt
 		}
 	}
 	return made, nil
+}
+
+// siblings returns the folders beside dir, where files lie that those in it import.
+func siblings(dir string) (folders []string, err error) {
+	above := filepath.Join(dir, "..")
+	entries, err := os.ReadDir(above)
+	for _, e := range entries {
+		if e.IsDir() {
+			folders = append(folders, filepath.Join(above, e.Name()))
+		}
+	}
+	return folders, err
 }
 
 // appendFile appends f after the files that it imports, as plugins expect them.
