@@ -20,8 +20,9 @@ import (
 type Roster struct {
 	client *client.Client
 	bug    string
-	// address is where other nodes reach a node; start starts it, unless it runs.
-	address func(node string) string
+	// address is where other nodes reach a node that has joined so many times; start
+	// starts it, unless it runs.
+	address func(node string, times int) string
 	start   func(node string) error
 
 	mu sync.Mutex
@@ -59,8 +60,9 @@ const (
 )
 
 // NewRoster returns the books of a cluster of which all nodes are members when it
-// begins. The client is of all nodes; the name is of a bug, or empty.
-func NewRoster(c *client.Client, name string, address func(node string) string, start func(node string) error) *Roster {
+// begins. The client is of all nodes; the name is of a bug, or empty. Each time that a
+// node joins it must have an address that it never had: see [server.Config].
+func NewRoster(c *client.Client, name string, address func(node string, times int) string, start func(node string) error) *Roster {
 	return &Roster{client: c, bug: bug.At(bug.Operator, name), address: address, start: start, places: map[string]*place{}}
 }
 
@@ -117,7 +119,10 @@ func (r *Roster) Tell(node string, c *server.Config) error {
 	s, _ := r.get(p)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	c.Member = r.member(node, p)
+	c.Member, c.RaftAddr = r.member(node, p), r.address(node, p.times)
+	if r.bug == bug.WipeRejoin {
+		c.RaftAddr = r.address(node, 1)
+	}
 	switch {
 	case s == out:
 		return fmt.Errorf("%s: %w", node, errLeft)
@@ -173,7 +178,7 @@ func (r *Roster) Join(ctx context.Context, node string) error {
 		return fmt.Errorf("%s joins: %w", node, err)
 	}
 	if r.bug != bug.WipeRejoin {
-		if err := r.client.Learn(ctx, r.member(node, p), r.address(node)); err != nil {
+		if err := r.client.Learn(ctx, r.member(node, p), r.address(node, times)); err != nil {
 			return fmt.Errorf("%s joins: learn: %w", node, err)
 		}
 		if err := r.client.Promote(ctx, r.member(node, p)); err != nil {

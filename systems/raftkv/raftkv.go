@@ -33,6 +33,9 @@ func Bugs() []bug.Bug { return slices.Clone(bug.All) }
 const (
 	raftPort   = 7000
 	clientPort = 7001
+	// rejoinedPort is above those on which nodes listen for each other that have joined
+	// again: each time on another.
+	rejoinedPort = 7100
 )
 
 // Options say how to run the system.
@@ -137,10 +140,10 @@ func (s *System) config(node string) (server.Config, error) {
 		p := server.Peer{ID: n.Name, RaftAddr: address(n, raftPort), ClientAddr: address(n, clientPort)}
 		c.Peers = append(c.Peers, p)
 		if n.Name == node {
-			c.Dir, c.RaftAddr, c.ClientAddr = n.Dir, p.RaftAddr, p.ClientAddr
+			c.Dir, c.ClientAddr = n.Dir, p.ClientAddr
 		}
 	}
-	if c.RaftAddr == "" {
+	if c.ClientAddr == "" {
 		return c, fmt.Errorf("start: the lab has no node %q", node)
 	}
 	if err := s.roster.Tell(node, &c); err != nil {
@@ -149,11 +152,15 @@ func (s *System) config(node string) (server.Config, error) {
 	return c, nil
 }
 
-// raftAddress is where other nodes reach one.
-func (s *System) raftAddress(node string) string {
+// raftAddress is where other nodes reach one that has joined so many times.
+func (s *System) raftAddress(node string, times int) string {
+	port := uint16(raftPort)
+	if times > 1 {
+		port = uint16(rejoinedPort + times)
+	}
 	for _, n := range s.nodes {
 		if n.Name == node {
-			return address(n, raftPort)
+			return address(n, port)
 		}
 	}
 	return ""

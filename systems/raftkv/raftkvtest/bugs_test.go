@@ -347,3 +347,34 @@ func TestLearnerGetsItsVoteWhenItHasCaughtUp(t *testing.T) {
 		}
 	})
 }
+
+// TestNodeThatSleptThroughTwoChangesDoesNotLead by the votes of two that have left, were
+// wiped, and run as other members now: it has not heard of that, and they have forgotten
+// everything.
+func TestNodeThatSleptThroughTwoChangesDoesNotLead(t *testing.T) {
+	with(t, "", func(t *testing.T, c *Cluster) {
+		lead := leader(t, c)
+		rest := others(c, lead)
+		keeps, again, asleep := rest[0], rest[1:3], rest[3]
+		put(t, at(t, c, lead), "k", "old")
+		must(t, c.Cut(isolate(c, asleep)...))
+		for _, name := range again {
+			must(t, admin{c}.Leave(within(t, 20*time.Second), name))
+		}
+		must(t, c.Cut(between(again, []string{lead, keeps})...)) // so that they learn nothing
+		for _, name := range again {
+			if err := c.Join(within(t, 2*time.Second), name); err == nil {
+				t.Fatalf("%s has a vote, and no log", name)
+			}
+		}
+		put(t, at(t, c, lead), "k", "new")
+		must(t, c.Heal(between(again, []string{asleep})...))
+		for range 20 { // elections
+			if got := reads(t, at(t, c, asleep), "k"); got != "error" {
+				t.Fatalf("it leads, and reads %s", got)
+			}
+		}
+		must(t, c.Heal(between(again, []string{lead, keeps})...))
+		must(t, c.Heal(between([]string{asleep}, []string{lead, keeps})...))
+	})
+}

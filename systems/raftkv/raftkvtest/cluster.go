@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/hacheck/hacheck/cluster"
@@ -95,8 +96,13 @@ func New(n int, name string, seed uint64) (*Cluster, error) {
 	if c.all, err = c.client(c.names); err != nil {
 		return nil, err
 	}
-	same := func(name string) string { return name }
-	c.roster = raftkv.NewRoster(c.all, c.bug, same, func(name string) error {
+	address := func(name string, times int) string {
+		if times == 1 {
+			return name
+		}
+		return fmt.Sprintf("%s#%d", name, times)
+	}
+	c.roster = raftkv.NewRoster(c.all, c.bug, address, func(name string) error {
 		if c.server(name) != nil {
 			return nil
 		}
@@ -129,7 +135,7 @@ func (c *Cluster) Start(name string) error {
 	if err := c.roster.Tell(name, &config); err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
-	transport := c.attach(name)
+	transport := c.attach(name, raft.ServerAddress(config.RaftAddr))
 	var err error
 	n.running, err = server.NewNode(config, server.Deps{
 		Logs: n.store, Stable: n.store, Snapshots: n.snapshots, Transport: transport,

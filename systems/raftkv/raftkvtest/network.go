@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/raft"
+
 	"github.com/hacheck/hacheck/cluster"
 )
 
@@ -27,7 +29,7 @@ type network struct {
 	cuts    map[cluster.Link]*cut
 	dropped map[cluster.Link]uint64
 	// transports are those of the nodes that run.
-	transports map[string]*transport
+	transports map[raft.ServerAddress]*transport
 }
 
 // A cut is the state of a link that is cut.
@@ -41,7 +43,7 @@ func newNetwork(seed uint64) *network {
 		random:     rand.New(rand.NewPCG(seed, 0)),
 		cuts:       map[cluster.Link]*cut{},
 		dropped:    map[cluster.Link]uint64{},
-		transports: map[string]*transport{},
+		transports: map[raft.ServerAddress]*transport{},
 	}
 }
 

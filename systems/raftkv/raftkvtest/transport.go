@@ -4,18 +4,20 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/hashicorp/raft"
 
 	"github.com/hacheck/hacheck/cluster"
 )
 
-// A transport carries a node's Raft messages over the network. An address is the
-// node's name.
+// A transport carries a node's Raft messages over the network. An address is what the
+// node is called among the members.
 type transport struct {
 	*raft.InmemTransport
 	network *network
 	name    string
+	addr    raft.ServerAddress
 }
 
 var (
@@ -25,19 +27,19 @@ var (
 )
 
 // attach connects a node that starts.
-func (n *network) attach(name string) *transport {
-	_, inmem := raft.NewInmemTransportWithTimeout(raft.ServerAddress(name), timeout)
-	t := &transport{inmem, n, name}
-	t.Connect(raft.ServerAddress(name), inmem) // a node may write to itself
+func (n *network) attach(name string, addr raft.ServerAddress) *transport {
+	_, inmem := raft.NewInmemTransportWithTimeout(addr, timeout)
+	t := &transport{inmem, n, name, addr}
+	t.Connect(addr, inmem) // a node may write to itself
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for other, o := range n.transports {
-		if other != name {
-			t.Connect(raft.ServerAddress(other), o.InmemTransport)
-			o.Connect(raft.ServerAddress(name), t.InmemTransport)
+		if other != addr {
+			t.Connect(other, o.InmemTransport)
+			o.Connect(addr, t.InmemTransport)
 		}
 	}
-	n.transports[name] = t
+	n.transports[addr] = t
 	return t
 }
 
@@ -45,10 +47,10 @@ func (n *network) attach(name string) *transport {
 func (t *transport) Close() error {
 	t.network.mu.Lock()
 	defer t.network.mu.Unlock()
-	if t.network.transports[t.name] == t {
-		delete(t.network.transports, t.name)
+	if t.network.transports[t.addr] == t {
+		delete(t.network.transports, t.addr)
 		for _, o := range t.network.transports {
-			o.Disconnect(raft.ServerAddress(t.name))
+			o.Disconnect(t.addr)
 		}
 	}
 	return t.InmemTransport.Close()
@@ -59,13 +61,14 @@ func (t *transport) Close() error {
 func (t *transport) exchange(to raft.ServerAddress, deliver func() error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	if err := t.network.carry(ctx, cluster.Link{From: t.name, To: string(to)}); err != nil {
+	node, _, _ := strings.Cut(string(to), "#")
+	if err := t.network.carry(ctx, cluster.Link{From: t.name, To: node}); err != nil {
 		return fmt.Errorf("call %s: %w", to, err)
 	}
 	if err := deliver(); err != nil {
 		return err
 	}
-	if err := t.network.carry(ctx, cluster.Link{From: string(to), To: t.name}); err != nil {
+	if err := t.network.carry(ctx, cluster.Link{From: node, To: t.name}); err != nil {
 		return fmt.Errorf("wait for %s: %w", to, err)
 	}
 	return nil

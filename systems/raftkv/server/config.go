@@ -27,7 +27,8 @@ type Config struct {
 	// has never had any, or has lost it. Empty itself: it must have.
 	Empty string `json:"empty,omitempty"`
 	// RaftAddr and ClientAddr are where it listens for other nodes and for
-	// clients, as host:port. Nodes forward to each other's ClientAddr.
+	// clients, as host:port. Nodes forward to each other's ClientAddr. RaftAddr is one that
+	// no member before it has ever had.
 	RaftAddr   string `json:"raft_addr"`
 	ClientAddr string `json:"client_addr"`
 	// Dir holds its log, votes and snapshots.

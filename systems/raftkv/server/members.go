@@ -17,10 +17,11 @@ import (
 // A node that lost its disk has forgotten what it promised: whom it voted for, and
 // what it holds for the majority that an acknowledged write needs. So it must not
 // come back as the member that it was. It is made none, and joins as another, whose
-// name among the members is the node's with something behind a "#". Who is asked by
-// his address, and by somebody who has not heard of it, may still answer for the one
-// before. That does no harm: the change that made that one no member is agreed on by
-// a majority of the others, each of which refuses who does not know of it.
+// name among the members is the node's with something behind a "#", and it listens for
+// the others at an address of its own. At the old one it would answer for the one before
+// when somebody asks who has not heard of it: after one change that does no harm, as the
+// majority that agreed on it refuses whoever does not know of it; after two, a node that
+// slept through both may win by the votes of such as have forgotten everything.
 
 // nodeOf returns the name of the node that a member is.
 func nodeOf(member raft.ServerID) string {
