@@ -26,8 +26,7 @@ func (l *locks) Close() error { return l.client.Close() }
 
 func (l *locks) Acquire(ctx context.Context, name string) (lock.Grant, error) {
 	got, err := l.client.TryAcquire(ctx, name, l.holder, claimTTL)
-	if held, ok := errors.AsType[*client.Held](err); ok && client.IsDefinite(err) {
-		_ = held
+	if _, held := errors.AsType[*client.Held](err); held && client.IsDefinite(err) {
 		return lock.Grant{Said: workloads.Said{Node: nodeOf(err)}}, &lock.Held{}
 	}
 	if err != nil {
@@ -55,15 +54,10 @@ func (l *locks) Release(ctx context.Context, _ string, token uint64) (workloads.
 		return workloads.Said{}, &lock.Fenced{}
 	}
 	r, err := held.Release(ctx)
-	return said(r.Stamp, r.Revision), l.fenced(err)
-}
-
-// fenced is the error of what took a token.
-func (l *locks) fenced(err error) error {
 	if _, lost := errors.AsType[*client.Lost](err); lost {
-		return &lock.Fenced{}
+		return said(r.Stamp, r.Revision), &lock.Fenced{}
 	}
-	return classify(err)
+	return said(r.Stamp, r.Revision), classify(err)
 }
 
 func (l *locks) Write(ctx context.Context, name string, token uint64, value int64) (workloads.Said, error) {

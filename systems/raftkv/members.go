@@ -75,12 +75,21 @@ func (r *Roster) place(node string) *place {
 	return r.places[node]
 }
 
+// incarnation returns which of the members that a node has been it is: the first is 1.
+func (r *Roster) incarnation(p *place) int {
+	if r.bug == bug.WipeRejoin {
+		return 1
+	}
+	return p.times
+}
+
 // member returns what a node is called among the members.
 func (r *Roster) member(node string, p *place) string {
-	if p.times == 1 || r.bug == bug.WipeRejoin {
+	n := r.incarnation(p)
+	if n == 1 {
 		return node
 	}
-	return fmt.Sprintf("%s#%d", node, p.times)
+	return fmt.Sprintf("%s#%d", node, n)
 }
 
 // set changes a place.
@@ -119,10 +128,7 @@ func (r *Roster) Tell(node string, c *server.Config) error {
 	s, _ := r.get(p)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	c.Member, c.RaftAddr = r.member(node, p), r.address(node, p.times)
-	if r.bug == bug.WipeRejoin {
-		c.RaftAddr = r.address(node, 1)
-	}
+	c.Member, c.RaftAddr = r.member(node, p), r.address(node, r.incarnation(p))
 	switch {
 	case s == out:
 		return fmt.Errorf("%s: %w", node, errLeft)

@@ -54,8 +54,10 @@ const (
 
 // The bugs of members.
 const (
-	// WipeRejoin is what a node of etcd does that lost its disk and is started with the
-	// name it had: it votes again, and has forgotten what it promised.
+	// WipeRejoin starts a node whose disk was replaced as if nothing were, under the name
+	// that it had: it votes anew in terms in which it has voted, and counts for entries that
+	// it has lost. Members of etcd came to that with --initial-cluster-state=new, and those of
+	// Consul when Kubernetes gave a pod a new disk and its old name.
 	WipeRejoin = "wipe-rejoin"
 	// SplitBrainBootstrap is what RabbitMQ's peer discovery and Consul's -bootstrap
 	// did: a node that starts, and finds nobody to join, begins a cluster by itself.
