@@ -109,7 +109,7 @@ func TestWatchersOfANodeThatGoesOnFromASnapshotMissNothing(t *testing.T) {
 				must(t, err)
 				now := applied(t, c, lead)
 				eventually(t, "the leader has a snapshot of that", func() bool {
-					reads(t, kv, "k") // which makes an entry
+					idle(t, c, lead)
 					all, err := c.nodes[lead].snapshots.List()
 					must(t, err)
 					return len(all) > 0 && all[0].Index >= now

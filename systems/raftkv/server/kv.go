@@ -42,20 +42,24 @@ func (n *Node) Range(ctx context.Context, in *api.RangeRequest) (*api.RangeRespo
 		})
 }
 
-// mayRead returns when what this node's state says is linearizable, and where the entry
-// stands that makes it so: see [barrier]. Only a leader comes to that.
+// mayRead returns when what this node's state says is linearizable, and where it stood
+// then: see [barrier]. Only a leader comes to that.
 func (n *Node) mayRead(ctx context.Context) (position, error) {
 	begun := n.readLease.now()
 	at, err := n.reads.wait(ctx, n.life)
 	if err != nil {
-		// What became of the entry that it waited for is nothing to a read: it gave no
-		// answer, so it did not take place.
-		e := *classify(err)
-		e.Definite = true
-		return at, &e
+		return at, notRead(err)
 	}
 	n.readLease.extend(begun)
 	return at, nil
+}
+
+// notRead is the error of a read that ends in err. What became of what it waited for is
+// nothing to a read: it gave no answer, so it did not take place.
+func notRead(err error) *api.Error {
+	e := *classify(err)
+	e.Definite = true
+	return &e
 }
 
 // reach returns when the state has come to a revision. It gives up so early that its

@@ -128,7 +128,7 @@ func nodesOf(all []raft.Server) (voters, learners []string) {
 // an entry behind it was agreed on; and it is agreed on when another one is that came
 // later in the same term.
 func (n *Node) agreed(ctx context.Context) ([]raft.Server, position, error) {
-	before, err := n.mayRead(ctx)
+	before, err := n.settled(ctx)
 	if err != nil {
 		return nil, before, err
 	}
@@ -136,11 +136,22 @@ func (n *Node) agreed(ctx context.Context) ([]raft.Server, position, error) {
 	if err != nil {
 		return nil, before, err
 	}
-	after, err := n.mayRead(ctx)
+	after, err := n.settled(ctx)
 	if err == nil && before.term != after.term {
 		err = api.Definite(api.Reason_REASON_LEADERSHIP_LOST, "another led in between")
 	}
 	return all, before, err
+}
+
+// settled returns when an entry without effect is agreed on, and with it all that stood in
+// this node's log when it was called, and where the entry stands. (To be followed says less:
+// see [Node.followed].) Only a leader comes to that.
+func (n *Node) settled(ctx context.Context) (position, error) {
+	at, err := n.entry(ctx)
+	if err != nil {
+		return at, notRead(err)
+	}
+	return at, nil
 }
 
 // ListMembers says who the members are.
@@ -377,9 +388,7 @@ func (n *Node) StandForElection(context.Context, *api.StandForElectionRequest) (
 		return nil, api.Definite(api.Reason_REASON_INVALID, "%s has no vote, so it cannot stand", n.config.ID)
 	}
 	own := n.transport.LocalAddr()
-	in := &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{
-		ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(n.id), Addr: n.transport.EncodePeer(n.id, own),
-	}}
+	in := &raft.TimeoutNowRequest{RPCHeader: n.header()}
 	if err := n.transport.TimeoutNow(n.id, own, in, &raft.TimeoutNowResponse{}); err != nil {
 		return nil, api.Indeterminate(api.Reason_REASON_NOT_DONE, "stand for election: %w", err)
 	}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/hacheck/hacheck/systems/raftkv/server/api"
 	"github.com/hacheck/hacheck/systems/raftkv/server/bug"
@@ -52,10 +51,9 @@ type Node struct {
 	changes chan struct{}
 	// elected has news of who leads.
 	elected news
-	// begun is what the node's clock is reckoned from: see [Node.enqueue], which holds
-	// clock.
-	begun time.Time
-	clock sync.Mutex
+	// begun is what the node's clock is reckoned from: see [Node.enqueue].
+	begun     time.Time
+	proposals proposals
 	// heldBack are for bugs of leases.
 	heldBack heldBack
 	// life ends when the node closes, and with it running: what the node does by
@@ -186,65 +184,32 @@ func (n *Node) propose(ctx context.Context, c *stored.Command) (*stored.Outcome,
 	if err := n.hold(); err != nil {
 		return nil, err
 	}
-	type result struct {
-		out *stored.Outcome
-		err error
+	p := &proposal{command: c, within: timeLeft(ctx), done: make(chan struct{})}
+	var early chan *stored.Outcome
+	if n.config.Bug == bug.AckBeforeCommit {
+		early = make(chan *stored.Outcome, 1) // nobody may be there to take it
+		n.running.Go(func() {
+			if out := n.heldHere(c, p.done); out != nil {
+				early <- out
+			}
+		})
 	}
-	results := make(chan result, 2) // nobody may be there to take them
-	go func() {
-		defer n.pending.Done()
-		future, err := n.enqueue(c, timeLeft(ctx))
-		if err != nil {
-			results <- result{nil, err}
-			return
-		}
-		if n.config.Bug == bug.AckBeforeCommit {
-			done := make(chan struct{})
-			defer close(done)
-			n.running.Go(func() {
-				if out := n.heldHere(c, done); out != nil {
-					results <- result{out, nil}
-				}
-			})
-		}
-		if err := future.Error(); err != nil {
-			results <- result{nil, classify(err)}
-			return
-		}
-		results <- result{future.Response().(*stored.Outcome), nil}
-	}()
+	n.submit(p)
+	out, err := (*stored.Outcome)(nil), error(nil)
 	select {
-	case r := <-results:
-		if r.err == nil && r.out.Refused != api.Reason_REASON_UNSPECIFIED {
-			r.err = refusal(c, r.out)
-		}
-		if r.err != nil {
-			return nil, r.err
-		}
-		return r.out, nil
+	case <-p.done:
+		out, err = p.outcome, p.err
+	case out = <-early:
 	case <-ctx.Done():
-		return nil, api.Indeterminate(api.Reason_REASON_DEADLINE, "wait for a majority: %w", context.Cause(ctx))
+		err = api.Indeterminate(api.Reason_REASON_DEADLINE, "wait for a majority: %w", context.Cause(ctx))
 	}
-}
-
-// enqueue hands a command to Raft. What concerns leases gets a reading of the node's
-// clock, and no other gets in between then: so those in the log ascend, but for what a
-// node enqueues that is deposed and leads again.
-func (n *Node) enqueue(c *stored.Command, within time.Duration) (raft.ApplyFuture, error) {
-	if c == nil {
-		return n.raft.Apply(nil, within), nil
+	if err == nil && out.Refused != api.Reason_REASON_UNSPECIFIED {
+		err = refusal(c, out)
 	}
-	switch c.GetCommand().(type) {
-	case *stored.Command_GrantLease, *stored.Command_KeepAlive, *stored.Command_RevokeLease, *stored.Command_Tick:
-		n.clock.Lock()
-		defer n.clock.Unlock()
-		c.Clock = &stored.Clock{Term: n.raft.CurrentTerm(), Ns: uint64(time.Since(n.begun))}
-	}
-	data, err := proto.Marshal(c)
 	if err != nil {
-		return nil, api.Definite(api.Reason_REASON_INVALID, "encode command: %w", err)
+		return nil, err
 	}
-	return n.raft.Apply(data, within), nil
+	return out, nil
 }
 
 // refusal is the error of a command that was none.
@@ -290,13 +255,92 @@ func timeLeft(ctx context.Context) time.Duration {
 	return min(max(time.Until(deadline), time.Millisecond), most)
 }
 
-// pass makes an entry without effect go through the log.
+// pass returns when this node may answer reads, and where its state stood then: see
+// [barrier].
 func (n *Node) pass(ctx context.Context) (position, error) {
+	commit := n.raft.CommitIndex()
+	if term, leads := n.leads(); leads {
+		if at := n.machine.applied(); at.term == term && n.followed(ctx, at) {
+			if at := n.machine.applied(); at.index >= commit {
+				return at, nil
+			}
+		}
+	}
+	return n.entry(ctx)
+}
+
+// entry makes an entry without effect go through the log, and returns where it stands.
+func (n *Node) entry(ctx context.Context) (position, error) {
 	out, err := n.propose(ctx, nil)
 	if err != nil {
 		return position{}, err
 	}
 	return position{out.Index, out.Term}, nil
+}
+
+// leads returns the term that the node is in, and whether it leads in it. Raft stops
+// leading before it goes on to another term, so who leads between two looks at the term
+// that are the same leads in that.
+func (n *Node) leads() (term uint64, leads bool) {
+	term = n.raft.CurrentTerm()
+	return term, n.raft.State() == raft.Leader && n.raft.CurrentTerm() == term
+}
+
+// followed says whether a majority of those who vote follow this node, which leads in the
+// term of at: they answer heartbeats that are sent after the call, and their logs are not
+// short of at. It gives up as soon as a majority cannot be had, or the node leads no more.
+func (n *Node) followed(ctx context.Context, at position) bool {
+	all, err := n.membership()
+	if err != nil {
+		return false
+	}
+	over := make(chan struct{})
+	defer close(over)
+	answers := make(chan bool, len(all)) // nobody may be there to take them
+	voters, follow, not := 0, 0, 0
+	for _, s := range all {
+		switch {
+		case s.Suffrage != raft.Voter:
+			continue
+		case s.ID == n.id:
+			follow++
+		case n.hold() == nil:
+			go func() {
+				defer n.pending.Done()
+				answers <- n.transport.followed(s, n.header(), at, over)
+			}()
+		default:
+			not++
+		}
+		voters++
+	}
+	for {
+		news := n.elected.next()
+		if 2*follow > voters {
+			return true
+		}
+		if term, leads := n.leads(); !leads || term != at.term || 2*(voters-not) <= voters {
+			return false
+		}
+		select {
+		case yes := <-answers:
+			if yes {
+				follow++
+			} else {
+				not++
+			}
+		case <-news:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// header is that of messages which the node itself sends.
+func (n *Node) header() raft.RPCHeader {
+	return raft.RPCHeader{
+		ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(n.id), Addr: n.transport.EncodePeer(n.id, n.transport.LocalAddr()),
+	}
 }
 
 // leader returns the leader that the node knows of, or "", and a channel that is

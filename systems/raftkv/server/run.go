@@ -113,6 +113,7 @@ func run(ctx context.Context, c Config, log hclog.Logger) (err error) {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}),
 		// A watcher that is gone without a word would be sent to for a quarter of an hour.
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 5 * time.Second, Timeout: 5 * time.Second}),
+		grpc.StaticStreamWindowSize(api.Window), grpc.StaticConnWindowSize(api.Window),
 	)
 	api.RegisterRaftKVServer(server, node)
 	reflection.Register(server)

@@ -43,6 +43,8 @@ type contact struct {
 	known bool   // it has
 	// answers has news of that.
 	answers news
+	// turn is held by a heartbeat of [transport.followed].
+	turn chan struct{}
 }
 
 // longestSilence is for how long an error is held back of who does not answer.
@@ -74,6 +76,24 @@ func (t *transport) AppendEntries(
 	return err
 }
 
+// followed sends a heartbeat, and says whether the member answers that it follows in the
+// term of at, and that its log is not short of that. What was sent before and not answered
+// yet is waited for, but not when it is over.
+func (t *transport) followed(member raft.Server, header raft.RPCHeader, at position, over <-chan struct{}) bool {
+	t.mu.Lock()
+	turn := t.contact(member.ID).turn
+	t.mu.Unlock()
+	select {
+	case turn <- struct{}{}:
+		defer func() { <-turn }()
+	case <-over:
+		return false
+	}
+	var out raft.AppendEntriesResponse
+	err := t.AppendEntries(member.ID, member.Address, &raft.AppendEntriesRequest{RPCHeader: header, Term: at.term}, &out)
+	return err == nil && out.Success && out.LastLog >= at.index
+}
+
 // InstallSnapshot sends a snapshot.
 func (t *transport) InstallSnapshot(
 	id raft.ServerID, to raft.ServerAddress, in *raft.InstallSnapshotRequest, out *raft.InstallSnapshotResponse, state io.Reader,
@@ -103,7 +123,7 @@ func (t *transport) holdBack(id raft.ServerID) {
 // contact returns what is known of a member. The caller holds mu.
 func (t *transport) contact(id raft.ServerID) *contact {
 	if t.contacts[id] == nil {
-		t.contacts[id] = &contact{}
+		t.contacts[id] = &contact{turn: make(chan struct{}, 1)}
 	}
 	return t.contacts[id]
 }

@@ -38,6 +38,10 @@ const (
 	headersAtTheMost = 16 << 10
 )
 
+// Window is how many bytes may be on their way to one end of a connection. gRPC would
+// measure how many are best, by a ping with every call, which is as much work as the call.
+const Window = 1 << 20
+
 // Dial returns a connection to the node at a network address. It connects in the
 // background. Whatever options it is given come after its own.
 func Dial(addr string, options ...grpc.DialOption) (Conn, error) {
@@ -60,6 +64,8 @@ func Dial(addr string, options ...grpc.DialOption) (Conn, error) {
 			Time: peerAskedAfter, Timeout: peerGone, PermitWithoutStream: true,
 		}),
 		grpc.WithStatsHandler(sentHandler{}),
+		grpc.WithStaticStreamWindowSize(Window),
+		grpc.WithStaticConnWindowSize(Window),
 		// A range may hold more than the four megabytes that gRPC would take.
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32)),
 	}, options...)...)

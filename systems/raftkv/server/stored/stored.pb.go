@@ -23,7 +23,7 @@ const (
 )
 
 // A Command is an entry of the log. An entry without data changes nothing: reads
-// wait for one.
+// may wait for one.
 type Command struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What carries a number happens once: see api.Write. 0: none.
