@@ -58,10 +58,24 @@ type Client struct {
 	// the leader: it may be one that they reach and this client does not.
 	detour time.Time
 
-	// write is held by the write in progress. It guards the session.
-	write   chan struct{}
-	session uint64 // 0: none is open
-	number  uint64 // of the last write
+	// writes are one after the other, and calls that keep leases alive are: so those wait
+	// for no write.
+	writes, beats series
+}
+
+// A series is of writes that are numbered in a session of their own.
+type series struct {
+	turn    chan struct{} // held by the one in progress
+	session uint64        // 0: none is open
+	number  uint64        // of the last write
+}
+
+func newSeries() series { return series{turn: make(chan struct{}, 1)} }
+
+// next numbers a write.
+func (s *series) next() *api.Write {
+	s.number++
+	return &api.Write{Session: s.session, Number: s.number}
 }
 
 // New returns a client of the nodes, bound if it is one. It begins with the first.
@@ -76,7 +90,7 @@ func NewWith(nodes []Node, o Options) (*Client, error) {
 	if dial == nil {
 		dial = func(n Node) (api.Conn, error) { return api.Dial(n.Addr) }
 	}
-	c := &Client{nodes: nodes, bug: o.Bug, write: make(chan struct{}, 1)}
+	c := &Client{nodes: nodes, bug: o.Bug, writes: newSeries(), beats: newSeries()}
 	c.life, c.end = context.WithCancel(context.Background())
 	for _, n := range nodes {
 		conn, err := dial(n)
@@ -87,6 +101,9 @@ func NewWith(nodes []Node, o Options) (*Client, error) {
 	}
 	return c, nil
 }
+
+// errClosed is why what a client began is over when it is closed.
+var errClosed = errors.New("the client was closed")
 
 // Close closes the connections. Operations that are under way end.
 func (c *Client) Close() error {
@@ -156,13 +173,13 @@ func (c *Client) read(ctx context.Context, at *int, do call) (node string, faile
 	return node, err
 }
 
-// numbered makes one numbered write.
+// numbered makes one write of a series.
 func (c *Client) numbered(
-	ctx context.Context, do func(context.Context, api.RaftKVClient, *api.Route, *api.Write) error,
+	ctx context.Context, s *series, do func(context.Context, api.RaftKVClient, *api.Route, *api.Write) error,
 ) (node string, failed *Error) {
 	select {
-	case c.write <- struct{}{}:
-		defer func() { <-c.write }()
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
 	case <-ctx.Done():
 		return "", &Error{
 			Definite: true, Reason: api.Reason_REASON_DEADLINE,
@@ -170,16 +187,16 @@ func (c *Client) numbered(
 		}
 	}
 	for {
-		if c.session == 0 {
-			if node, err := c.open(ctx); err != nil {
+		if s.session == 0 {
+			if node, err := c.open(ctx, s); err != nil {
 				return node, err
 			}
 		}
-		w := c.next()
+		w := s.next()
 		node, err := c.try(ctx, nil, func(ctx context.Context, kv api.RaftKVClient, route *api.Route) error {
 			err := do(ctx, kv, route, w)
 			if c.bug == bug.RetryRenumbered {
-				w = c.next() // for the attempt that may follow
+				w = s.next() // for the attempt that may follow
 			}
 			return err
 		})
@@ -188,7 +205,7 @@ func (c *Client) numbered(
 		}
 		switch err.Reason {
 		case api.Reason_REASON_SESSION_EXPIRED:
-			c.session = 0
+			s.session = 0
 			if err.Definite && ctx.Err() == nil {
 				continue // in a new session: in the old one it never happened
 			}
@@ -200,19 +217,13 @@ func (c *Client) numbered(
 	}
 }
 
-// next numbers a write.
-func (c *Client) next() *api.Write {
-	c.number++
-	return &api.Write{Session: c.session, Number: c.number}
-}
-
-// open opens a session. Whatever becomes of that, the write that it is for was not
+// open opens a session for a series. Whatever becomes of that, the write that it is for was not
 // sent: every error is definite for it.
-func (c *Client) open(ctx context.Context) (node string, failed *Error) {
+func (c *Client) open(ctx context.Context, s *series) (node string, failed *Error) {
 	node, err := c.try(ctx, nil, func(ctx context.Context, kv api.RaftKVClient, route *api.Route) error {
 		out, err := kv.OpenSession(ctx, &api.OpenSessionRequest{Route: route})
 		if err == nil {
-			c.session, c.number = out.GetSession(), 0
+			s.session, s.number = out.GetSession(), 0
 		}
 		return err
 	})

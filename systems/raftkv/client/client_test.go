@@ -32,7 +32,7 @@ type script struct {
 	open  func(context.Context) (*api.OpenSessionResponse, error)
 	watch func(*api.WatchRequest, grpc.ServerStreamingServer[api.WatchResponse]) error
 	grant func(context.Context) (*api.GrantLeaseResponse, error)
-	keep  func() error
+	keep  func(context.Context) error
 
 	mu    sync.Mutex
 	calls []string
@@ -88,9 +88,9 @@ func (s *script) GrantLease(ctx context.Context, in *api.GrantLeaseRequest) (*ap
 	return s.grant(ctx)
 }
 
-func (s *script) KeepAlive(context.Context, *api.KeepAliveRequest) (*api.KeepAliveResponse, error) {
-	s.note("keep")
-	return nil, s.keep()
+func (s *script) KeepAlive(ctx context.Context, in *api.KeepAliveRequest) (*api.KeepAliveResponse, error) {
+	s.note("keep %d/%d", in.GetWrite().GetSession(), in.GetWrite().GetNumber())
+	return &api.KeepAliveResponse{}, s.keep(ctx)
 }
 
 func (s *script) RevokeLease(_ context.Context, in *api.RevokeLeaseRequest) (*api.RevokeLeaseResponse, error) {
@@ -458,8 +458,7 @@ func TestBugsOfTheClientAreWhatTheyAreCalled(t *testing.T) {
 	})
 }
 
-// TestRefusalByTheLogHoldsForAllAttempts: they had one number. What has no number may
-// have been done by the first, and refused to the second.
+// TestRefusalByTheLogHoldsForAllAttempts: they had one number.
 func TestRefusalByTheLogHoldsForAllAttempts(t *testing.T) {
 	in(t, func(t *testing.T, s []*script) {
 		first := map[string]bool{}
@@ -471,7 +470,7 @@ func TestRefusalByTheLogHoldsForAllAttempts(t *testing.T) {
 			return api.Definite(api.Reason_REASON_LEASE_EXPIRED, "no such lease")
 		}
 		s[0].txn = func(context.Context, *api.TxnRequest) (*api.TxnResponse, error) { return nil, refused("txn") }
-		s[0].keep = func() error { return refused("keep") }
+		s[0].keep = func(context.Context) error { return refused("keep") }
 		c := connect(t, s[0])
 		defer c.Close()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -479,12 +478,50 @@ func TestRefusalByTheLogHoldsForAllAttempts(t *testing.T) {
 		_, txn := c.Txn(ctx, Txn{Then: []Op{OpPutLeased("k", nil, 3)}})
 		_, keep := c.KeepAlive(ctx, 3)
 		wants(t, txn, "definite")
-		wants(t, keep, "indeterminate")
+		wants(t, keep, "definite")
 		for _, err := range []error{txn, keep} {
 			if _, ok := errors.AsType[*Expired](err); !ok {
 				t.Errorf("%v does not say that the lease has expired", err)
 			}
 		}
+	})
+}
+
+// TestKeepAliveIsNumberedAndWaitsForNoWrite: one that comes late does nothing then; and a
+// lease must not end because a write takes long.
+func TestKeepAliveIsNumberedAndWaitsForNoWrite(t *testing.T) {
+	in(t, func(t *testing.T, s []*script) {
+		sessions := uint64(0)
+		s[0].open = func(context.Context) (*api.OpenSessionResponse, error) {
+			sessions++
+			return &api.OpenSessionResponse{Session: sessions}, nil
+		}
+		s[0].txn = func(ctx context.Context, _ *api.TxnRequest) (*api.TxnResponse, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		deposed := true
+		s[0].keep = func(context.Context) error {
+			if deposed {
+				deposed = false
+				return api.Indeterminate(api.Reason_REASON_LEADERSHIP_LOST, "deposed")
+			}
+			return nil
+		}
+		c := connect(t, s[0])
+		defer c.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		var putting sync.WaitGroup
+		putting.Go(func() { _, _ = c.Put(ctx, "k", nil) })
+		synctest.Wait()
+		for range 2 {
+			if _, err := c.KeepAlive(ctx, 3); err != nil {
+				t.Error(err)
+			}
+		}
+		cancel()
+		putting.Wait()
+		wantCalls(t, s[0], "open", "txn 1/1", "open", "keep 2/1", "keep 2/1", "keep 2/2")
 	})
 }
 

@@ -187,7 +187,7 @@ type TxnResult struct {
 // see Succeeded.
 func (c *Client) Txn(ctx context.Context, t Txn) (TxnResult, error) {
 	var out *api.TxnResponse
-	node, err := c.numbered(ctx, func(ctx context.Context, kv api.RaftKVClient, route *api.Route, w *api.Write) (err error) {
+	node, err := c.numbered(ctx, &c.writes, func(ctx context.Context, kv api.RaftKVClient, route *api.Route, w *api.Write) (err error) {
 		out, err = kv.Txn(ctx, t.request(route, w))
 		return err
 	})

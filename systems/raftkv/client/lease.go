@@ -38,9 +38,8 @@ func (e *Expired) Error() string {
 	return fmt.Sprintf("lease %d has expired", e.Lease)
 }
 
-// expired makes an [Expired] of an error that says so. Whether it is definite is as
-// before: that the lease is gone now does not say that an attempt before this one did
-// nothing.
+// expired makes an [Expired] of an error that says so. Whether it is definite
+// is as before.
 func expired(err *Error, lease uint64) error {
 	if err != nil && err.Reason == api.Reason_REASON_LEASE_EXPIRED {
 		err.Err = fmt.Errorf("%w (%w)", &Expired{lease}, err.Err)
@@ -54,7 +53,7 @@ func milliseconds(ms uint64) time.Duration { return time.Duration(ms) * time.Mil
 // known there may be one that nobody keeps alive, and that ends.
 func (c *Client) Grant(ctx context.Context, ttl time.Duration) (Lease, error) {
 	var out *api.GrantLeaseResponse
-	node, err := c.numbered(ctx, func(ctx context.Context, kv api.RaftKVClient, route *api.Route, w *api.Write) (err error) {
+	node, err := c.numbered(ctx, &c.writes, func(ctx context.Context, kv api.RaftKVClient, route *api.Route, w *api.Write) (err error) {
 		out, err = kv.GrantLease(ctx, &api.GrantLeaseRequest{Route: route, Write: w, TtlMs: uint64(ttl.Milliseconds())})
 		return err
 	})
@@ -64,12 +63,13 @@ func (c *Client) Grant(ctx context.Context, ttl time.Duration) (Lease, error) {
 	}, orNil(err)
 }
 
-// KeepAlive makes a lease last for its time from now on. To do so twice is to do so
-// once, if a little later. The error of one that has ended is [Expired].
+// KeepAlive makes a lease last for its time from now on. It is numbered, or an attempt
+// that was given up and comes late would make the lease last longer than anybody knows of.
+// The error of one that has ended is [Expired].
 func (c *Client) KeepAlive(ctx context.Context, lease uint64) (Lease, error) {
 	var out *api.KeepAliveResponse
-	node, err := c.try(ctx, nil, func(ctx context.Context, kv api.RaftKVClient, route *api.Route) (err error) {
-		out, err = kv.KeepAlive(ctx, &api.KeepAliveRequest{Route: route, Lease: lease})
+	node, err := c.numbered(ctx, &c.beats, func(ctx context.Context, kv api.RaftKVClient, route *api.Route, w *api.Write) (err error) {
+		out, err = kv.KeepAlive(ctx, &api.KeepAliveRequest{Route: route, Write: w, Lease: lease})
 		return err
 	})
 	return Lease{
@@ -81,7 +81,7 @@ func (c *Client) KeepAlive(ctx context.Context, lease uint64) (Lease, error) {
 // that. The error of one that has ended before is [Expired].
 func (c *Client) Revoke(ctx context.Context, lease uint64) (Stamp, uint64, error) {
 	var out *api.RevokeLeaseResponse
-	node, err := c.numbered(ctx, func(ctx context.Context, kv api.RaftKVClient, route *api.Route, w *api.Write) (err error) {
+	node, err := c.numbered(ctx, &c.writes, func(ctx context.Context, kv api.RaftKVClient, route *api.Route, w *api.Write) (err error) {
 		out, err = kv.RevokeLease(ctx, &api.RevokeLeaseRequest{Route: route, Write: w, Lease: lease})
 		return err
 	})

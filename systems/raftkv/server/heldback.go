@@ -60,7 +60,7 @@ func (n *Node) holdBack() {
 		case found && over:
 			_, _ = n.propose(n.life, revoke(nil, id))
 		case found && time.Duration(l.GetLeftMs())*time.Millisecond < 4*tickEvery:
-			_, _ = n.propose(n.life, keepAlive(id))
+			_, _ = n.propose(n.life, keepAlive(nil, id))
 		}
 	}
 }

@@ -69,6 +69,9 @@ func (n *Node) GrantLease(ctx context.Context, in *api.GrantLeaseRequest) (*api.
 
 // KeepAlive makes a lease last for its time from now on.
 func (n *Node) KeepAlive(ctx context.Context, in *api.KeepAliveRequest) (*api.KeepAliveResponse, error) {
+	if err := checkWrite(in.GetWrite()); err != nil {
+		return nil, err
+	}
 	return atLeader(ctx, n, in.GetRoute(),
 		func(ctx context.Context) (*api.KeepAliveResponse, error) {
 			if n.config.Bug == bug.LeaseDiesEarly {
@@ -76,19 +79,22 @@ func (n *Node) KeepAlive(ctx context.Context, in *api.KeepAliveRequest) (*api.Ke
 					return out, nil
 				}
 			}
-			out, err := n.propose(ctx, keepAlive(in.GetLease()))
+			out, err := n.propose(ctx, keepAlive(in.GetWrite(), in.GetLease()))
 			if err != nil {
 				return nil, err
 			}
 			return &api.KeepAliveResponse{TtlMs: out.TtlMs, Stamp: n.stampOf(out)}, nil
 		},
 		func(ctx context.Context, leader api.RaftKVClient) (*api.KeepAliveResponse, error) {
-			return leader.KeepAlive(ctx, &api.KeepAliveRequest{Route: passedOn, Lease: in.GetLease()})
+			return leader.KeepAlive(ctx, &api.KeepAliveRequest{Route: passedOn, Write: in.GetWrite(), Lease: in.GetLease()})
 		})
 }
 
-func keepAlive(lease uint64) *stored.Command {
-	return &stored.Command{Command: &stored.Command_KeepAlive{KeepAlive: &stored.KeepAlive{Lease: lease}}}
+func keepAlive(w *api.Write, lease uint64) *stored.Command {
+	return &stored.Command{
+		Session: w.GetSession(), Number: w.GetNumber(),
+		Command: &stored.Command_KeepAlive{KeepAlive: &stored.KeepAlive{Lease: lease}},
+	}
 }
 
 // RevokeLease ends a lease.

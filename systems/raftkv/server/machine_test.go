@@ -137,7 +137,7 @@ func TestRepeatedCommandHappensOnceAndIsAnsweredAsAtFirst(t *testing.T) {
 		"lease to be":      func() *stored.Command { return putLeased("k", 8) }, // granted between the two
 		"compact":          func() *stored.Command { return compact(1) },
 		"compact the next": func() *stored.Command { return compact(3) },
-		"keep alive":       func() *stored.Command { return keepAlive(held) },
+		"keep alive":       func() *stored.Command { return keepAlive(nil, held) },
 	} {
 		for _, restored := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, restored %v", name, restored), func(t *testing.T) {
@@ -281,13 +281,13 @@ func TestLeasesEndByTheLeadersClockInTheLog(t *testing.T) {
 		{at(4, 7*second, tick()), 2, "leased at 1, version 1", "leased at 2, version 1"}, // another leads
 		{at(4, 8*second-1, tick()), 2, "leased at 1, version 1", "leased at 2, version 1"},
 		{at(4, 8*second, tick()), 1, "leased at 1, version 1", "nothing"},
-		{at(4, 8*second, keepAlive(1)), 1, "leased at 1, version 1", "nothing"},
-		{at(4, 7*second, keepAlive(1)), 1, "leased at 1, version 1", "nothing"}, // it was overtaken
+		{at(4, 8*second, keepAlive(nil, 1)), 1, "leased at 1, version 1", "nothing"},
+		{at(4, 7*second, keepAlive(nil, 1)), 1, "leased at 1, version 1", "nothing"}, // it was overtaken
 		{at(4, 18*second-1, tick()), 1, "leased at 1, version 1", "nothing"},
-		{at(6, 1000*second, keepAlive(1)), 1, "leased at 1, version 1", "nothing"},
+		{at(6, 1000*second, keepAlive(nil, 1)), 1, "leased at 1, version 1", "nothing"},
 		{at(6, 1010*second-1, tick()), 1, "leased at 1, version 1", "nothing"},
 		{at(6, 1010*second, put("c", "v")), 0, "nothing", "nothing"},
-		{at(6, 1010*second, keepAlive(1)), 0, "nothing", "nothing"}, // in vain
+		{at(6, 1010*second, keepAlive(nil, 1)), 0, "nothing", "nothing"}, // in vain
 	}
 	for restored := range len(steps) + 1 {
 		f := feed(t, 10)
@@ -318,7 +318,7 @@ func TestReadingThatIsNotOfTheEntrysTermIsOfNoClock(t *testing.T) {
 	f.apply(at(3, 100*second, grant(10*second)))
 	late := func(term uint64, now time.Duration) {
 		t.Helper()
-		data, err := proto.Marshal(at(term, now, keepAlive(100)))
+		data, err := proto.Marshal(at(term, now, keepAlive(nil, 100)))
 		must(t, err)
 		f.last++
 		f.Apply(&raft.Log{Index: f.last, Term: 5, Data: data})

@@ -1617,6 +1617,7 @@ func (x *GrantLeaseResponse) GetStamp() *Stamp {
 type KeepAliveRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Route         *Route                 `protobuf:"bytes,1,opt,name=route,proto3" json:"route,omitempty"`
+	Write         *Write                 `protobuf:"bytes,3,opt,name=write,proto3" json:"write,omitempty"`
 	Lease         uint64                 `protobuf:"varint,2,opt,name=lease,proto3" json:"lease,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1655,6 +1656,13 @@ func (*KeepAliveRequest) Descriptor() ([]byte, []int) {
 func (x *KeepAliveRequest) GetRoute() *Route {
 	if x != nil {
 		return x.Route
+	}
+	return nil
+}
+
+func (x *KeepAliveRequest) GetWrite() *Write {
+	if x != nil {
+		return x.Write
 	}
 	return nil
 }
@@ -2787,9 +2795,10 @@ const file_api_proto_rawDesc = "" +
 	"\x05lease\x18\x01 \x01(\x04R\x05lease\x12\x15\n" +
 	"\x06ttl_ms\x18\x02 \x01(\x04R\x05ttlMs\x12\x19\n" +
 	"\bbound_ms\x18\x03 \x01(\x04R\aboundMs\x12.\n" +
-	"\x05stamp\x18\x04 \x01(\v2\x18.hacheck.raftkv.v1.StampR\x05stamp\"X\n" +
+	"\x05stamp\x18\x04 \x01(\v2\x18.hacheck.raftkv.v1.StampR\x05stamp\"\x88\x01\n" +
 	"\x10KeepAliveRequest\x12.\n" +
-	"\x05route\x18\x01 \x01(\v2\x18.hacheck.raftkv.v1.RouteR\x05route\x12\x14\n" +
+	"\x05route\x18\x01 \x01(\v2\x18.hacheck.raftkv.v1.RouteR\x05route\x12.\n" +
+	"\x05write\x18\x03 \x01(\v2\x18.hacheck.raftkv.v1.WriteR\x05write\x12\x14\n" +
 	"\x05lease\x18\x02 \x01(\x04R\x05lease\"Z\n" +
 	"\x11KeepAliveResponse\x12\x15\n" +
 	"\x06ttl_ms\x18\x01 \x01(\x04R\x05ttlMs\x12.\n" +
@@ -2990,54 +2999,55 @@ var file_api_proto_depIdxs = []int32{
 	4,  // 22: hacheck.raftkv.v1.GrantLeaseRequest.write:type_name -> hacheck.raftkv.v1.Write
 	5,  // 23: hacheck.raftkv.v1.GrantLeaseResponse.stamp:type_name -> hacheck.raftkv.v1.Stamp
 	3,  // 24: hacheck.raftkv.v1.KeepAliveRequest.route:type_name -> hacheck.raftkv.v1.Route
-	5,  // 25: hacheck.raftkv.v1.KeepAliveResponse.stamp:type_name -> hacheck.raftkv.v1.Stamp
-	3,  // 26: hacheck.raftkv.v1.RevokeLeaseRequest.route:type_name -> hacheck.raftkv.v1.Route
-	4,  // 27: hacheck.raftkv.v1.RevokeLeaseRequest.write:type_name -> hacheck.raftkv.v1.Write
-	5,  // 28: hacheck.raftkv.v1.RevokeLeaseResponse.stamp:type_name -> hacheck.raftkv.v1.Stamp
-	3,  // 29: hacheck.raftkv.v1.DescribeLeaseRequest.route:type_name -> hacheck.raftkv.v1.Route
-	5,  // 30: hacheck.raftkv.v1.DescribeLeaseResponse.stamp:type_name -> hacheck.raftkv.v1.Stamp
-	3,  // 31: hacheck.raftkv.v1.OpenSessionRequest.route:type_name -> hacheck.raftkv.v1.Route
-	5,  // 32: hacheck.raftkv.v1.OpenSessionResponse.stamp:type_name -> hacheck.raftkv.v1.Stamp
-	42, // 33: hacheck.raftkv.v1.StatusResponse.behind:type_name -> hacheck.raftkv.v1.StatusResponse.BehindEntry
-	3,  // 34: hacheck.raftkv.v1.ChangeMemberRequest.route:type_name -> hacheck.raftkv.v1.Route
-	1,  // 35: hacheck.raftkv.v1.ChangeMemberRequest.change:type_name -> hacheck.raftkv.v1.MemberChange
-	3,  // 36: hacheck.raftkv.v1.ListMembersRequest.route:type_name -> hacheck.raftkv.v1.Route
-	5,  // 37: hacheck.raftkv.v1.ListMembersResponse.stamp:type_name -> hacheck.raftkv.v1.Stamp
-	3,  // 38: hacheck.raftkv.v1.TransferLeadershipRequest.route:type_name -> hacheck.raftkv.v1.Route
-	2,  // 39: hacheck.raftkv.v1.Failure.reason:type_name -> hacheck.raftkv.v1.Reason
-	8,  // 40: hacheck.raftkv.v1.RaftKV.Range:input_type -> hacheck.raftkv.v1.RangeRequest
-	14, // 41: hacheck.raftkv.v1.RaftKV.Txn:input_type -> hacheck.raftkv.v1.TxnRequest
-	16, // 42: hacheck.raftkv.v1.RaftKV.Compact:input_type -> hacheck.raftkv.v1.CompactRequest
-	18, // 43: hacheck.raftkv.v1.RaftKV.Watch:input_type -> hacheck.raftkv.v1.WatchRequest
-	21, // 44: hacheck.raftkv.v1.RaftKV.GrantLease:input_type -> hacheck.raftkv.v1.GrantLeaseRequest
-	23, // 45: hacheck.raftkv.v1.RaftKV.KeepAlive:input_type -> hacheck.raftkv.v1.KeepAliveRequest
-	25, // 46: hacheck.raftkv.v1.RaftKV.RevokeLease:input_type -> hacheck.raftkv.v1.RevokeLeaseRequest
-	27, // 47: hacheck.raftkv.v1.RaftKV.DescribeLease:input_type -> hacheck.raftkv.v1.DescribeLeaseRequest
-	29, // 48: hacheck.raftkv.v1.RaftKV.OpenSession:input_type -> hacheck.raftkv.v1.OpenSessionRequest
-	31, // 49: hacheck.raftkv.v1.RaftKV.Status:input_type -> hacheck.raftkv.v1.StatusRequest
-	35, // 50: hacheck.raftkv.v1.RaftKV.ListMembers:input_type -> hacheck.raftkv.v1.ListMembersRequest
-	33, // 51: hacheck.raftkv.v1.RaftKV.ChangeMember:input_type -> hacheck.raftkv.v1.ChangeMemberRequest
-	37, // 52: hacheck.raftkv.v1.RaftKV.TransferLeadership:input_type -> hacheck.raftkv.v1.TransferLeadershipRequest
-	39, // 53: hacheck.raftkv.v1.RaftKV.StandForElection:input_type -> hacheck.raftkv.v1.StandForElectionRequest
-	9,  // 54: hacheck.raftkv.v1.RaftKV.Range:output_type -> hacheck.raftkv.v1.RangeResponse
-	15, // 55: hacheck.raftkv.v1.RaftKV.Txn:output_type -> hacheck.raftkv.v1.TxnResponse
-	17, // 56: hacheck.raftkv.v1.RaftKV.Compact:output_type -> hacheck.raftkv.v1.CompactResponse
-	19, // 57: hacheck.raftkv.v1.RaftKV.Watch:output_type -> hacheck.raftkv.v1.WatchResponse
-	22, // 58: hacheck.raftkv.v1.RaftKV.GrantLease:output_type -> hacheck.raftkv.v1.GrantLeaseResponse
-	24, // 59: hacheck.raftkv.v1.RaftKV.KeepAlive:output_type -> hacheck.raftkv.v1.KeepAliveResponse
-	26, // 60: hacheck.raftkv.v1.RaftKV.RevokeLease:output_type -> hacheck.raftkv.v1.RevokeLeaseResponse
-	28, // 61: hacheck.raftkv.v1.RaftKV.DescribeLease:output_type -> hacheck.raftkv.v1.DescribeLeaseResponse
-	30, // 62: hacheck.raftkv.v1.RaftKV.OpenSession:output_type -> hacheck.raftkv.v1.OpenSessionResponse
-	32, // 63: hacheck.raftkv.v1.RaftKV.Status:output_type -> hacheck.raftkv.v1.StatusResponse
-	36, // 64: hacheck.raftkv.v1.RaftKV.ListMembers:output_type -> hacheck.raftkv.v1.ListMembersResponse
-	34, // 65: hacheck.raftkv.v1.RaftKV.ChangeMember:output_type -> hacheck.raftkv.v1.ChangeMemberResponse
-	38, // 66: hacheck.raftkv.v1.RaftKV.TransferLeadership:output_type -> hacheck.raftkv.v1.TransferLeadershipResponse
-	40, // 67: hacheck.raftkv.v1.RaftKV.StandForElection:output_type -> hacheck.raftkv.v1.StandForElectionResponse
-	54, // [54:68] is the sub-list for method output_type
-	40, // [40:54] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	4,  // 25: hacheck.raftkv.v1.KeepAliveRequest.write:type_name -> hacheck.raftkv.v1.Write
+	5,  // 26: hacheck.raftkv.v1.KeepAliveResponse.stamp:type_name -> hacheck.raftkv.v1.Stamp
+	3,  // 27: hacheck.raftkv.v1.RevokeLeaseRequest.route:type_name -> hacheck.raftkv.v1.Route
+	4,  // 28: hacheck.raftkv.v1.RevokeLeaseRequest.write:type_name -> hacheck.raftkv.v1.Write
+	5,  // 29: hacheck.raftkv.v1.RevokeLeaseResponse.stamp:type_name -> hacheck.raftkv.v1.Stamp
+	3,  // 30: hacheck.raftkv.v1.DescribeLeaseRequest.route:type_name -> hacheck.raftkv.v1.Route
+	5,  // 31: hacheck.raftkv.v1.DescribeLeaseResponse.stamp:type_name -> hacheck.raftkv.v1.Stamp
+	3,  // 32: hacheck.raftkv.v1.OpenSessionRequest.route:type_name -> hacheck.raftkv.v1.Route
+	5,  // 33: hacheck.raftkv.v1.OpenSessionResponse.stamp:type_name -> hacheck.raftkv.v1.Stamp
+	42, // 34: hacheck.raftkv.v1.StatusResponse.behind:type_name -> hacheck.raftkv.v1.StatusResponse.BehindEntry
+	3,  // 35: hacheck.raftkv.v1.ChangeMemberRequest.route:type_name -> hacheck.raftkv.v1.Route
+	1,  // 36: hacheck.raftkv.v1.ChangeMemberRequest.change:type_name -> hacheck.raftkv.v1.MemberChange
+	3,  // 37: hacheck.raftkv.v1.ListMembersRequest.route:type_name -> hacheck.raftkv.v1.Route
+	5,  // 38: hacheck.raftkv.v1.ListMembersResponse.stamp:type_name -> hacheck.raftkv.v1.Stamp
+	3,  // 39: hacheck.raftkv.v1.TransferLeadershipRequest.route:type_name -> hacheck.raftkv.v1.Route
+	2,  // 40: hacheck.raftkv.v1.Failure.reason:type_name -> hacheck.raftkv.v1.Reason
+	8,  // 41: hacheck.raftkv.v1.RaftKV.Range:input_type -> hacheck.raftkv.v1.RangeRequest
+	14, // 42: hacheck.raftkv.v1.RaftKV.Txn:input_type -> hacheck.raftkv.v1.TxnRequest
+	16, // 43: hacheck.raftkv.v1.RaftKV.Compact:input_type -> hacheck.raftkv.v1.CompactRequest
+	18, // 44: hacheck.raftkv.v1.RaftKV.Watch:input_type -> hacheck.raftkv.v1.WatchRequest
+	21, // 45: hacheck.raftkv.v1.RaftKV.GrantLease:input_type -> hacheck.raftkv.v1.GrantLeaseRequest
+	23, // 46: hacheck.raftkv.v1.RaftKV.KeepAlive:input_type -> hacheck.raftkv.v1.KeepAliveRequest
+	25, // 47: hacheck.raftkv.v1.RaftKV.RevokeLease:input_type -> hacheck.raftkv.v1.RevokeLeaseRequest
+	27, // 48: hacheck.raftkv.v1.RaftKV.DescribeLease:input_type -> hacheck.raftkv.v1.DescribeLeaseRequest
+	29, // 49: hacheck.raftkv.v1.RaftKV.OpenSession:input_type -> hacheck.raftkv.v1.OpenSessionRequest
+	31, // 50: hacheck.raftkv.v1.RaftKV.Status:input_type -> hacheck.raftkv.v1.StatusRequest
+	35, // 51: hacheck.raftkv.v1.RaftKV.ListMembers:input_type -> hacheck.raftkv.v1.ListMembersRequest
+	33, // 52: hacheck.raftkv.v1.RaftKV.ChangeMember:input_type -> hacheck.raftkv.v1.ChangeMemberRequest
+	37, // 53: hacheck.raftkv.v1.RaftKV.TransferLeadership:input_type -> hacheck.raftkv.v1.TransferLeadershipRequest
+	39, // 54: hacheck.raftkv.v1.RaftKV.StandForElection:input_type -> hacheck.raftkv.v1.StandForElectionRequest
+	9,  // 55: hacheck.raftkv.v1.RaftKV.Range:output_type -> hacheck.raftkv.v1.RangeResponse
+	15, // 56: hacheck.raftkv.v1.RaftKV.Txn:output_type -> hacheck.raftkv.v1.TxnResponse
+	17, // 57: hacheck.raftkv.v1.RaftKV.Compact:output_type -> hacheck.raftkv.v1.CompactResponse
+	19, // 58: hacheck.raftkv.v1.RaftKV.Watch:output_type -> hacheck.raftkv.v1.WatchResponse
+	22, // 59: hacheck.raftkv.v1.RaftKV.GrantLease:output_type -> hacheck.raftkv.v1.GrantLeaseResponse
+	24, // 60: hacheck.raftkv.v1.RaftKV.KeepAlive:output_type -> hacheck.raftkv.v1.KeepAliveResponse
+	26, // 61: hacheck.raftkv.v1.RaftKV.RevokeLease:output_type -> hacheck.raftkv.v1.RevokeLeaseResponse
+	28, // 62: hacheck.raftkv.v1.RaftKV.DescribeLease:output_type -> hacheck.raftkv.v1.DescribeLeaseResponse
+	30, // 63: hacheck.raftkv.v1.RaftKV.OpenSession:output_type -> hacheck.raftkv.v1.OpenSessionResponse
+	32, // 64: hacheck.raftkv.v1.RaftKV.Status:output_type -> hacheck.raftkv.v1.StatusResponse
+	36, // 65: hacheck.raftkv.v1.RaftKV.ListMembers:output_type -> hacheck.raftkv.v1.ListMembersResponse
+	34, // 66: hacheck.raftkv.v1.RaftKV.ChangeMember:output_type -> hacheck.raftkv.v1.ChangeMemberResponse
+	38, // 67: hacheck.raftkv.v1.RaftKV.TransferLeadership:output_type -> hacheck.raftkv.v1.TransferLeadershipResponse
+	40, // 68: hacheck.raftkv.v1.RaftKV.StandForElection:output_type -> hacheck.raftkv.v1.StandForElectionResponse
+	55, // [55:69] is the sub-list for method output_type
+	41, // [41:55] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_api_proto_init() }
