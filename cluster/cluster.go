@@ -104,11 +104,12 @@ type Elector interface {
 
 // Members is a system whose nodes can leave and join.
 type Members interface {
-	// Leave makes a node a member no more. Its process is for the caller to end, and
-	// so is its data to be wiped, with Wipe of [Lab], before it joins again.
+	// Leave makes a node a member no more, and when it is none ends what runs there and
+	// wipes its data: nothing of what it was comes back. After an error it may be called
+	// again, and goes on from there.
 	Leave(ctx context.Context, node string) error
-	// Join makes a node that is none, and runs nothing, a member: it is started, learns
-	// what there is, and then has a vote.
+	// Join makes a node that has left a member: it is started, learns what there is, and
+	// then has a vote.
 	Join(ctx context.Context, node string) error
 }
 

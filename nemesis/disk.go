@@ -146,10 +146,10 @@ func newTrouble(env Env, f Fault, s Spec) (*trouble, error) {
 	if err != nil {
 		return nil, err
 	}
-	if n := len(env.Nodes); fewOf(n) == 0 && !env.Unguarded && s.Target != Any {
+	if fewOf(len(env.Nodes)-env.Absent) == 0 && !env.Unguarded && s.Target != Any {
 		a.variants = slices.DeleteFunc(a.variants, func(v Variant) bool { return !slices.Contains(undamaging, v.Name) })
 		if len(a.variants) == 0 {
-			return nil, fmt.Errorf("it may hit a minority only, which takes 3 nodes, and there are %d; its target \"any\" does not ask", n)
+			return nil, fmt.Errorf("%w; its target \"any\" does not ask", noMinority(env.Nodes, env.Absent))
 		}
 	}
 	return &trouble{a}, nil
@@ -375,9 +375,6 @@ func (h *heldTrouble) repair(ctx context.Context, node string, scar *Scar) error
 		}
 	}
 	if err := h.env.Members.Leave(ctx, node); err != nil {
-		return err
-	}
-	if err := errors.Join(h.env.Processes.Kill(node), h.env.Processes.Wipe(node)); err != nil {
 		return err
 	}
 	if err := h.env.Members.Join(ctx, node); err != nil {

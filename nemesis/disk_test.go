@@ -69,7 +69,7 @@ func (s scratch) End() error              { s.p.ended++; return nil }
 type replaced struct{ p *plates }
 
 func (r replaced) Leave(_ context.Context, node string) error {
-	return r.p.do("leave", node, func() error { return nil })
+	return r.p.do("leave", node, func() error { r.p.end(node); return nil })
 }
 
 func (r replaced) Join(_ context.Context, node string) error {

@@ -41,9 +41,13 @@ var errGuarded = errors.New("held back")
 //     those of it that have not must be a minority of the members.
 //   - A node leaves only if all that is disturbed, and it, are a minority; and none is
 //     aimed at a majority until it is back, which takes one.
+//
+// Where clients change members, too, damage and leaving are reckoned as if they had as many
+// nodes leave as they may: of those that are members then it has to be a minority.
 type guard struct {
-	nodes []string
-	off   bool
+	nodes  []string
+	absent int // see [Env]
+	off    bool
 
 	mu      sync.Mutex
 	holds   []*hold
@@ -106,9 +110,9 @@ func (g *guard) claim(a *Aim, order []string, h harm) (release func(), err error
 	}
 	switch {
 	case len(a.Nodes) > 0:
-	case h >= damages && g.few() == 0 && !g.off:
-		return nil, fmt.Errorf("it may hit a minority only, which takes 3 nodes, and there are %d", len(g.nodes))
-	case h == damages && len(g.damaged) >= g.few():
+	case h >= damages && g.fewest() == 0 && !g.off:
+		return nil, noMinority(g.nodes, g.absent)
+	case h == damages && len(g.damaged) >= g.fewest():
 		return nil, fmt.Errorf("%w: of those that it may damage, %v, it can hit none now", errGuarded, g.damaged)
 	default:
 		return nil, fmt.Errorf("%w: other faults have as many nodes as this system can do without", errGuarded)
@@ -168,7 +172,7 @@ func (g *guard) bears(nodes []string, h harm) bool {
 	all := union(disturbed, nodes)
 	switch {
 	case h == leaves:
-		return len(all) <= few
+		return len(all) <= g.fewest()
 	case len(all) == len(disturbed):
 		return true
 	}
@@ -181,20 +185,32 @@ func (g *guard) bears(nodes []string, h harm) bool {
 func (g *guard) bearsDamage(nodes []string) bool {
 	damaged := union(g.damaged, nodes)
 	left := g.held(leaves)
-	members := len(g.nodes) - len(left)
+	members := len(g.nodes) - g.absent - len(left)
 	among := 0
 	for _, node := range damaged {
 		if !slices.Contains(left, node) {
 			among++
 		}
 	}
-	return len(damaged) <= g.few() && among <= fewOf(members)
+	return len(damaged) <= g.fewest() && among <= fewOf(members)
 }
 
 // few is the number of the largest minority.
 func (g *guard) few() int { return fewOf(len(g.nodes)) }
 
+// fewest is the number of the largest minority when clients have had as many leave as they
+// may.
+func (g *guard) fewest() int { return fewOf(len(g.nodes) - g.absent) }
+
 func fewOf(nodes int) int { return (nodes - 1) / 2 }
+
+// noMinority is why nothing is done that may be done to a minority of the members only.
+func noMinority(nodes []string, absent int) error {
+	if absent > 0 {
+		return fmt.Errorf("it may hit a minority only, which takes 3 members, and clients may keep no more than %d of %d nodes", len(nodes)-absent, len(nodes))
+	}
+	return fmt.Errorf("it may hit a minority only, which takes 3 nodes, and there are %d", len(nodes))
+}
 
 // disturbed returns the nodes that do not take part, and some that are about to
 // again.

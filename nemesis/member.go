@@ -84,6 +84,8 @@ func newExchange(env Env, f Fault, s Spec) (*exchange, error) {
 		return nil, errors.New("there are no processes")
 	case len(env.Nodes) < 3:
 		return nil, tooFew(3, env.Nodes) // or nobody could agree on anything without one
+	case fewOf(len(env.Nodes)-env.Absent) == 0 && !env.Unguarded:
+		return nil, noMinority(env.Nodes, env.Absent)
 	}
 	a, err := newAiming(env, f, s)
 	if err != nil {
@@ -119,7 +121,7 @@ func (b *exchange) Begin(ctx context.Context, detail json.RawMessage) (Held, err
 		if err != nil {
 			return nil, err
 		}
-		h.turns = []*turn{newTurn(b.env, h.exchange.Nodes[0], release)}
+		h.turns = []*turn{{env: b.env, node: h.exchange.Nodes[0], release: release}}
 	}
 	ctx, h.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	go h.run(ctx) // ends in time, and End waits for it
@@ -156,7 +158,7 @@ func (h *heldExchange) run(ctx context.Context) {
 			release()
 			return
 		}
-		t := newTurn(h.env, node, release)
+		t := &turn{env: h.env, node: node, release: release}
 		h.turns = append(h.turns, t)
 		t.take(whatever, memberJoin)
 		if !t.joined {
@@ -195,15 +197,11 @@ type turn struct {
 	node    string
 	release func() // tells the guard that the node is a member
 
-	left, wiped, joined bool
-	passage             Passage
+	left, joined bool
+	passage      Passage
 	// heard is closed when Without is known; stop ends the waiting for that.
 	heard chan struct{}
 	stop  context.CancelFunc
-}
-
-func newTurn(env Env, node string, release func()) *turn {
-	return &turn{env: env, node: node, release: release}
 }
 
 // take does what a variant does with a node before it is healed.
@@ -241,25 +239,16 @@ func (t *turn) finish(ctx context.Context) error {
 	return nil
 }
 
-// leave takes the node out. Only who is told that it is out may wipe it.
+// leave takes the node out, and has it wiped.
 func (t *turn) leave(ctx context.Context) error {
-	if !t.left {
-		if err := t.env.Members.Leave(ctx, t.node); err != nil {
-			return err
-		}
-		t.left = true
-		t.listen(ctx)
-	}
-	if t.wiped {
+	if t.left {
 		return nil
 	}
-	if err := t.env.Processes.Kill(t.node); err != nil {
+	if err := t.env.Members.Leave(ctx, t.node); err != nil {
 		return err
 	}
-	if err := t.env.Processes.Wipe(t.node); err != nil {
-		return err
-	}
-	t.wiped = true
+	t.left = true
+	t.listen(ctx)
 	return nil
 }
 

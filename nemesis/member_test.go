@@ -32,17 +32,8 @@ func newCouncil(n int) (*council, *machines, Env) {
 	m, env := newMachines(n)
 	c := &council{leader: "n1", term: 5, voters: nodes(n), fails: map[string]error{}}
 	env.Leader, env.Elector, env.Members, env.Observed = c, c, c, c
-	env.Processes = wipers{m, c}
 	return c, m, env
 }
-
-// wipers note who is wiped.
-type wipers struct {
-	*machines
-	c *council
-}
-
-func (w wipers) Wipe(node string) error { return w.c.do("wipe", node, func() {}) }
 
 func (c *council) do(what, node string, f func()) error {
 	c.mu.Lock()
@@ -116,11 +107,11 @@ func (c *council) done() string {
 	return strings.Join(c.did, ", ")
 }
 
-func TestMemberLeavesIsWipedAndComesBack(t *testing.T) {
+func TestMemberLeavesAndComesBack(t *testing.T) {
 	for variant, during := range map[string]string{
-		"leave":   "leave n3, wipe n3",
-		"join":    "leave n3, wipe n3, join n3",
-		"replace": "leave n3, wipe n3, join n3",
+		"leave":   "leave n3",
+		"join":    "leave n3, join n3",
+		"replace": "leave n3, join n3",
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			c, m, env := newCouncil(5)
@@ -132,8 +123,8 @@ func TestMemberLeavesIsWipedAndComesBack(t *testing.T) {
 			if got := c.done(); got != during {
 				t.Errorf("%s: when it has begun, it did %s", variant, got)
 			}
-			if _, runs := m.running()["n3"]; runs {
-				t.Errorf("%s: what was wiped still runs", variant) // to start it is the system's
+			if _, runs := m.running()["n3"]; runs == (variant == "replace") {
+				t.Errorf("%s: it runs: %v", variant, runs) // to end and start it else is the system's
 			}
 			acted, evidence, err := h.End(t.Context())
 			if err != nil || acted != 1 {
@@ -153,10 +144,10 @@ func TestMemberLeavesIsWipedAndComesBack(t *testing.T) {
 	}
 }
 
-// TestNodeIsNotWipedBeforeItHasLeft, and what could not be done at first is done when
+// TestNodeDoesNotJoinBeforeItHasLeft, and what could not be done at first is done when
 // the fault is healed.
-func TestNodeIsNotWipedBeforeItHasLeft(t *testing.T) {
-	for _, step := range []string{"leave", "wipe", "join"} {
+func TestNodeDoesNotJoinBeforeItHasLeft(t *testing.T) {
+	for _, step := range []string{"leave", "join"} {
 		synctest.Test(t, func(t *testing.T) {
 			c, _, env := newCouncil(5)
 			c.fails[step+" n3"] = errors.New("no majority")
@@ -182,7 +173,7 @@ func TestNodeIsNotWipedBeforeItHasLeft(t *testing.T) {
 			if err != nil || acted != 1 || !strings.Contains(evidence.(map[string]Passage)["n3"].Error, "no majority") {
 				t.Errorf("%s failed: acted %d, %v, evidence %+v", step, acted, err, evidence)
 			}
-			if got, want := c.done(), "leave n3, wipe n3, join n3"; !strings.HasSuffix(want, got) || !strings.HasPrefix(got, step) {
+			if got, want := c.done(), "leave n3, join n3"; !strings.HasSuffix(want, got) || !strings.HasPrefix(got, step) {
 				t.Errorf("%s failed: then it did %s", step, got)
 			}
 		})
@@ -199,7 +190,7 @@ func TestRollingReplacementTakesOneNodeAfterTheOther(t *testing.T) {
 		synctest.Wait()
 		var want []string
 		for _, node := range h.Detail().(Exchange).Order {
-			want = append(want, "leave "+node, "wipe "+node, "join "+node)
+			want = append(want, "leave "+node, "join "+node)
 		}
 		if got := c.done(); got != strings.Join(want, ", ") {
 			t.Errorf("it did %s", got)

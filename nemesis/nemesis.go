@@ -56,6 +56,9 @@ type Env struct {
 	// Limits are the faults that the system does not claim to bear, as in
 	// "disk:rollback", each with the reason.
 	Limits map[string]string
+	// Absent is how many nodes clients may have made no members, at any time: faults do not
+	// hear of that.
+	Absent int
 	// Unguarded turns the quorum guard off.
 	Unguarded bool
 
@@ -74,7 +77,6 @@ type Processes interface {
 	Pause(node string) error
 	Resume(node string) error
 	Process(node string) (p cluster.Process, running bool)
-	Wipe(node string) error
 	Exited(node string) <-chan struct{}
 }
 
@@ -109,7 +111,7 @@ func (e Env) withBooks() Env {
 		e.decks = map[Spec][]string{}
 	}
 	if e.guard == nil {
-		e.guard = &guard{nodes: e.Nodes, off: e.Unguarded}
+		e.guard = &guard{nodes: e.Nodes, absent: e.Absent, off: e.Unguarded}
 	}
 	return e
 }

@@ -108,8 +108,6 @@ func (m *machines) Process(node string) (cluster.Process, bool) {
 	return p, p.PID != 0
 }
 
-func (m *machines) Wipe(string) error { return nil }
-
 func (m *machines) Exited(node string) <-chan struct{} {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -70,10 +70,6 @@ func (o *options) abilities(check func(cluster.Options) error) (abilities, error
 			if slices.ContainsFunc(specs, func(s nemesis.Spec) bool { return s.Fault == f.Name }) {
 				return false // it is asked for by itself
 			}
-			if why := o.bars(f.Name); why != "" {
-				a.leftOut = append(a.leftOut, fmt.Sprintf("%s: %s", f.Name, why))
-				return true
-			}
 			for _, need := range f.Needs {
 				if err := try(need); err != nil {
 					a.leftOut = append(a.leftOut, fmt.Sprintf("%s: %v", f.Name, bare(err)))
@@ -84,14 +80,6 @@ func (o *options) abilities(check func(cluster.Options) error) (abilities, error
 		})
 	}
 	return a, nil
-}
-
-// bars says why a fault cannot be combined with the workload, or "".
-func (o *options) bars(fault string) string {
-	if why := findWorkload(o.workload).bars[fault]; why != "" {
-		return fmt.Sprintf("workload %s bars it: %s", o.workload, why)
-	}
-	return ""
 }
 
 // refusal says that a fault cannot be done here. It is a mistake of who asked if this

@@ -71,11 +71,6 @@ func TestOfAllWhatTheMachineRefusesIsLeftOut(t *testing.T) {
 	if named("clock") || !named("resource") || !named("partition") {
 		t.Errorf("the wrong faults are left: %d", len(a.faults))
 	}
-	o := asking(t, "all")
-	o.workload = "member"
-	if a, err := o.abilities(without); err != nil || len(a.leftOut) != 3 || !slices.Contains(a.leftOut, "member: workload member bars it: its clients change the members themselves") {
-		t.Errorf("what the workload bars: left out %q, %v", a.leftOut, err)
-	}
 	if _, err := asking(t, "all,clock:jump").abilities(without); err == nil {
 		t.Error("one that is asked for by name beside all is left out, too")
 	}

@@ -19,12 +19,22 @@ func (o *options) imagined() nemesis.Env {
 		Leader: anybody{}, Elector: anybody{},
 		Members: struct{ cluster.Members }{}, Observed: struct{ cluster.Observed }{},
 		Start:     func(string) error { return errImagined },
-		Unguarded: o.unguarded,
+		Unguarded: o.unguarded, Absent: o.absent(),
 	}
 	for i := range o.nodes {
 		env.Nodes = append(env.Nodes, fmt.Sprintf("n%d", i+1))
 	}
 	return env
+}
+
+// absent is how many nodes clients may have made no members.
+func (o *options) absent() int {
+	for _, w := range allWorkloads {
+		if w.name == o.workload && w.absent != nil {
+			return w.absent(o.nodes)
+		}
+	}
+	return 0
 }
 
 // imaginedDisks are those that the faults which are asked for need.

@@ -28,8 +28,7 @@ type listed struct {
 	About     string   `json:"about"`
 	Functions []string `json:"functions,omitempty"` // of a workload
 	Bugs      []listed `json:"bugs,omitempty"`      // of a system
-	// Limits are the faults that a system does not claim to bear, or that a workload cannot
-	// be combined with, with the reason.
+	// Limits are the faults that a system does not claim to bear, with the reason.
 	Limits   []listed `json:"limits,omitempty"`
 	Variants []listed `json:"variants,omitempty"` // of a nemesis: asked for as name:variant
 	Targets  []listed `json:"targets,omitempty"`  // of a nemesis: asked for as name:target, or name:variant:target
@@ -59,7 +58,7 @@ func list() listing {
 		l.Systems = append(l.Systems, entry)
 	}
 	for _, w := range allWorkloads {
-		l.Workloads = append(l.Workloads, listed{Name: w.name, About: w.about, Functions: w.functions, Limits: reasoned(w.bars)})
+		l.Workloads = append(l.Workloads, listed{Name: w.name, About: w.about, Functions: w.functions})
 	}
 	for _, f := range faults {
 		entry := listed{Name: f.Name, About: f.About, Needs: needs(f.Needs)}
@@ -168,9 +167,6 @@ func (l listing) sections() []listSection {
 	workloads := listSection{title: "Workloads (--workload)"}
 	for _, w := range l.Workloads {
 		workloads.add(0, w.Name, w.About)
-		for _, limit := range w.Limits {
-			workloads.add(1, "not "+limit.Name, limit.About)
-		}
 	}
 	nemeses := listSection{title: "Nemeses (--nemesis NAME[:VARIANT][:TARGET])"}
 	for _, n := range l.Nemeses {

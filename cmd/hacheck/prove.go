@@ -265,9 +265,6 @@ func (o *proveOptions) cleanRuns() (runs []cleanProof) {
 	for i := 0; len(runs) < o.clean; i++ {
 		round, at := i/len(allWorkloads), i%len(allWorkloads)
 		w, nemesis := allWorkloads[at], nemeses[(at+round)%len(nemeses)]
-		if w.bars[nemesis] != "" {
-			continue
-		}
 		runs = append(runs, cleanProof{
 			system: names[i%len(names)], workload: w.name, nemesis: nemesis,
 			flags: []string{"--time-limit", cleanLimit.String(), "--interval", "2s"},

@@ -225,9 +225,6 @@ func TestProvingEndsWithARunThatCannotBe(t *testing.T) {
 func TestCleanRunsVaryBoth(t *testing.T) {
 	o := newProveOptions()
 	o.clean = len(allWorkloads) * (len(faults) + 2)
-	for _, w := range allWorkloads {
-		o.clean -= len(w.bars)
-	}
 	pairs := map[string]bool{}
 	for i, c := range o.cleanRuns() {
 		pairs[c.workload+"/"+c.nemesis] = true

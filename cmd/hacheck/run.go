@@ -75,11 +75,6 @@ func (o *options) check() error {
 	if _, err := nemesis.New(faults, o.imagined(), o.breaking()); err != nil {
 		return usage("run: %s: %v", o.asked(), err)
 	}
-	for _, spec := range slices.Concat(o.nemesis, specsOf(o.timetable)) {
-		if why := o.bars(spec.Fault); why != "" {
-			return usage("run: %s: fault %v: %s", o.asked(), spec, why)
-		}
-	}
 	if o.policy == nemesis.Adaptive && len(o.nemesis) == 0 {
 		return usage("run: --nemesis-policy %s: it chooses among the faults of --nemesis, and there are none", o.policy)
 	}
@@ -344,7 +339,7 @@ func (t *trial) nemesisOf(lab cluster.Lab, system cluster.System) (nemesis.Packa
 		return nemesis.Package{}, nil
 	}
 	env := nemesis.NewEnv(lab, system)
-	env.Unguarded = t.unguarded
+	env.Unguarded, env.Absent = t.unguarded, t.absent()
 	p, err := nemesis.New(t.able.faults, env, t.breaking())
 	if err != nil {
 		return p, err

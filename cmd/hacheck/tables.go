@@ -84,8 +84,8 @@ type workload struct {
 	// functions are what its clients invoke, by which a history is recognised; none if it
 	// is judged as another one, whose histories look the same.
 	functions []string
-	// bars are faults that cannot be combined with it, each with the reason.
-	bars    map[string]string
+	// absent is how many of so many nodes its clients may have made no members; nil: none.
+	absent  func(nodes int) int
 	checker func(checker.Budget) checker.Checker
 	new     func(s installed, o *options) workloads.Workload
 }
@@ -207,11 +207,8 @@ var allWorkloads = []workload{
 		name:      "member",
 		about:     "nodes leave and join under reads and writes; no write may be lost, and who is a member is linearizable",
 		functions: []string{member.Read, member.Write, member.Members, member.Leave, member.Join, member.Transfer},
-		bars: map[string]string{
-			"member": "its clients change the members themselves",
-			"disk":   "when nodes have left, one that has lost what it held may be one too many",
-		},
-		checker: member.Checker,
+		absent:    member.Absent,
+		checker:   member.Checker,
 		new: func(s installed, o *options) workloads.Workload {
 			return member.New(member.Options{Keys: o.keys, Rate: o.rate}, s.OpenMember, checker.Budget{})
 		},

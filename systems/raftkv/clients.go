@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/hacheck/hacheck/cluster"
 	"github.com/hacheck/hacheck/systems/raftkv/client"
 	"github.com/hacheck/hacheck/systems/raftkv/server/bug"
 	"github.com/hacheck/hacheck/workloads"
@@ -30,20 +31,12 @@ type Clients struct {
 	// connect connects the client of a worker.
 	connect func(worker int) (*client.Client, error)
 	// members changes who is a member.
-	members Admin
-}
-
-// An Admin changes who is a member of a cluster, and sees to what this takes beside.
-type Admin interface {
-	// Leave makes a node a member no more, stops it and empties its disk.
-	Leave(ctx context.Context, node string) error
-	// Join makes a node that has left a member again.
-	Join(ctx context.Context, node string) error
+	members cluster.Members
 }
 
 // NewClients returns clients that are connected by connect, with a bug of theirs, or none
 // if that is empty.
-func NewClients(name string, connect func(worker int) (*client.Client, error), members Admin) Clients {
+func NewClients(name string, connect func(worker int) (*client.Client, error), members cluster.Members) Clients {
 	return Clients{bug.At(bug.Client, name), connect, members}
 }
 

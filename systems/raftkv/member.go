@@ -3,6 +3,7 @@ package raftkv
 import (
 	"context"
 
+	"github.com/hacheck/hacheck/cluster"
 	"github.com/hacheck/hacheck/systems/raftkv/client"
 	"github.com/hacheck/hacheck/workloads"
 	"github.com/hacheck/hacheck/workloads/member"
@@ -11,7 +12,7 @@ import (
 // members are registers, and the members of the cluster that has them: "member/k0".
 type members struct {
 	client *client.Client
-	admin  Admin
+	admin  cluster.Members
 }
 
 func (m *members) Close() error { return m.client.Close() }

@@ -21,9 +21,9 @@ type Roster struct {
 	client *client.Client
 	bug    string
 	// address is where other nodes reach a node that has joined so many times; start
-	// starts it, unless it runs.
-	address func(node string, times int) string
-	start   func(node string) error
+	// starts it, unless it runs; clear ends what runs there, and empties its disk.
+	address      func(node string, times int) string
+	start, clear func(node string) error
 
 	mu sync.Mutex
 	// founded says that the cluster has begun: whoever has no state now has lost it.
@@ -55,15 +55,19 @@ type standing int
 const (
 	in standing = iota
 	leaving
+	left // and what it was may still be there
 	out
 	joining
 )
 
 // NewRoster returns the books of a cluster of which all nodes are members when it
-// begins. The client is of all nodes; the name is of a bug, or empty. Each time that a
+// begins. The client is of all nodes; mistake names a bug, or is empty. Each time that a
 // node joins it must have an address that it never had: see [server.Config].
-func NewRoster(c *client.Client, name string, address func(node string, times int) string, start func(node string) error) *Roster {
-	return &Roster{client: c, bug: bug.At(bug.Operator, name), address: address, start: start, places: map[string]*place{}}
+func NewRoster(c *client.Client, mistake string, address func(node string, times int) string, start, clear func(node string) error) *Roster {
+	return &Roster{
+		client: c, bug: bug.At(bug.Operator, mistake), address: address, start: start, clear: clear,
+		places: map[string]*place{},
+	}
 }
 
 func (r *Roster) place(node string) *place {
@@ -85,11 +89,15 @@ func (r *Roster) incarnation(p *place) int {
 
 // member returns what a node is called among the members.
 func (r *Roster) member(node string, p *place) string {
-	n := r.incarnation(p)
-	if n == 1 {
+	return name(node, r.incarnation(p))
+}
+
+// name is what a node is called among the members that has joined so many times.
+func name(node string, times int) string {
+	if times == 1 {
 		return node
 	}
-	return fmt.Sprintf("%s#%d", node, n)
+	return fmt.Sprintf("%s#%d", node, times)
 }
 
 // set changes a place.
@@ -130,7 +138,7 @@ func (r *Roster) Tell(node string, c *server.Config) error {
 	defer r.mu.Unlock()
 	c.Member, c.RaftAddr = r.member(node, p), r.address(node, r.incarnation(p))
 	switch {
-	case s == out:
+	case s == left, s == out:
 		return fmt.Errorf("%s: %w", node, errLeft)
 	case !r.founded || r.bug == bug.WipeRejoin:
 		c.Empty = server.EmptyFounds
@@ -140,7 +148,8 @@ func (r *Roster) Tell(node string, c *server.Config) error {
 	return nil
 }
 
-// Leave makes a node a member no more; see [cluster.Members].
+// Leave makes a node a member no more; see [cluster.Members]. Nobody has it join before
+// it is wiped, or it would be a member that is.
 func (r *Roster) Leave(ctx context.Context, node string) error {
 	p := r.place(node)
 	done, err := p.change(ctx)
@@ -152,11 +161,17 @@ func (r *Roster) Leave(ctx context.Context, node string) error {
 	if s == out {
 		return nil
 	}
-	r.set(p, leaving, times)
-	if r.bug != bug.WipeRejoin {
-		if err := r.client.Remove(ctx, r.member(node, p)); err != nil {
-			return fmt.Errorf("%s leaves: %w", node, err)
+	if s != left {
+		r.set(p, leaving, times)
+		if r.bug != bug.WipeRejoin {
+			if err := r.client.Remove(ctx, r.member(node, p)); err != nil {
+				return fmt.Errorf("%s leaves: %w", node, err)
+			}
 		}
+		r.set(p, left, times)
+	}
+	if err := r.clear(node); err != nil {
+		return fmt.Errorf("%s has left: %w", node, err)
 	}
 	r.set(p, out, times)
 	return nil
@@ -176,6 +191,8 @@ func (r *Roster) Join(ctx context.Context, node string) error {
 		return nil
 	case leaving:
 		return fmt.Errorf("%s joins: it is not known to have left", node)
+	case left:
+		return fmt.Errorf("%s joins: what it was is not wiped yet", node)
 	case out:
 		times++
 		r.set(p, joining, times)
@@ -184,7 +201,7 @@ func (r *Roster) Join(ctx context.Context, node string) error {
 		return fmt.Errorf("%s joins: %w", node, err)
 	}
 	if r.bug != bug.WipeRejoin {
-		if err := r.client.Learn(ctx, r.member(node, p), r.address(node, times)); err != nil {
+		if err := r.learn(ctx, node, times); err != nil {
 			return fmt.Errorf("%s joins: learn: %w", node, err)
 		}
 		if err := r.client.Promote(ctx, r.member(node, p)); err != nil {
@@ -193,6 +210,22 @@ func (r *Roster) Join(ctx context.Context, node string) error {
 	}
 	r.set(p, in, times)
 	return nil
+}
+
+// learn makes a learner of a node that has joined so many times. One that it was before
+// may be in the way: a call that had that learn may have come late, when it had been removed.
+func (r *Roster) learn(ctx context.Context, node string, times int) error {
+	learn := func() error { return r.client.Learn(ctx, name(node, times), r.address(node, times)) }
+	err := learn()
+	if e, ok := errors.AsType[*client.Error](err); !ok || e.Reason != api.Reason_REASON_INVALID {
+		return err
+	}
+	for n := 1; n < times; n++ {
+		if err := r.client.Remove(ctx, name(node, n)); err != nil {
+			return err
+		}
+	}
+	return learn()
 }
 
 // Transfer makes the leader hand over; see [cluster.Elector].

@@ -87,10 +87,15 @@ func New(lab cluster.Lab, o Options) (*System, error) {
 			return nil
 		}
 		return s.Start(node)
+	}, func(node string) error {
+		if err := lab.Kill(node); err != nil {
+			return err
+		}
+		return lab.Wipe(node)
 	})
 	s.Clients = NewClients(o.Bug, func(worker int) (*client.Client, error) {
 		return client.NewWith(NodesFor(clientNodes(s.nodes), worker), client.Options{Bug: bug.At(bug.Client, o.Bug)})
-	}, admin{s})
+	}, s)
 	return s, nil
 }
 
@@ -246,23 +251,6 @@ func (s *System) lastWords(node string) string {
 // Leader returns the node that leads; see [Leading].
 func (s *System) Leader(ctx context.Context) (string, error) {
 	return leader(ctx, s.all)
-}
-
-// admin is the one whom clients ask to change members.
-type admin struct{ *System }
-
-// Leave makes a node a member no more, and sees to it that nothing is left of what it was.
-func (a admin) Leave(ctx context.Context, node string) error {
-	if err := a.System.Leave(ctx, node); err != nil {
-		return err
-	}
-	if err := a.lab.Kill(node); err != nil {
-		return fmt.Errorf("%s has left: %w", node, err)
-	}
-	if err := a.lab.Wipe(node); err != nil {
-		return fmt.Errorf("%s has left: %w", node, err)
-	}
-	return nil
 }
 
 // NodesFor returns the nodes that a worker's client is to know: those of even workers

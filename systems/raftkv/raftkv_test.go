@@ -32,6 +32,7 @@ type fakeLab struct {
 	cluster.Lab // panics where it is not faked
 	nodes       []cluster.Node
 	broken      string // a node whose process exits at once
+	keeps       bool   // it wipes nothing
 
 	mu      sync.Mutex
 	running map[string]*process
@@ -117,12 +118,20 @@ func (l *fakeLab) Exited(node string) <-chan struct{} {
 
 func (l *fakeLab) Log(node string, lines int) []string { return []string{"the last words of " + node} }
 
-func (l *fakeLab) kill(node string) {
+func (l *fakeLab) Kill(node string) error {
 	l.mu.Lock()
 	p := l.running[node]
 	l.mu.Unlock()
 	p.stop()
 	<-p.exited
+	return nil
+}
+
+func (l *fakeLab) Wipe(node string) error {
+	if l.keeps {
+		return nil
+	}
+	return os.RemoveAll(l.nodes[slices.IndexFunc(l.nodes, func(n cluster.Node) bool { return n.Name == node })].Dir)
 }
 
 func startAll(t *testing.T, l *fakeLab, o Options) *System {
@@ -166,7 +175,7 @@ func TestSystemServesRegistersAndKnowsItsLeader(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	l.kill(leader)
+	must(t, l.Kill(leader))
 	if err := s.Ready(within(t, 30*time.Second)); err == nil || !strings.Contains(err.Error(), leader+": its process has exited: the last words of "+leader) {
 		t.Errorf("without %s: %v", leader, err)
 	}
@@ -404,11 +413,11 @@ func TestNodeLeavesAndComesBackAsAnother(t *testing.T) {
 		must(t, err)
 	}
 	put("before")
+	l.keeps = true
 	must(t, s.Leave(within(t, 20*time.Second), "n2"))
 	must(t, s.Leave(within(t, 20*time.Second), "n2")) // it has
 	must(t, s.Ready(within(t, 30*time.Second)))       // without it
-	l.kill("n2")
-	must(t, s.Start("n2")) // somebody else has killed it, and heals
+	must(t, s.Start("n2"))                            // somebody else has killed it, and heals
 	if _, running := l.Process("n2"); running {
 		t.Error("a node that has left was started")
 	}
@@ -422,7 +431,11 @@ func TestNodeLeavesAndComesBackAsAnother(t *testing.T) {
 		t.Error("it joined with the disk of another member")
 	}
 	<-l.Exited("n2")
-	must(t, os.RemoveAll(l.nodes[1].Dir))
+	l.keeps = false
+	must(t, s.Leave(within(t, 20*time.Second), "n2"))
+	if _, err := os.Stat(l.nodes[1].Dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("what it was is still there: %v", err)
+	}
 	must(t, s.Join(within(t, 20*time.Second), "n2"))
 	must(t, s.Join(within(t, 20*time.Second), "n2")) // it has
 	if got := seenVoters(t, s); got != "n1 n2 n3" {
@@ -430,12 +443,12 @@ func TestNodeLeavesAndComesBackAsAnother(t *testing.T) {
 	}
 	must(t, s.Ready(within(t, 30*time.Second)))
 	put("after")
-	l.kill("n2")
+	must(t, l.Kill("n2"))
 	must(t, s.Start("n2"))
 	must(t, s.Ready(within(t, 30*time.Second)))
 
 	// What it has now is needed: who loses it does not come back.
-	l.kill("n2")
+	must(t, l.Kill("n2"))
 	must(t, os.RemoveAll(l.nodes[1].Dir))
 	must(t, s.Start("n2"))
 	<-l.Exited("n2")

@@ -30,8 +30,9 @@ type admin struct {
 	// unsure are the nodes whose last leave did not succeed.
 	unsure map[string]bool
 
-	// restoring says that it is the end: all are to be members, and that is to be seen.
-	restoring bool
+	// restoring says that it is the end: all are to be members, and that is to be seen; and
+	// one of them has to have joined.
+	restoring, joined bool
 }
 
 // A change is one of a node: its function, and whether the node joins again at once if
@@ -69,7 +70,7 @@ func (a *admin) Next(c generator.Context) generator.Step {
 	switch {
 	case a.running != "":
 		return generator.Step{}
-	case a.restoring && a.known && len(a.missing()) == 0:
+	case a.restoring && a.known && len(a.missing()) == 0 && (a.joined || len(a.free()) == 0):
 		return generator.Step{Done: true}
 	case len(c.Free) == 0:
 		return generator.Step{}
@@ -92,8 +93,10 @@ func (a *admin) choose(c generator.Context) change {
 	missing, voters, free := a.missing(), a.voters(), a.free()
 	pick := func(nodes []string) string { return nodes[c.Rand.IntN(len(nodes))] }
 	switch draw := c.Rand.IntN(10); {
-	case a.restoring:
+	case a.restoring && len(missing) > 0:
 		return a.back(missing[0])
+	case a.restoring:
+		return change{f: Leave, node: free[0], replace: true}
 	case draw < 2:
 		return change{f: Transfer, node: pick(voters)}
 	case len(missing) > 0 && (len(free) == 0 || draw < 6):
@@ -176,6 +179,7 @@ func (a *admin) Update(c generator.Context, op histories.Op) {
 		}
 	default:
 		a.nodes[goal.node], a.goal = f == Join, change{}
+		a.joined = a.joined || f == Join
 		if f == Leave {
 			delete(a.unsure, goal.node)
 		}

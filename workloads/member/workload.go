@@ -46,6 +46,10 @@ const (
 	membersEvery = 20 * time.Millisecond
 )
 
+// Absent is how many of so many nodes may be no members at a time by what clients do: a
+// majority stays.
+func Absent(nodes int) int { return nodes - (nodes/2 + 1) }
+
 // New returns the workload. One worker is the admin: it has nodes leave as long as a
 // majority of all stays, join again, often at once, and lead. There is never more than
 // one change at a time; after one that did not succeed the members are read before

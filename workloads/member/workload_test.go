@@ -104,7 +104,12 @@ func (m *memory) change(node string, in bool) error {
 	return nil
 }
 
-func (m *memory) Leave(_ context.Context, node string) error { return m.change(node, false) }
+func (m *memory) Leave(_ context.Context, node string) error {
+	if m.mistake == "others have it join" {
+		return nil
+	}
+	return m.change(node, false)
+}
 func (m *memory) Join(_ context.Context, node string) error {
 	if m.mistake == "never catches up" && node == "n3" {
 		return errors.New("n3 has not caught up")
@@ -200,6 +205,24 @@ func TestMistakesAreNoticed(t *testing.T) {
 		}
 		if len(want) > 1 {
 			t.Errorf("%s: none of %q in %s", mistake, want[1:], checkertest.Format(r))
+		}
+	}
+}
+
+// TestInTheEndSomebodyJoinsIfNobodyDid: in a short run there may have been no time, or
+// a fault has had the one join that left.
+func TestInTheEndSomebodyJoinsIfNobodyDid(t *testing.T) {
+	for _, main := range []time.Duration{time.Millisecond, 200 * time.Millisecond} {
+		m := newMemory(5, "others have it join")
+		h, _ := play(t, m, workloadtest.Play{Main: main})
+		joined := 0
+		for _, op := range h.All() {
+			if op.F == member.Join && op.Type == histories.OK {
+				joined++
+			}
+		}
+		if joined == 0 {
+			t.Errorf("in %v nobody joined", main)
 		}
 	}
 }

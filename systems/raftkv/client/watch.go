@@ -44,7 +44,7 @@ type Watcher struct {
 	client *Client
 	span   *api.Span
 	life   context.Context
-	end    context.CancelFunc
+	end    func()
 	// receiving are the goroutines that receive from streams, one for each.
 	receiving sync.WaitGroup
 
@@ -74,7 +74,9 @@ type stream struct {
 // closed.
 func (c *Client) Watch(ctx context.Context, s Span, from uint64) *Watcher {
 	w := &Watcher{client: c, span: s.api(), at: c.anywhere(), from: from}
-	w.life, w.end = context.WithCancel(ctx)
+	life, end := context.WithCancelCause(ctx)
+	alone := context.AfterFunc(c.life, func() { end(errClosed) })
+	w.life, w.end = life, func() { alone(); end(nil) }
 	return w
 }
 

@@ -238,3 +238,33 @@ func TestWatcherEndsWithItsContext(t *testing.T) {
 		}
 	})
 }
+
+// TestWatcherEndsWithItsClient, also while it holds what nobody has asked for.
+func TestWatcherEndsWithItsClient(t *testing.T) {
+	in(t, func(t *testing.T, s []*script) {
+		s[0].watch = tells(false, changes(1, 1), changes(2, 2))
+		c := connect(t, s[0])
+		w := c.Watch(t.Context(), Key("k"), 1)
+		defer w.Close()
+		heard(t, w, 1)
+		synctest.Wait()
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		ended := make(chan struct{})
+		go func() { w.receiving.Wait(); close(ended) }()
+		synctest.Wait()
+		select {
+		case <-ended:
+		default:
+			t.Error("it still receives")
+		}
+		var err error
+		for err == nil {
+			_, err = next(t, w, time.Second)
+		}
+		if !IsDefinite(err) || !errors.Is(err, errClosed) {
+			t.Errorf("got %v", err)
+		}
+	})
+}

@@ -138,10 +138,6 @@ func TestWipedNodeThatVotesUnderItsOldNameLosesAWrite(t *testing.T) {
 			if mistake == "" && left == nil {
 				t.Fatal("it left, though there was no majority to agree")
 			}
-			if left == nil { // else whoever wiped it would act against what he was told
-				must(t, c.Stop(wiped))
-				must(t, c.Wipe(wiped))
-			}
 			must(t, c.Cut(between(holders, []string{wiped})...))
 			must(t, c.Heal(between(behind, []string{wiped})...))
 			if left == nil {
@@ -257,8 +253,6 @@ func TestMemberLeavesAndComesBackAsAnother(t *testing.T) {
 				put(t, at(t, c, c.names...), "k", name)
 				must(t, c.Leave(within(t, 20*time.Second), name))
 				must(t, c.Leave(within(t, 20*time.Second), name))
-				must(t, c.Stop(name))
-				must(t, c.Wipe(name))
 				must(t, c.Ready(t.Context()))
 				if got := reads(t, at(t, c, others(c, name)...), "k"); got != name {
 					t.Errorf("without %s: %s", name, got)
@@ -314,8 +308,6 @@ func TestLearnerGetsItsVoteWhenItHasCaughtUp(t *testing.T) {
 	with(t, "", func(t *testing.T, c *Cluster) {
 		name := others(c, leader(t, c))[0]
 		must(t, c.Leave(within(t, 20*time.Second), name))
-		must(t, c.Stop(name))
-		must(t, c.Wipe(name))
 		for i := range 700 { // so that it takes a snapshot
 			put(t, at(t, c, others(c, name)...), "k", fmt.Sprint(i))
 		}
@@ -359,7 +351,7 @@ func TestNodeThatSleptThroughTwoChangesDoesNotLead(t *testing.T) {
 		put(t, at(t, c, lead), "k", "old")
 		must(t, c.Cut(isolate(c, asleep)...))
 		for _, name := range again {
-			must(t, admin{c}.Leave(within(t, 20*time.Second), name))
+			must(t, c.Leave(within(t, 20*time.Second), name))
 		}
 		must(t, c.Cut(between(again, []string{lead, keeps})...)) // so that they learn nothing
 		for _, name := range again {

@@ -91,23 +91,12 @@ func New(n int, name string, seed uint64) (*Cluster, error) {
 	}
 	c.Clients = raftkv.NewClients(name, func(worker int) (*client.Client, error) {
 		return c.client(raftkv.NodesFor(c.names, worker))
-	}, admin{c})
+	}, c)
 	var err error
 	if c.all, err = c.client(c.names); err != nil {
 		return nil, err
 	}
-	address := func(name string, times int) string {
-		if times == 1 {
-			return name
-		}
-		return fmt.Sprintf("%s#%d", name, times)
-	}
-	c.roster = raftkv.NewRoster(c.all, c.bug, address, func(name string) error {
-		if c.server(name) != nil {
-			return nil
-		}
-		return c.Start(name)
-	})
+	c.roster = raftkv.NewRoster(c.all, c.bug, c.address, c.begin, c.clear)
 	for _, name := range c.names {
 		if err := c.Start(name); err != nil {
 			return nil, errors.Join(err, c.Close())
@@ -115,6 +104,30 @@ func New(n int, name string, seed uint64) (*Cluster, error) {
 	}
 	c.roster.Founded()
 	return c, nil
+}
+
+// address is where other nodes reach one that has joined so many times.
+func (c *Cluster) address(name string, times int) string {
+	if times == 1 {
+		return name
+	}
+	return fmt.Sprintf("%s#%d", name, times)
+}
+
+// begin starts a node, unless it runs.
+func (c *Cluster) begin(name string) error {
+	if c.server(name) != nil {
+		return nil
+	}
+	return c.Start(name)
+}
+
+// clear leaves nothing of a node.
+func (c *Cluster) clear(name string) error {
+	if err := c.Stop(name); err != nil {
+		return err
+	}
+	return c.Wipe(name)
 }
 
 // Name returns the name of the system.
@@ -257,25 +270,11 @@ func (c *Cluster) Transfer(ctx context.Context, to string) error { return c.all.
 // Elect makes a node stand for election.
 func (c *Cluster) Elect(ctx context.Context, name string) error { return c.all.Elect(ctx, name) }
 
-// Leave makes a node a member no more.
+// Leave makes a node a member no more, stops it and empties its disk.
 func (c *Cluster) Leave(ctx context.Context, name string) error { return c.roster.Leave(ctx, name) }
 
-// Join makes a node that has left, and was wiped, a member.
+// Join makes a node that has left a member.
 func (c *Cluster) Join(ctx context.Context, name string) error { return c.roster.Join(ctx, name) }
-
-// admin is a Cluster that sees to the nodes whose membership changes.
-type admin struct{ *Cluster }
-
-// Leave makes a node a member no more, stops it and empties its disk.
-func (a admin) Leave(ctx context.Context, name string) error {
-	if err := a.Cluster.Leave(ctx, name); err != nil {
-		return err
-	}
-	if err := a.Stop(name); err != nil {
-		return err
-	}
-	return a.Wipe(name)
-}
 
 // client returns a client of nodes.
 func (c *Cluster) client(names []string) (*client.Client, error) {

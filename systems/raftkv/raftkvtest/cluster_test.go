@@ -157,13 +157,9 @@ func disturb(t *testing.T, c *Cluster, random *rand.Rand) (undo func()) {
 		if err := c.Leave(soon, node); err != nil {
 			return func() { // it may be that it has left
 				must(t, c.Leave(within(t, time.Minute), node))
-				must(t, c.Stop(node))
-				must(t, c.Wipe(node))
 				must(t, c.Join(within(t, time.Minute), node))
 			}
 		}
-		must(t, c.Stop(node))
-		must(t, c.Wipe(node))
 		_ = c.Join(soon, node)
 		return func() { must(t, c.Join(within(t, time.Minute), node)) }
 	}

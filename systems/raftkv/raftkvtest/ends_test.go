@@ -186,8 +186,6 @@ func TestLearnerThatNeverCatchesUpGetsNoVote(t *testing.T) {
 		lead := leader(t, c)
 		name := others(c, lead)[0]
 		must(t, c.Leave(within(t, 20*time.Second), name))
-		must(t, c.Stop(name))
-		must(t, c.Wipe(name))
 		rest := others(c, name)
 		must(t, c.Cut(isolate(c, name)...))
 		for _, kv := range []*client.Client{c.all, at(t, c, rest...), at(t, c, lead), at(t, c, others(c, lead)[1])} {

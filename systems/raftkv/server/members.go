@@ -204,8 +204,13 @@ func (n *Node) ChangeMember(ctx context.Context, in *api.ChangeMemberRequest) (*
 
 // changeMember does it as the leader. One waits for another, so that what it finds
 // is still so when it is done: to give a vote to who has been removed meanwhile would
-// make him a member again.
+// make him a member again. But none waits for a learner to catch up.
 func (n *Node) changeMember(ctx context.Context, in *api.ChangeMemberRequest) error {
+	if in.GetChange() == api.MemberChange_MEMBER_CHANGE_PROMOTE {
+		if err := n.mayVote(ctx, raft.ServerID(in.GetMember())); err != nil {
+			return err
+		}
+	}
 	select {
 	case n.changes <- struct{}{}:
 		defer func() { <-n.changes }()
@@ -239,20 +244,10 @@ func (n *Node) changeMember(ctx context.Context, in *api.ChangeMemberRequest) er
 		}
 		return n.raft.AddNonvoter(id, raft.ServerAddress(in.GetAddress()), 0, within).Error()
 	case api.MemberChange_MEMBER_CHANGE_PROMOTE:
-		if is == nil {
-			return api.Definite(api.Reason_REASON_INVALID, "%s is no member", id)
-		}
-		if err := n.caughtUp(ctx, id); err != nil {
-			return err
-		}
-		// Meanwhile another may have led, and removed it.
-		if all, _, err = n.agreed(ctx); err != nil {
-			return err
-		}
-		if is = find(all, func(s raft.Server) bool { return s.ID == id }); is == nil {
+		if is == nil { // while it was waited for somebody has removed it
 			return api.Definite(api.Reason_REASON_INVALID, "%s is no member any more", id)
 		}
-		return n.raft.AddVoter(id, is.Address, 0, timeLeft(ctx)).Error()
+		return n.raft.AddVoter(id, is.Address, 0, within).Error()
 	case api.MemberChange_MEMBER_CHANGE_REMOVE:
 		if is.Suffrage == raft.Voter && find(all, func(s raft.Server) bool { return s.Suffrage == raft.Voter && s.ID != id }) == nil {
 			return api.Definite(api.Reason_REASON_INVALID, "%s is the last one with a vote", id)
@@ -264,6 +259,21 @@ func (n *Node) changeMember(ctx context.Context, in *api.ChangeMemberRequest) er
 		return done.Error()
 	}
 	return api.Definite(api.Reason_REASON_INVALID, "no such change: %v", in.GetChange())
+}
+
+// mayVote returns when a member has a vote or has caught up.
+func (n *Node) mayVote(ctx context.Context, id raft.ServerID) error {
+	all, _, err := n.agreed(ctx)
+	if err != nil {
+		return err
+	}
+	switch is := find(all, func(s raft.Server) bool { return s.ID == id }); {
+	case is == nil:
+		return api.Definite(api.Reason_REASON_INVALID, "%s is no member", id)
+	case is.Suffrage == raft.Voter:
+		return nil
+	}
+	return n.caughtUp(ctx, id)
 }
 
 // isSo says whether, among these members, one is what it is to become.

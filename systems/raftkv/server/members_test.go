@@ -75,6 +75,34 @@ func TestLearnerThatDoesNotCatchUpGetsNoVoteAndItIsSaidHowFarItIs(t *testing.T) 
 	})
 }
 
+// TestLearnerThatDoesNotCatchUpIsInNobodysWay: others leave meanwhile, and so may it.
+func TestLearnerThatDoesNotCatchUpIsInNobodysWay(t *testing.T) {
+	with(t, 5, Config{}, func(t *testing.T, m *team) {
+		lead := m.leader()
+		var others []string
+		for _, name := range m.names {
+			if name != lead.config.ID {
+				others = append(others, name)
+			}
+		}
+		learner := others[0]
+		must(t, change(t.Context(), lead, remove, learner))
+		must(t, change(t.Context(), lead, learn, learner+"#2")) // nobody is there
+		promoted := make(chan error, 1)
+		go func() { promoted <- change(within(t, 20*time.Second), lead, promote, learner+"#2") }()
+		time.Sleep(time.Second)
+		must(t, change(within(t, time.Second), lead, remove, others[1]))
+		must(t, change(within(t, time.Second), lead, remove, learner+"#2"))
+		if e := api.Understand(<-promoted); e == nil || !e.Definite {
+			t.Errorf("it was promoted: %v", e)
+		}
+		s, err := lead.ListMembers(t.Context(), &api.ListMembersRequest{})
+		if err != nil || len(s.Voters) != 3 || len(s.Learners) != 0 {
+			t.Errorf("the members are %v, %v", s, err)
+		}
+	})
+}
+
 func TestLeaderTellsHowFarLearnersAreBehind(t *testing.T) {
 	with(t, 3, Config{}, func(t *testing.T, m *team) {
 		lead := m.leader()

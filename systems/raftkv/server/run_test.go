@@ -33,8 +33,9 @@ type loopback struct {
 
 func newLoopback(t testing.TB, nodes int, tune func(*Config)) *loopback {
 	l := &loopback{t: t, dir: t.TempDir(), tune: tune, stops: map[string]func(){}}
+	free := freeAddrs(t, 2*nodes)
 	for i := range nodes {
-		l.peers = append(l.peers, Peer{ID: fmt.Sprintf("n%d", i+1), RaftAddr: freeAddr(t), ClientAddr: freeAddr(t)})
+		l.peers = append(l.peers, Peer{ID: fmt.Sprintf("n%d", i+1), RaftAddr: free[2*i], ClientAddr: free[2*i+1]})
 	}
 	for _, p := range l.peers {
 		l.start(p.ID)
@@ -47,15 +48,19 @@ func newLoopback(t testing.TB, nodes int, tune func(*Config)) *loopback {
 	return l
 }
 
-// freeAddr returns an address that nobody listens on, for now.
-func freeAddr(t testing.TB) string {
+// freeAddrs returns addresses that nobody listens on, for now. Each is held until all are
+// drawn, or the same one may be drawn twice.
+func freeAddrs(t testing.TB, n int) (addrs []string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		addrs = append(addrs, l.Addr().String())
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return addrs
 }
 
 func (l *loopback) start(id string) {
@@ -208,7 +213,7 @@ func TestUnusableStateIsRefusedByName(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "raft.db"), []byte(strings.Repeat("no store\n", 4000)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	addr := freeAddr(t)
+	addr := freeAddrs(t, 1)[0]
 	c := Config{ID: "n1", RaftAddr: addr, ClientAddr: addr, Dir: dir, Peers: []Peer{{"n1", addr, addr}}}
 	err := run(t.Context(), c, hclog.NewNullLogger())
 	if err == nil || !strings.Contains(err.Error(), "raft.db") {
