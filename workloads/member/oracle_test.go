@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hacheck/hacheck/checker"
 	"github.com/hacheck/hacheck/checker/checkertest"
@@ -229,6 +230,68 @@ func TestVerdictsAgreeWithBruteForce(t *testing.T) {
 		if !workloadtest.Raced && (count[checker.Invalid] < cases/10 || count[checker.Valid] < cases/10) {
 			t.Errorf("members %v: one verdict is rare: %v", members, count)
 		}
+	}
+}
+
+// TestWritesThatNobodySawCostNothing: with the orders of so many no search comes to an
+// end, and they explain nothing.
+func TestWritesThatNobodySawCostNothing(t *testing.T) {
+	var b strings.Builder
+	for i := range 40 {
+		fmt.Fprintf(&b, "%d invoke write x=%d\n", i, 100+i)
+		if i%2 == 0 {
+			fmt.Fprintf(&b, "%d info write\n", i)
+		}
+	}
+	b.WriteString("50 invoke write x=1\n50 ok write\n50 invoke write x=2\n50 ok write\n")
+	for _, test := range []struct {
+		found int
+		want  checker.Verdict
+	}{{2, checker.Valid}, {1, checker.Invalid}, {139, checker.Valid}} {
+		h, err := checkertest.Parse(fmt.Sprintf("%s51 invoke read x\n51 ok read x=%d", &b, test.found))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := registersJudged(checker.Budget{Time: 2 * time.Second}).Check(t.Context(), h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Verdict != test.want {
+			t.Errorf("%d: got %s", test.found, checkertest.Format(r))
+		}
+	}
+}
+
+// TestManyCallsAtOnceAreNoTrouble: no search would come to an end.
+func TestManyCallsAtOnceAreNoTrouble(t *testing.T) {
+	for seed := range uint64(3) {
+		h := history(t, randomCalls(rand.New(rand.NewPCG(seed, 6)), 300, false, 1_000_000), same, nil)
+		r, err := registersJudged(checker.Budget{Time: 2 * time.Second}).Check(t.Context(), h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Verdict != checker.Valid {
+			t.Errorf("seed %d: got %s", seed, checkertest.Format(r))
+		}
+	}
+}
+
+// TestWhatIsNotExplainedIsSearched: one key is wrong, and the others do not hide it.
+func TestWhatIsNotExplainedIsSearched(t *testing.T) {
+	h, err := checkertest.Parse(`0 invoke write x=1
+0 ok write
+0 invoke write y=1
+0 ok write
+0 invoke read x
+0 ok read x
+0 invoke read y
+0 ok read y=1`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := judged(t, h, false)
+	if r.Verdict != checker.Invalid || len(r.Anomalies) != 1 || !slices.Equal(r.Anomalies[0].Ops, []int{0, 1, 4, 5}) || !strings.HasSuffix(r.Note, "; of 2 keys the others are linearizable") {
+		t.Errorf("got %s", checkertest.Format(r))
 	}
 }
 
