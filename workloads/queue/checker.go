@@ -37,8 +37,8 @@ func Checker(fifo bool) checker.Checker {
 		checker.Part{Name: "contents", Checker: contents(fifo)})
 }
 
-// maxNamed bounds the values that a note names, and the operations on them that are
-// evidence.
+// maxNamed bounds the values that a note names, and of what is lost or skipped the
+// operations that are evidence.
 const maxNamed = 8
 
 // The kinds of anomalies.
@@ -371,14 +371,22 @@ func (f *findings) empty(t *tube, missing, passed []*element) {
 		var notes []string
 		for _, p := range chain {
 			calls = append(calls, *p.in)
-			note := fmt.Sprintf("%d was in it from %v on", p.value, p.from.Round(time.Microsecond))
 			if len(p.out) > 0 {
 				calls = append(calls, p.out[0])
+			}
+			if len(notes) == maxNamed {
+				continue
+			}
+			note := fmt.Sprintf("%d was in it from %v on", p.value, p.from.Round(time.Microsecond))
+			if len(p.out) > 0 {
 				note += fmt.Sprintf(" until %v, when process %d began to take it", p.to.Round(time.Microsecond), p.out[0].Process)
 			} else if len(t.unsure) > 0 {
 				note += fmt.Sprintf(" until %v at least, when the first dequeue of unknown outcome began", p.to.Round(time.Microsecond))
 			}
 			notes = append(notes, note)
+		}
+		if more := len(chain) - len(notes); more > 0 {
+			notes = append(notes, fmt.Sprintf("and %d more until it returned", more))
 		}
 		f.add(notEmpty, 1, append(calls, c), "%s, but it was not: %s", did(c), strings.Join(notes, "; "))
 	}

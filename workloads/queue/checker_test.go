@@ -1,7 +1,9 @@
 package queue
 
 import (
+	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/cockroachdb/datadriven"
@@ -51,6 +53,29 @@ func TestEveryKindHasItsScript(t *testing.T) {
 		if !seen[kind] {
 			t.Errorf("%s is in no script", kind)
 		}
+	}
+}
+
+// TestLongChainsAreNamedInPart: one value after the other was there while a dequeue was
+// open for long. All of them prove it, and a few of them tell it.
+func TestLongChainsAreNamedInPart(t *testing.T) {
+	const values = 50
+	var b strings.Builder
+	b.WriteString("1 invoke enqueue q=0\n1 ok enqueue\n9 invoke dequeue q\n")
+	for i := range values {
+		fmt.Fprintf(&b, "1 invoke enqueue q=%d\n1 ok enqueue\n2 invoke dequeue q\n2 ok dequeue q=%d\n", i+1, i)
+	}
+	fmt.Fprintf(&b, "9 ok dequeue q\n2 invoke dequeue q\n2 ok dequeue q=%d\n", values)
+	h, err := checkertest.Parse(b.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := judged(t, h, true)
+	if len(r.Anomalies) != 1 || r.Anomalies[0].Kind != notEmpty {
+		t.Fatalf("got %s", checkertest.Format(r))
+	}
+	if a := r.Anomalies[0]; strings.Count(a.Note, "was in it") != maxNamed || !strings.Contains(a.Note, "and 43 more") || len(a.Ops) != h.Len() {
+		t.Errorf("got %d ops of %d, %s", len(a.Ops), h.Len(), a.Note)
 	}
 }
 
