@@ -3,6 +3,7 @@
 package uniqueids
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -78,5 +79,8 @@ func parseOutput(_ string, value json.RawMessage) (string, error) {
 		return "", errors.New("is no identifier")
 	}
 	b, err := json.Marshal(id)
+	if bytes.ContainsRune(b, utf8.RuneError) {
+		return string(value), nil // halves of characters, of which it makes the same
+	}
 	return string(b), err
 }
