@@ -19,24 +19,31 @@ import (
 // judges nothing: it is Valid whatever it measures. It looks at the main phase alone,
 // from the first to the last op of a client before the nemesis waits for the recovery.
 //
+// A call was answered if it succeeded, or was refused for what the system holds: who is
+// told that a lock is held, or that it compares with another value, met a system that is
+// there. So says the meta of its completion, in "refused" or "current". Another failure
+// is none, since most come of a system that cannot answer.
+//
 // Its counts, of which those are left out that could not be measured:
 //
-//   - main_us is how long the main phase took, calls and ok what was called and what
-//     of it succeeded.
-//   - longest_gap_us is the longest time in which no call succeeded, from
+//   - main_us is how long the main phase took; calls, ok and refused are what was called,
+//     and what of it succeeded, or was refused.
+//   - longest_gap_us is the longest time in which no call was answered, from
 //     longest_gap_at_us on.
-//   - no_fault_ok_permille, fault_ok_permille and minority_ok_permille are the shares
-//     of the calls that succeeded of those invoked while no fault held, while some did,
-//     and while those that held had hit less than half of the nodes. The latter is
-//     known of faults whose details name nodes, or groups that have none in common.
-//   - ok_per_second is the throughput without faults, window_us what it is measured in:
-//     the median of the windows that no fault touches, if there are enough.
-//   - begin_ok_*_us is the time from when a fault had begun to the end of the first
-//     call that was invoked after that and succeeded, and begin_90_*_us the time until
+//   - no_fault_answered_permille, fault_answered_permille and minority_answered_permille
+//     are the shares of the calls that were answered of those invoked while no fault held,
+//     while some did, and while those that held had hit less than half of the nodes. The
+//     latter is known of faults whose details name nodes, or groups that have none in
+//     common.
+//   - answers_per_second is the throughput without faults, window_us what it is measured
+//     in: the median of the windows that no fault touches, if there are enough.
+//   - begin_answer_*_us is the time from when a fault had begun to the end of the first
+//     call that was invoked after that and answered, and begin_90_*_us the time until
 //     the throughput of the following window was 90 % of that without faults, 0 if it
-//     had not fallen below. heal_ok_*_us and heal_90_*_us are the same from when it was
-//     healed. Each has min, median, p90 and max over the faults, by nearest rank; and
-//     begin_ok_unseen and so on count the faults after which the main phase ended first.
+//     had not fallen below. heal_answer_*_us and heal_90_*_us are the same from when it
+//     was healed. Each has min, median, p90 and max over the faults, by nearest rank; and
+//     begin_answer_unseen and so on count the faults after which the main phase ended
+//     first.
 //
 // Its part "by fault" has parts with the times after faults of each family, its part
 // "by node" has parts with all of the above for the calls that a node answered.
@@ -44,7 +51,7 @@ func Availability() Checker { return Func(availability) }
 
 const (
 	// A window of throughput is long enough for its rate to mean something: this long
-	// at least, and with so many calls that succeed in it on average.
+	// at least, and with so many calls that are answered in it on average.
 	minWindow    = 250 * time.Millisecond
 	callsAWindow = 20
 	// minQuiet is of how many windows without faults a median is taken at least.
@@ -56,7 +63,7 @@ func availability(_ context.Context, h *histories.History) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	calls, err := histories.Calls(h, nothing, nothing)
+	all, err := histories.Calls(h, nothing, nothing)
 	if err != nil {
 		return Result{}, err
 	}
@@ -66,7 +73,12 @@ func availability(_ context.Context, h *histories.History) (Result, error) {
 		result.Note = "nobody called"
 		return result, nil
 	}
-	calls = slices.DeleteFunc(calls, func(c probe) bool { return c.Invoked > phase.to })
+	var calls []probe
+	for _, c := range all {
+		if c.Invoked <= phase.to {
+			calls = append(calls, probe{c, c.Type == histories.OK || c.Type == histories.Fail && refused(c.Meta)})
+		}
+	}
 	spans = slices.DeleteFunc(spans, func(s histories.FaultSpan) bool {
 		return s.From > phase.to || s.Failed != "" && s.Acted == 0
 	})
@@ -117,7 +129,20 @@ func availability(_ context.Context, h *histories.History) (Result, error) {
 }
 
 // A probe is a call of which only the outcome matters.
-type probe = histories.Call[struct{}, struct{}]
+type probe struct {
+	histories.Call[struct{}, struct{}]
+	answered bool
+}
+
+// refused says whether a call that failed did so for what the system holds. That may be
+// nothing: a current null is a reason, too.
+func refused(meta json.RawMessage) bool {
+	var why struct {
+		Refused string          `json:"refused"`
+		Current json.RawMessage `json:"current"`
+	}
+	return len(meta) > 0 && json.Unmarshal(meta, &why) == nil && (why.Refused != "" || why.Current != nil)
+}
 
 // mainPhase returns when clients were at work before the recovery.
 func mainPhase(h *histories.History) (phase interval, began bool) {
@@ -146,7 +171,7 @@ type measurement struct {
 type series struct {
 	counts map[string]int64
 
-	invoked  []time.Duration // when those that succeeded were invoked, ascending
+	invoked  []time.Duration // when those that were answered were invoked, ascending
 	earliest []time.Duration // of those from each of these on, when the first completed
 	done     []time.Duration // when they completed, ascending
 
@@ -159,13 +184,17 @@ type series struct {
 // measure measures calls, which are in the order of their invocations.
 func (m *measurement) measure(calls []probe) *series {
 	s := &series{counts: map[string]int64{"main_us": m.phase.length().Microseconds()}, phase: m.phase}
+	ok := int64(0)
 	for _, c := range calls {
-		if c.Type == histories.OK && c.Completed <= m.phase.to {
+		if c.answered && c.Completed <= m.phase.to {
 			s.invoked = append(s.invoked, c.Invoked)
 			s.done = append(s.done, c.Completed)
+			if c.Type == histories.OK {
+				ok++
+			}
 		}
 	}
-	s.counts["calls"], s.counts["ok"] = int64(len(calls)), int64(len(s.done))
+	s.counts["calls"], s.counts["ok"], s.counts["refused"] = int64(len(calls)), ok, int64(len(s.done))-ok
 	s.earliest = slices.Clone(s.done)
 	for i := len(s.earliest) - 2; i >= 0; i-- {
 		s.earliest[i] = min(s.earliest[i], s.earliest[i+1])
@@ -188,20 +217,20 @@ func flat(by map[string][]time.Duration) (all []time.Duration) {
 
 func (i interval) length() time.Duration { return i.to - i.from }
 
-// shares counts which part of the calls succeeded.
+// shares counts which part of the calls was answered.
 func (s *series) shares(calls []probe, m *measurement) {
 	share := func(name string, among func(at time.Duration) bool) {
-		all, ok := int64(0), int64(0)
+		all, some := int64(0), int64(0)
 		for _, c := range calls {
 			if among(c.Invoked) {
 				all++
-				if c.Type == histories.OK {
-					ok++
+				if c.answered {
+					some++
 				}
 			}
 		}
 		if all > 0 {
-			s.counts[name+"_ok_permille"] = ok * 1000 / all
+			s.counts[name+"_answered_permille"] = some * 1000 / all
 		}
 	}
 	share("no_fault", func(at time.Duration) bool { return !m.faults.contain(at) })
@@ -209,7 +238,7 @@ func (s *series) shares(calls []probe, m *measurement) {
 	share("minority", m.minority.contain)
 }
 
-// gap finds the longest time in which nothing succeeded.
+// gap finds the longest time in which nothing was answered.
 func (s *series) gap() {
 	longest := interval{s.phase.from, s.phase.from}
 	last := s.phase.from
@@ -244,7 +273,7 @@ func (s *series) throughput(faults timeline) {
 		return
 	}
 	s.counts["window_us"] = s.window.Microseconds()
-	s.counts["ok_per_second"] = int64(math.Round(float64(normal) / s.window.Seconds()))
+	s.counts["answers_per_second"] = int64(math.Round(float64(normal) / s.window.Seconds()))
 	s.enough = int((normal*9 + 9) / 10)
 	s.full = make([]int, len(s.done))
 	next := len(s.done)
@@ -267,9 +296,9 @@ func (t timeline) touch(i interval) bool {
 	return at < len(t) && t[at].from <= i.to
 }
 
-// firstOK returns how long after since the first call completed that was invoked then
-// and succeeded.
-func (s *series) firstOK(since time.Duration) (took time.Duration, seen bool) {
+// first returns how long after since the first call completed that was invoked then
+// and answered.
+func (s *series) first(since time.Duration) (took time.Duration, seen bool) {
 	i := sort.Search(len(s.invoked), func(i int) bool { return s.invoked[i] > since })
 	if i == len(s.invoked) {
 		return 0, false
@@ -308,8 +337,8 @@ func (s *series) after(counts map[string]int64, begins, heals []time.Duration) {
 			counts[name+"_"+as+"_us"] = rank(times, percent).Microseconds()
 		}
 	}
-	add("begin_ok", begins, s.firstOK)
-	add("heal_ok", heals, s.firstOK)
+	add("begin_answer", begins, s.first)
+	add("heal_answer", heals, s.first)
 	if s.enough > 0 {
 		add("begin_90", begins, s.back)
 		add("heal_90", heals, s.back)
@@ -323,16 +352,16 @@ func rank[T any](values []T, percent int) T {
 
 // note says in short what can be said so.
 func (s *series) note() string {
-	us := func(name string) time.Duration { return Brief(time.Duration(s.counts[name]) * time.Microsecond) }
+	us := func(name string) string { return Brief(time.Duration(s.counts[name]) * time.Microsecond) }
 	var shares []string
 	for _, share := range []struct{ name, while string }{
 		{"no_fault", "without faults"}, {"fault", "under faults"}, {"minority", "with a minority hit"},
 	} {
-		if n, ok := s.counts[share.name+"_ok_permille"]; ok {
+		if n, ok := s.counts[share.name+"_answered_permille"]; ok {
 			shares = append(shares, fmt.Sprintf("%d.%d %% %s", n/10, n%10, share.while))
 		}
 	}
-	return fmt.Sprintf("%v without an ok at most, from %v on; ok: %s",
+	return fmt.Sprintf("%s without an answer at most, from %s on; answered: %s",
 		us("longest_gap_us"), us("longest_gap_at_us"), strings.Join(shares, ", "))
 }
 

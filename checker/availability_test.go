@@ -95,9 +95,9 @@ func TestThroughputComesBack(t *testing.T) {
 	// Of 25 calls 23 are enough: the first 20 of the fast time, up to 6.191 s, and the
 	// last 3 of the slow time. The window that ends with them begins at 5.941 s.
 	for name, want := range map[string]int64{
-		"window_us": 250_000, "ok_per_second": 100, "longest_gap_us": 1_011_000, "longest_gap_at_us": 3_991_000,
-		"begin_ok_max_us": 1_007_000, "begin_90_max_us": 1_946_000, "begin_90_min_us": 1_946_000,
-		"heal_ok_max_us": 17_000, "heal_90_max_us": 436_000, "heal_90_unseen": 0,
+		"window_us": 250_000, "answers_per_second": 100, "longest_gap_us": 1_011_000, "longest_gap_at_us": 3_991_000,
+		"begin_answer_max_us": 1_007_000, "begin_90_max_us": 1_946_000, "begin_90_min_us": 1_946_000,
+		"heal_answer_max_us": 17_000, "heal_90_max_us": 436_000, "heal_90_unseen": 0,
 	} {
 		if c[name] != want {
 			t.Errorf("%s is %d, want %d", name, c[name], want)
@@ -111,12 +111,52 @@ func TestNoThroughputIsComparedWithoutTimeWithoutFaults(t *testing.T) {
 	a.fault(1, "kill", `{}`, 705*time.Millisecond, 3905*time.Millisecond)
 	c := measured(t, a.history(t)).Counts
 	for name := range c {
-		if strings.Contains(name, "_90") || name == "ok_per_second" {
+		if strings.Contains(name, "_90") || name == "answers_per_second" {
 			t.Errorf("%s is %d", name, c[name])
 		}
 	}
-	if c["begin_ok_max_us"] == 0 {
-		t.Error("no first ok")
+	if c["begin_answer_max_us"] == 0 {
+		t.Error("no first answer")
+	}
+}
+
+// TestARefusalIsAnAnswer has clients that find a lock held, or another value than they
+// compare with, while a fault holds: the system was there, and said so. Failures of which
+// nobody knows what the system held are none.
+func TestARefusalIsAnAnswer(t *testing.T) {
+	const ms = time.Millisecond
+	for meta, answered := range map[string]bool{
+		`{"refused":"held"}`:      true,
+		`{"current":4,"term":2}`:  true,
+		`{"current":null}`:        true, // there was nothing to compare with
+		``:                        false,
+		`{}`:                      false,
+		`{"refused":""}`:          false,
+		`{"revision":3,"term":2}`: false, // what a node said that had no leader
+		`"refused"`:               false,
+	} {
+		var a track
+		a.call(0, 10*ms, 0, histories.OK, "n1")
+		a.fault(1, "kill", `{"nodes":["n2"],"order":["n2","n1","n3"]}`, 20*ms, 90*ms)
+		a.call(30*ms, 50*ms, 0, histories.Fail, "n1")
+		a[len(a)-1].Meta = json.RawMessage(meta)
+		a.call(95*ms, 100*ms, 0, histories.OK, "n1")
+		r := measured(t, a.history(t))
+		want := map[string]int64{
+			"calls": 3, "ok": 2, "refused": 0, "fault_answered_permille": 0, "minority_answered_permille": 0,
+			"longest_gap_us": 90_000, "begin_answer_max_us": 80_000,
+		}
+		if answered {
+			want = map[string]int64{
+				"calls": 3, "ok": 2, "refused": 1, "fault_answered_permille": 1000, "minority_answered_permille": 1000,
+				"longest_gap_us": 50_000, "begin_answer_max_us": 30_000,
+			}
+		}
+		for name, n := range want {
+			if r.Counts[name] != n {
+				t.Errorf("with %s %s is %d, want %d", meta, name, r.Counts[name], n)
+			}
+		}
 	}
 }
 
@@ -177,6 +217,9 @@ func random(r *rand.Rand) track {
 			from := fresh(now)
 			to := fresh(max(from+1, now+took) + time.Microsecond)
 			a.call(from, to, p, typ, nodes[r.IntN(3)])
+			if typ == histories.Fail && r.IntN(3) == 0 {
+				a[len(a)-1].Meta = json.RawMessage(`{"refused":"held"}`)
+			}
 			if typ == histories.Info {
 				p++
 			}
@@ -208,7 +251,7 @@ func naive(t *testing.T, h *histories.History) map[string]int64 {
 			end = op.Time
 		}
 	}
-	c := map[string]int64{"main_us": (end - begin).Microseconds(), "calls": int64(len(calls))}
+	c := map[string]int64{"main_us": (end - begin).Microseconds(), "calls": int64(len(calls)), "refused": 0}
 	holds := func(at time.Duration) (some, few bool) {
 		hit := map[string]bool{}
 		few = true
@@ -233,6 +276,7 @@ func naive(t *testing.T, h *histories.History) map[string]int64 {
 	total := map[string]int64{}
 	good := map[string]int64{}
 	var done []time.Duration
+	var answers []histories.Call[struct{}, struct{}]
 	for _, call := range calls {
 		some, few := holds(call.Invoked)
 		names := []string{"no_fault"}
@@ -242,20 +286,25 @@ func naive(t *testing.T, h *histories.History) map[string]int64 {
 		if few {
 			names = append(names, "minority")
 		}
+		refused := call.Type == histories.Fail && strings.Contains(string(call.Meta), "refused")
 		for _, name := range names {
 			total[name]++
-			if call.Type == histories.OK {
+			if call.Type == histories.OK || refused {
 				good[name]++
 			}
 		}
-		if call.Type == histories.OK {
+		if call.Type == histories.OK || refused {
+			answers = append(answers, call)
 			done = append(done, call.Completed)
+		}
+		if refused {
+			c["refused"]++
 		}
 	}
 	for name, n := range total {
-		c[name+"_ok_permille"] = good[name] * 1000 / n
+		c[name+"_answered_permille"] = good[name] * 1000 / n
 	}
-	c["ok"] = int64(len(done))
+	c["ok"] = int64(len(done)) - c["refused"]
 	among := func(from, to time.Duration) (n int) { // after from, up to to
 		for _, at := range done {
 			if from < at && at <= to {
@@ -292,14 +341,14 @@ func naive(t *testing.T, h *histories.History) map[string]int64 {
 	if len(quiet) >= 4 && quiet[(len(quiet)+1)/2-1] > 0 {
 		normal := quiet[(len(quiet)+1)/2-1]
 		c["window_us"] = window.Microseconds()
-		c["ok_per_second"] = int64(math.Round(float64(normal) / window.Seconds()))
+		c["answers_per_second"] = int64(math.Round(float64(normal) / window.Seconds()))
 		enough = int(math.Ceil(float64(normal) * 9 / 10))
 	}
 	times := map[string][]time.Duration{}
 	since := func(name string, t time.Duration) {
 		first, back := histories.Never, histories.Never
-		for _, call := range calls {
-			if call.Type == histories.OK && call.Invoked > t {
+		for _, call := range answers {
+			if call.Invoked > t {
 				first = min(first, call.Completed-t)
 			}
 		}
@@ -308,7 +357,7 @@ func naive(t *testing.T, h *histories.History) map[string]int64 {
 				back = min(back, from-t)
 			}
 		}
-		for of, took := range map[string]time.Duration{"ok": first, "90": back} {
+		for of, took := range map[string]time.Duration{"answer": first, "90": back} {
 			switch {
 			case of == "90" && enough == 0:
 			case took == histories.Never:
@@ -351,7 +400,7 @@ func TestMeasurementsAgreeWithANaiveSecondImplementation(t *testing.T) {
 		}
 	}
 	for _, name := range []string{
-		"begin_ok_median_us", "begin_90_median_us", "heal_90_p90_us", "heal_ok_unseen", "begin_90_unseen", "minority_ok_permille", "ok_per_second",
+		"begin_answer_median_us", "begin_90_median_us", "heal_90_p90_us", "heal_answer_unseen", "begin_90_unseen", "minority_answered_permille", "answers_per_second", "refused",
 	} {
 		if known[name] < 20 {
 			t.Errorf("%s is known of %d histories", name, known[name])
@@ -369,7 +418,7 @@ func TestTimesScale(t *testing.T) {
 		for name, value := range before {
 			factor := int64(1)
 			switch {
-			case name == "window_us" || name == "ok_per_second" || strings.Contains(name, "_90"):
+			case name == "window_us" || name == "answers_per_second" || strings.Contains(name, "_90"):
 				continue // see below
 			case strings.HasSuffix(name, "_us"):
 				factor = 3
@@ -398,7 +447,7 @@ func (t track) stretched(by time.Duration) track {
 	return t
 }
 
-func TestOneMoreOKNeverLengthensTheLongestGap(t *testing.T) {
+func TestOneMoreAnswerNeverLengthensTheLongestGap(t *testing.T) {
 	shorter := 0
 	for seed := range uint64(100) {
 		r := rand.New(rand.NewPCG(seed, 2))
@@ -444,14 +493,14 @@ func TestNodesAreMeasuredLikeAClusterOfTheirOwn(t *testing.T) {
 		t.Fatalf("got %q", got)
 	}
 	n1, n2 := by["by node n1"], by["by node n2"]
-	if n1["longest_gap_us"] != 10_000 || n1["begin_90_max_us"] != 0 || n1["ok_per_second"] != 100 {
+	if n1["longest_gap_us"] != 10_000 || n1["begin_90_max_us"] != 0 || n1["answers_per_second"] != 100 {
 		t.Errorf("n1: got %v", n1)
 	}
-	if n2["begin_ok_max_us"] != 1_498_000 || n2["heal_ok_max_us"] != 498_000 || n2["longest_gap_us"] != 1_520_000 {
+	if n2["begin_answer_max_us"] != 1_498_000 || n2["heal_answer_max_us"] != 498_000 || n2["longest_gap_us"] != 1_520_000 {
 		t.Errorf("n2: got %v", n2)
 	}
-	if got := by["by fault kill"]["begin_ok_max_us"]; got != r.Counts["begin_ok_max_us"] {
-		t.Errorf("the only fault took %d µs, and all %d", got, r.Counts["begin_ok_max_us"])
+	if got := by["by fault kill"]["begin_answer_max_us"]; got != r.Counts["begin_answer_max_us"] {
+		t.Errorf("the only fault took %d µs, and all %d", got, r.Counts["begin_answer_max_us"])
 	}
 }
 

@@ -41,6 +41,8 @@ type Fenced struct {
 	// Current is the token that a read saw to be the current one, 0 if it did not
 	// say.
 	Current uint64
+	// Free says that a read saw that no token was the current one.
+	Free bool
 }
 
 // FencedCall is a call on such objects. Its Out says it all if it succeeded.
@@ -50,15 +52,20 @@ type FencedCall = histories.Call[Fenced, Fenced]
 // and in rising order: who asks after somebody has been answered is given a greater
 // one. What is done in the name of a token is done while it is the current one: not
 // after a greater one is known to have been given out, nor after it was given back.
-// What is written is a linearizable register, so that reads go back neither to what
-// was overwritten, nor to what a lesser token wrote, and show what was written.
+// A token whose use was refused for being over, or that had been given out when a read
+// saw none, is over for good. What is written is a linearizable register, so that reads
+// go back neither to what was overwritten, nor to what a lesser token wrote, and show
+// what was written.
 //
-// Writes that failed did not happen; what failed for whatever reason says nothing
-// else. Writes with one token whose times overlap are taken to be in no order.
+// Writes that failed did not happen; what failed for another reason says nothing else.
+// Writes with one token whose times overlap are taken to be in no order.
 type Fencing struct {
 	// In and Out decode the payloads of the workload's functions, as
 	// [histories.Calls] wants them.
 	In, Out func(f string, value json.RawMessage) (Fenced, error)
+	// Refused says that a call that failed was refused since its token was not the
+	// current one: it was over by then, be it by the call's own first try.
+	Refused func(FencedCall) bool
 	// Describe says in words what a call did, to follow who: "acquired l0 with token 7".
 	Describe func(FencedCall) string
 	// Object and Token are what an object and a token are called.
@@ -122,6 +129,7 @@ type fenced struct {
 
 	writes  map[stamp]*fencedWrite
 	refused map[stamp]FencedCall
+	free    map[int]tenure // by the reads that saw no token: how far it had come before
 	ranked  []*fencedWrite // that took place for sure, in their order
 }
 
@@ -156,6 +164,7 @@ type tenure struct {
 	token uint64
 	over  bool
 	by    FencedCall
+	since FencedCall // that showed the token before by saw that there was none
 }
 
 // ended says that token is not the current one any more.
@@ -170,7 +179,7 @@ func (o *fenced) judge() {
 
 // collect finds the writes, and what is known of them by those who read them.
 func (o *fenced) collect() {
-	o.writes, o.refused = map[stamp]*fencedWrite{}, map[stamp]FencedCall{}
+	o.writes, o.refused, o.free = map[stamp]*fencedWrite{}, map[stamp]FencedCall{}, map[int]tenure{}
 	for _, c := range o.calls {
 		if c.In.Act != FencedWrite {
 			continue
@@ -201,9 +210,11 @@ func (o *fenced) collect() {
 }
 
 // inOrder calls begun for each call in the order of their invocations, after ended
-// for each of those that had succeeded by then.
+// for each of those that had succeeded by then, or been refused.
 func (o *fenced) inOrder(ended, begun func(FencedCall)) {
-	done := slices.DeleteFunc(slices.Clone(o.calls), func(c FencedCall) bool { return c.Type != histories.OK })
+	done := slices.DeleteFunc(slices.Clone(o.calls), func(c FencedCall) bool {
+		return c.Type == histories.Info || c.Type == histories.Fail && !o.Refused(c)
+	})
 	slices.SortFunc(done, func(a, b FencedCall) int { return cmp.Compare(a.Completed, b.Completed) })
 	for _, c := range o.calls {
 		for len(done) > 0 && done[0].Completed < c.Invoked {
@@ -214,31 +225,45 @@ func (o *fenced) inOrder(ended, begun func(FencedCall)) {
 	}
 }
 
+// shown returns how far the current token has come, at least, when c has ended.
+func (o *fenced) shown(c FencedCall) tenure {
+	switch {
+	case c.Type == histories.Fail: // it was refused
+		return tenure{token: c.In.Token, over: true, by: c}
+	case c.In.Act != FencedRead:
+		return tenure{token: c.Out.Token, over: c.In.Act == FencedRelease, by: c}
+	}
+	t := tenure{token: c.Out.Current, by: c}
+	if c.Out.Free {
+		t = o.free[c.Index]
+		t.over, t.by, t.since = true, c, t.by
+	}
+	// What nobody wrote says nothing of tokens.
+	if s := (stamp{c.Out.Token, c.Out.Value}); s.token > t.token && o.writes[s] != nil {
+		t = tenure{token: s.token, over: c.Out.Free, by: c}
+	}
+	return t
+}
+
 // judgeTokens looks for tokens that are granted or accepted when they must not be.
 func (o *fenced) judgeTokens() {
 	var now tenure
 	granted := map[uint64]FencedCall{}
 	o.inOrder(func(c FencedCall) {
-		token := c.Out.Token
-		if c.Out.Act == FencedRead && o.writes[stamp{token, c.Out.Value}] == nil {
-			token = 0 // what nobody wrote says nothing of tokens
-		}
-		for _, t := range []tenure{
-			{token, c.Out.Act == FencedRelease, c},
-			{c.Out.Current, false, c},
-		} {
-			if t.token > now.token || t.token == now.token && t.over && !now.over {
-				now = t
-			}
+		if t := o.shown(c); t.token > now.token || t.token == now.token && t.token > 0 && t.over && !now.over {
+			now = t
 		}
 	}, func(c FencedCall) {
+		if c.Out.Free {
+			o.free[c.Index] = now
+		}
 		ended := now.ended(c.In.Token)
 		if c.In.Act == FencedWrite && ended {
 			o.counts["late_writes"]++
 		}
 		if w := o.writes[stamp{c.In.Token, c.In.Value}]; c.In.Act == FencedWrite && w != nil && w.Index == c.Index && w.sure() && ended {
 			w.late = true
-			o.found(o.Unfenced, fmt.Sprintf("%s, and it was accepted%s, but %s", o.did(c), o.proof(w), o.over(now)), c, w.proof, now.by)
+			o.found(o.Unfenced, fmt.Sprintf("%s, and it was accepted%s, but %s", o.did(c), o.proof(w), o.over(now)), c, w.proof, now.by, now.since)
 			return
 		}
 		if c.Type != histories.OK {
@@ -252,25 +277,32 @@ func (o *fenced) judgeTokens() {
 			switch {
 			case twice:
 				o.found(o.Twice, fmt.Sprintf("%s, and %s", o.did(c), o.did(first)), first, c)
+			case token == 0:
+				o.found(o.Token+" went back", o.did(c)+", which is below all", c)
 			case now.token >= token:
-				o.found(o.Token+" went back", fmt.Sprintf("%s, but before that %s", o.did(c), o.did(now.by)), now.by, c)
+				o.found(o.Token+" went back", fmt.Sprintf("%s, but before that %s", o.did(c), o.did(now.by)), now.since, now.by, c)
 			}
 		case c.In.Act == FencedUse && now.ended(token):
-			o.found(o.Unfenced, fmt.Sprintf("%s, but %s", o.did(c), o.over(now)), now.by, c)
+			o.found(o.Unfenced, fmt.Sprintf("%s, but %s", o.did(c), o.over(now)), now.since, now.by, c)
 		case c.In.Act == FencedRead && c.Out.Current != 0 && c.Out.Current < c.Out.Token:
 			o.found(o.Token+" went back", o.did(c)+": what was written last was written with a greater one than the current one", c)
 		case c.In.Act == FencedRead && c.Out.Current != 0 && now.ended(c.Out.Current):
-			o.found(o.Token+" went back", fmt.Sprintf("%s, but %s", o.did(c), o.over(now)), now.by, c)
+			o.found(o.Token+" went back", fmt.Sprintf("%s, but %s", o.did(c), o.over(now)), now.since, now.by, c)
 		}
 	})
 }
 
 // over says how it is known what the current token is.
 func (o *fenced) over(now tenure) string {
-	if now.over {
+	switch {
+	case !now.over:
+		return "before that there was a greater one: " + o.did(now.by)
+	case now.since.F != "":
+		return fmt.Sprintf("before that it was over: %s, and then %s", o.did(now.since), o.did(now.by))
+	case now.by.In.Act == FencedRelease && now.by.Type == histories.OK:
 		return "before that it was given back: " + o.did(now.by)
 	}
-	return "before that there was a greater one: " + o.did(now.by)
+	return "before that it was over: " + o.did(now.by)
 }
 
 // rank puts the writes that took place in order. Those that should not have are
@@ -319,46 +351,42 @@ func (o *fenced) lastOf(token uint64, included bool) *fencedWrite {
 // A reached is how far the register has come: at least to the write, by what a call
 // that has ended did or saw.
 type reached struct {
-	write   *fencedWrite
-	by      FencedCall
-	implied bool // by is neither the write nor a read of it, but shows that its token was over
+	write *fencedWrite
+	by    FencedCall
+	// implied says that by is neither the write nor a read of it, but shows that its
+	// token was over; with since, as a tenure has it.
+	implied bool
+	since   FencedCall
 }
 
-// further returns r, or how far w has come by c if that is further. What is seen
-// is preferred to what is implied.
-func (r reached) further(w *fencedWrite, c FencedCall, implied bool) reached {
-	switch {
-	case w == nil || w.late || !w.sure():
-		return r
-	case r.write == nil || r.write.before(w) || !w.before(r.write) && r.implied && !implied:
-		return reached{w, c, implied}
+// further returns r, or other if that is further. What is seen is preferred to what is
+// implied.
+func (r reached) further(other reached) reached {
+	w := other.write
+	if w != nil && !w.late && w.sure() && (r.write == nil || r.write.before(w) || !w.before(r.write) && r.implied && !other.implied) {
+		return other
 	}
 	return r
 }
 
-// after returns how far the register has come after c, if it had come to r before.
-// What was written with lesser tokens than c's has been written by then.
-func (o *fenced) after(r reached, c FencedCall) reached {
-	switch c.Out.Act {
-	case FencedRead:
-		r = r.further(o.lastOf(c.Out.Current, false), c, true)
-	case FencedRelease:
-		return r.further(o.lastOf(c.Out.Token, true), c, true)
-	default:
-		r = r.further(o.lastOf(c.Out.Token, false), c, true)
-	}
-	if c.Out.Act == FencedGrant || c.Out.Act == FencedUse {
-		return r
-	}
-	return r.further(o.writes[stamp{c.Out.Token, c.Out.Value}], c, false)
+// implied returns how far the register has come, at least, as c has shown tokens to be
+// over: what was written with those has been written by then.
+func (o *fenced) implied(c FencedCall) reached {
+	t := o.shown(c)
+	return reached{o.lastOf(t.token, t.over), c, true, t.since}
 }
 
 // judgeReads looks for reads of what had been overwritten or was never written.
 func (o *fenced) judgeReads() {
 	var now reached
-	o.inOrder(func(c FencedCall) { now = o.after(now, c) }, func(c FencedCall) {
+	o.inOrder(func(c FencedCall) {
+		now = now.further(o.implied(c))
+		if c.Type == histories.OK && (c.In.Act == FencedRead || c.In.Act == FencedWrite) {
+			now = now.further(reached{write: o.writes[stamp{c.Out.Token, c.Out.Value}], by: c})
+		}
+	}, func(c FencedCall) {
 		if c.In.Act == FencedRead && c.Type == histories.OK {
-			o.judgeRead(c, now.further(o.lastOf(c.Out.Current, false), c, true))
+			o.judgeRead(c, now.further(o.implied(c)))
 		}
 	})
 }
@@ -388,7 +416,7 @@ func (o *fenced) judgeRead(c FencedCall, now reached) {
 	switch open := w != nil && w.In.Token < now.write.In.Token && w.Completed > now.by.Completed; {
 	case now.implied:
 		o.found(o.Unfenced, fmt.Sprintf("%s, and that was overwritten only later: %s%s; but its %s was over by then: %s",
-			o.did(c), o.did(instead), o.proof(now.write), o.Token, o.did(now.by)), now.by, c, instead, now.write.proof)
+			o.did(c), o.did(instead), o.proof(now.write), o.Token, o.did(now.by)), now.since, now.by, c, instead, now.write.proof)
 	case open:
 		o.found(o.Unfenced, fmt.Sprintf("%s, and that was written by %s; but before that %s", o.did(c), o.did(w.FencedCall), o.did(now.by)), now.by, c, w.FencedCall)
 	case now.write.seen > 0 && now.write.past > c.Completed:

@@ -19,21 +19,23 @@ var fencedActs = map[string]checker.FencedAct{
 	"release": checker.FencedRelease, "read": checker.FencedRead,
 }
 
-// decodeFenced reads ["x",[token,value,current]].
+// decodeFenced reads ["x",[token,value,current,free]].
 func decodeFenced(f string, value json.RawMessage) (c checker.Fenced, err error) {
 	var numbers []uint64
 	pair := []any{&c.Object, &numbers}
 	err = json.Unmarshal(value, &pair)
-	numbers = append(numbers, 0, 0, 0)
-	c.Act, c.Token, c.Value, c.Current = fencedActs[f], numbers[0], int64(numbers[1]), numbers[2]
+	numbers = append(numbers, 0, 0, 0, 0)
+	c.Act, c.Token, c.Value, c.Current, c.Free = fencedActs[f], numbers[0], int64(numbers[1]), numbers[2], numbers[3] > 0
 	return c, err
 }
 
+func refusedFenced(c checker.FencedCall) bool { return string(c.Meta) == `"over"` }
+
 func fencing() checker.Fencing {
 	return checker.Fencing{
-		In: decodeFenced, Out: decodeFenced,
+		In: decodeFenced, Out: decodeFenced, Refused: refusedFenced,
 		Describe: func(c checker.FencedCall) string {
-			return fmt.Sprintf("did %s (%d, %d, %d)", c.F, max(c.In.Token, c.Out.Token), max(c.In.Value, c.Out.Value), c.Out.Current)
+			return fmt.Sprintf("did %s (%d, %d, %d, %v)", c.F, max(c.In.Token, c.Out.Token), max(c.In.Value, c.Out.Value), c.Out.Current, c.Out.Free)
 		},
 		Object: "object", Token: "token", Twice: "twice", Unfenced: "not fenced off",
 	}
@@ -42,7 +44,7 @@ func fencing() checker.Fencing {
 // A fencedState is an object as it should be.
 type fencedState struct {
 	token          uint64 // the last one that was granted
-	over           bool   // it was given back
+	over           bool   // it was given back, or ended by itself
 	written, value uint64
 }
 
@@ -61,7 +63,11 @@ func (s fencedState) step(c checker.FencedCall) (fencedState, bool) {
 	if c.Type != histories.OK {
 		out = c.In
 	}
-	switch c.In.Act {
+	act := c.In.Act
+	if c.Type == histories.Fail {
+		act = checker.FencedRelease // or before; it is over after either
+	}
+	switch act {
 	case checker.FencedGrant:
 		return fencedState{out.Token, false, s.written, s.value}, out.Token > s.token
 	case checker.FencedUse:
@@ -81,6 +87,7 @@ func (s fencedState) step(c checker.FencedCall) (fencedState, bool) {
 	if out.Current != 0 && ok {
 		s, ok = s.accept(out.Current)
 	}
+	s.over = s.over || out.Free
 	return s, ok
 }
 
@@ -101,8 +108,9 @@ func explained(s fencedState, calls []checker.FencedCall) bool {
 // A fencedCall is a call of a random history; its ends are positions in time.
 type fencedCall struct {
 	f          string
-	in, out    [3]uint64
+	in, out    [4]uint64
 	typ        histories.Type
+	refused    bool // as its token was over
 	begin, end int
 }
 
@@ -125,6 +133,7 @@ func fencedCalls(r *rand.Rand) []fencedCall {
 		c := &calls[i]
 		c.typ = histories.OK
 		lie := r.IntN(5) == 0
+		s.over = s.over || r.IntN(8) == 0 // it ends by itself
 		token := s.token
 		if r.IntN(4) == 0 {
 			token = max(token, 2) - 1
@@ -152,11 +161,15 @@ func fencedCalls(r *rand.Rand) []fencedCall {
 				s.written, s.value = c.in[0], c.in[1]
 			}
 			if c.out = c.in; !accepted && !lie {
-				c.typ = histories.Fail
+				c.typ, c.refused = histories.Fail, r.IntN(2) == 0
 			}
 		case "read":
-			c.out = [3]uint64{s.written, s.value}
-			if !s.over && r.IntN(2) == 0 {
+			c.out = [4]uint64{s.written, s.value}
+			switch {
+			case r.IntN(2) == 0:
+			case s.over:
+				c.out[3] = 1
+			default:
 				c.out[2] = s.token
 			}
 			if lie {
@@ -165,7 +178,7 @@ func fencedCalls(r *rand.Rand) []fencedCall {
 			}
 		}
 		if r.IntN(7) == 0 {
-			c.typ = histories.Info
+			c.typ, c.refused = histories.Info, false
 			if c.f == "grant" || c.f == "read" {
 				c.out = c.in
 			}
@@ -178,14 +191,18 @@ func fencedCalls(r *rand.Rand) []fencedCall {
 func writeFenced(t *testing.T, calls []fencedCall, process func(i int) int, object string) *histories.History {
 	t.Helper()
 	var b strings.Builder
-	numbers := func(n [3]uint64) string { return fmt.Sprintf("%s=[%d,%d,%d]", object, n[0], n[1], n[2]) }
+	numbers := func(n [4]uint64) string { return fmt.Sprintf("%s=[%d,%d,%d,%d]", object, n[0], n[1], n[2], n[3]) }
 	for now := range 2 * 8 { // the ends of eight calls, which is the most
 		for i, c := range calls {
 			switch now {
 			case c.begin:
 				fmt.Fprintf(&b, "%d invoke %s %s\n", process(i), c.f, numbers(c.in))
 			case c.end:
-				fmt.Fprintf(&b, "%d %v %s %s\n", process(i), c.typ, c.f, numbers(c.out))
+				why := ""
+				if c.refused {
+					why = ` meta="over"`
+				}
+				fmt.Fprintf(&b, "%d %v %s %s%s\n", process(i), c.typ, c.f, numbers(c.out), why)
 			}
 		}
 	}
@@ -220,6 +237,36 @@ func inOneOrder(calls []checker.FencedCall) bool {
 	return true
 }
 
+// toldFenced returns those of calls that say anything.
+func toldFenced(calls []checker.FencedCall) []checker.FencedCall {
+	return slices.DeleteFunc(slices.Clone(calls), func(c checker.FencedCall) bool {
+		return c.Type == histories.Fail && !refusedFenced(c) || c.Type == histories.Info && c.In.Act != checker.FencedWrite
+	})
+}
+
+// provenFenced checks the evidence: the ops that an anomaly names are wrong by
+// themselves.
+func provenFenced(t *testing.T, h *histories.History, a checker.Anomaly) {
+	t.Helper()
+	var ops []histories.Op
+	for _, i := range a.Ops {
+		op := h.At(i)
+		op.Index = len(ops)
+		ops = append(ops, op)
+	}
+	part, err := histories.FromOps(ops)
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls, err := histories.Calls(part, decodeFenced, decodeFenced)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if explained(fencedState{}, toldFenced(calls)) {
+		t.Errorf("%+v proves nothing by itself:\n%s", a, shown(h))
+	}
+}
+
 func TestFencingAgreesWithBruteForce(t *testing.T) {
 	const cases = 4000
 	count := map[checker.Verdict]int{}
@@ -231,14 +278,13 @@ func TestFencingAgreesWithBruteForce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		told := slices.DeleteFunc(slices.Clone(calls), func(c checker.FencedCall) bool {
-			return c.Type == histories.Fail || c.Type == histories.Info && c.In.Act != checker.FencedWrite
-		})
+		told := toldFenced(calls)
 		right := explained(fencedState{}, told)
 		r := judgedFenced(t, h)
 		count[r.Verdict]++
 		for _, a := range r.Anomalies {
 			kinds[a.Kind]++
+			provenFenced(t, h, a)
 		}
 		if inOneOrder(told) {
 			exact++
@@ -281,7 +327,7 @@ func TestFencingIsBlindToWhatDoesNotMatter(t *testing.T) {
 		if got := judgedFenced(t, writeFenced(t, calls, func(i int) int { return 100 - i }, "yy")).Verdict; got != want {
 			t.Fatalf("seed %d: other names: got %v, want %v", seed, got, want)
 		}
-		kept := slices.DeleteFunc(slices.Clone(calls), func(c fencedCall) bool { return c.typ == histories.Fail })
+		kept := slices.DeleteFunc(slices.Clone(calls), func(c fencedCall) bool { return c.typ == histories.Fail && !c.refused })
 		if got := judgedFenced(t, writeFenced(t, kept, same, "x")).Verdict; got != want && len(kept) > 0 {
 			t.Fatalf("seed %d: without what failed: got %v, want %v", seed, got, want)
 		}
@@ -300,16 +346,16 @@ func BenchmarkFencing(b *testing.B) {
 	for i := range 200_000 {
 		token := uint64(i/100 + 1)
 		op := histories.Op{Process: histories.Process(i % 3), F: "write"}
-		in, out := [3]uint64{token, uint64(i + 1)}, [3]uint64{token, uint64(i + 1)}
+		in, out := [4]uint64{token, uint64(i + 1)}, [4]uint64{token, uint64(i + 1)}
 		switch {
 		case i%100 == 0:
-			op.F, in, out = "grant", [3]uint64{}, [3]uint64{token}
+			op.F, in, out = "grant", [4]uint64{}, [4]uint64{token}
 		case i%2 == 0:
-			op.F, in, out = "read", [3]uint64{}, [3]uint64{token, uint64(i)}
+			op.F, in, out = "read", [4]uint64{}, [4]uint64{token, uint64(i)}
 		}
 		for _, half := range []struct {
 			typ   histories.Type
-			value [3]uint64
+			value [4]uint64
 		}{{histories.Invoke, in}, {histories.OK, out}} {
 			op.Index, op.Time, op.Type = len(ops), time.Duration(len(ops)), half.typ
 			op.Value, _ = json.Marshal([]any{"x", half.value})

@@ -52,14 +52,3 @@ func Recovery(readBack ReadBack) Checker {
 		return result, nil
 	})
 }
-
-// Brief returns a duration with no more digits than a person takes in.
-func Brief(d time.Duration) time.Duration {
-	switch {
-	case d > time.Second:
-		return d.Round(10 * time.Millisecond)
-	case d > 10*time.Millisecond:
-		return d.Round(time.Millisecond)
-	}
-	return d.Round(time.Microsecond)
-}

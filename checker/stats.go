@@ -77,7 +77,7 @@ func stats(h *histories.History, functions []string) (Result, error) {
 			slices.Sort(l)
 			median, p99 := l[len(l)/2], l[len(l)*99/100]
 			part.Counts["median_us"], part.Counts["p99_us"] = median.Microseconds(), p99.Microseconds()
-			part.Note += fmt.Sprintf("; median %v, p99 %v", median, p99)
+			part.Note += fmt.Sprintf("; median %s, p99 %s", Brief(median), Brief(p99))
 		} else {
 			part.Verdict, result.Verdict = Unknown, Unknown
 			notes = append(notes, "no "+f+" ever succeeded")

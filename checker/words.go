@@ -35,6 +35,30 @@ func clock(t time.Duration) string {
 	return t.String()
 }
 
+// Brief returns a duration, or a moment, as a person takes it in: with three digits, but
+// with hundredths of a second however many there are.
+func Brief(d time.Duration) string {
+	for _, unit := range []struct {
+		size time.Duration
+		name string
+	}{{time.Microsecond, "µs"}, {time.Millisecond, "ms"}, {time.Second, "s"}} {
+		v := float64(d) / float64(unit.size)
+		switch {
+		case v < 1 && unit.size == time.Microsecond:
+			return "0"
+		case unit.size == time.Microsecond && v < 1000: // it is measured in these
+			return fmt.Sprintf("%d %s", d/unit.size, unit.name)
+		case v < 9.995 || unit.size == time.Second:
+			return fmt.Sprintf("%.2f %s", v, unit.name)
+		case v < 99.95:
+			return fmt.Sprintf("%.1f %s", v, unit.name)
+		case v < 999.5:
+			return fmt.Sprintf("%.0f %s", v, unit.name)
+		}
+	}
+	panic("unreachable: seconds are the last unit")
+}
+
 // Ops returns what an anomaly rests on if it rests on calls: the indices of their
 // invocations and completions, ascending. Completions that say nothing, as they are
 // indeterminate, are left out, and so are zero calls, which are none.

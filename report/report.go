@@ -305,7 +305,10 @@ func (t *text) functions(r checker.Result) {
 		for _, c := range []string{"median_us", "p99_us"} {
 			latency := "-"
 			if us, ok := f.Counts[c]; ok {
-				latency = short(time.Duration(us) * time.Microsecond)
+				latency = checker.Brief(time.Duration(us) * time.Microsecond)
+				if us == 0 {
+					latency = "<1 µs"
+				}
 			}
 			row = append(row, latency)
 		}
@@ -335,19 +338,19 @@ func (t *text) availability(r checker.Result) {
 		for _, as := range []string{"median", "p90", "max"} {
 			took := "-"
 			if seen {
-				took = short(time.Duration(counts[name+"_"+as+"_us"]) * time.Microsecond)
+				took = checker.Brief(time.Duration(counts[name+"_"+as+"_us"]) * time.Microsecond)
 			}
 			row = append(row, took)
 		}
 		rows = append(rows, append(row, fmt.Sprint(unseen)))
 	}
-	throughput := fmt.Sprintf("  90 %% of %d ok/s", part.Counts["ok_per_second"])
-	add("ok after a fault began", "begin_ok", part.Counts)
+	throughput := fmt.Sprintf("  90 %% of %d answers/s", part.Counts["answers_per_second"])
+	add("answer after a fault began", "begin_answer", part.Counts)
 	add(throughput, "begin_90", part.Counts)
 	if node, counts := slowest(part); node != "" {
-		add("  ok from "+node+", the slowest", "begin_ok", counts)
+		add("  from "+node+", the slowest", "begin_answer", counts)
 	}
-	add("ok after it was healed", "heal_ok", part.Counts)
+	add("answer after it was healed", "heal_answer", part.Counts)
 	add(throughput, "heal_90", part.Counts)
 	if len(rows) > 1 {
 		t.section()
@@ -364,8 +367,8 @@ func slowest(availability checker.Result) (node string, counts map[string]int64)
 	}
 	worst := slices.MaxFunc(availability.Parts[at].Parts, func(a, b checker.Result) int {
 		return cmp.Or(
-			cmp.Compare(a.Counts["begin_ok_unseen"], b.Counts["begin_ok_unseen"]),
-			cmp.Compare(a.Counts["begin_ok_max_us"], b.Counts["begin_ok_max_us"]),
+			cmp.Compare(a.Counts["begin_answer_unseen"], b.Counts["begin_answer_unseen"]),
+			cmp.Compare(a.Counts["begin_answer_max_us"], b.Counts["begin_answer_max_us"]),
 		)
 	})
 	return worst.Name, worst.Counts

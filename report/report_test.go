@@ -151,15 +151,21 @@ func TestArtifactsOfAllPartsAreFound(t *testing.T) {
 	}
 }
 
-func TestDurationsHaveThreeDigits(t *testing.T) {
-	for d, want := range map[time.Duration]string{
-		0: "0", 999 * time.Nanosecond: "0", 419 * time.Microsecond: "419 µs", 5294 * time.Microsecond: "5.29 ms",
-		31*time.Millisecond + 40*time.Microsecond: "31.0 ms", 250 * time.Millisecond: "250 ms",
-		1234 * time.Millisecond: "1.23 s", 2 * time.Minute: "120 s",
-	} {
-		if got := short(d); got != want {
-			t.Errorf("short(%v) = %q, want %q", d, got, want)
-		}
+// TestWhatTakesNoTimeIsToldSo: a client may answer out of its own memory.
+func TestWhatTakesNoTimeIsToldSo(t *testing.T) {
+	r := checker.Result{Parts: []checker.Result{{Name: "stats", Parts: []checker.Result{
+		{Name: "generate", Counts: map[string]int64{"ok": 3, "median_us": 0, "p99_us": 152_000}},
+	}}}}
+	var b strings.Builder
+	if err := Text(&b, Run{Title: "t", Result: r}, Style{}); err != nil {
+		t.Fatal(err)
+	}
+	want := `
+            ok  failed  unknown  median     p99
+  generate   3       0        0   <1 µs  152 ms
+`
+	if got := b.String(); !strings.HasSuffix(got, want) {
+		t.Errorf("got\n%swant\n%s", got, want)
 	}
 }
 
@@ -167,16 +173,16 @@ func TestTimesAfterFaultsAreATable(t *testing.T) {
 	times := func(name string, median, p90, most int64) map[string]int64 {
 		return map[string]int64{name + "_median_us": median, name + "_p90_us": p90, name + "_max_us": most}
 	}
-	all := times("begin_ok", 2_000, 30_000, 400_000)
+	all := times("begin_answer", 2_000, 30_000, 400_000)
 	maps.Copy(all, times("begin_90", 0, 1_000_000, 2_500_000))
-	maps.Copy(all, times("heal_ok", 1_000, 1_000, 1_000))
-	all["ok_per_second"], all["begin_90_unseen"], all["heal_90_unseen"] = 812, 1, 3
-	late := times("begin_ok", 5_000, 600_000, 700_000)
-	late["begin_ok_unseen"] = 1
+	maps.Copy(all, times("heal_answer", 1_000, 1_000, 1_000))
+	all["answers_per_second"], all["begin_90_unseen"], all["heal_90_unseen"] = 812, 1, 3
+	late := times("begin_answer", 5_000, 600_000, 700_000)
+	late["begin_answer_unseen"] = 1
 	r := checker.Result{Parts: []checker.Result{{Name: "availability", Counts: all, Parts: []checker.Result{
 		{Name: "by fault", Parts: []checker.Result{{Name: "kill", Counts: all}}},
 		{Name: "by node", Parts: []checker.Result{
-			{Name: "n1", Counts: times("begin_ok", 1, 1, 900_000)}, {Name: "n2", Counts: late}, {Name: "n3", Counts: times("begin_ok", 1, 1, 1)},
+			{Name: "n1", Counts: times("begin_answer", 1, 1, 900_000)}, {Name: "n2", Counts: late}, {Name: "n3", Counts: times("begin_answer", 1, 1, 1)},
 		}},
 	}}}}
 	var b strings.Builder
@@ -184,12 +190,12 @@ func TestTimesAfterFaultsAreATable(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `
-  time until                  median      p90      max  unseen
-  ok after a fault began     2.00 ms  30.0 ms   400 ms       0
-    90 % of 812 ok/s               0   1.00 s   2.50 s       1
-    ok from n2, the slowest  5.00 ms   600 ms   700 ms       1
-  ok after it was healed     1.00 ms  1.00 ms  1.00 ms       0
-    90 % of 812 ok/s               -        -        -       3
+  time until                   median      p90      max  unseen
+  answer after a fault began  2.00 ms  30.0 ms   400 ms       0
+    90 % of 812 answers/s           0   1.00 s   2.50 s       1
+    from n2, the slowest      5.00 ms   600 ms   700 ms       1
+  answer after it was healed  1.00 ms  1.00 ms  1.00 ms       0
+    90 % of 812 answers/s           -        -        -       3
 `
 	if got := b.String(); !strings.HasSuffix(got, want) {
 		t.Errorf("got\n%swant\n%s", got, want)

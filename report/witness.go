@@ -268,9 +268,9 @@ func meanwhile(h *histories.History, c call) string {
 		if f.From > end || f.To < c.invoked.Time {
 			continue
 		}
-		s := fmt.Sprintf("%s, since %.3fs", Fault(f.Fault), f.From.Seconds())
+		s := fmt.Sprintf("%s, since %.3f s", Fault(f.Fault), f.From.Seconds())
 		if f.To != histories.Never {
-			s = fmt.Sprintf("%s, from %.3fs to %.3fs", Fault(f.Fault), f.From.Seconds(), f.To.Seconds())
+			s = fmt.Sprintf("%s, from %.3f s to %.3f s", Fault(f.Fault), f.From.Seconds(), f.To.Seconds())
 		}
 		faults = append(faults, s)
 	}
@@ -284,25 +284,4 @@ func clockFor(calls []call) (clock func(time.Duration) string, unit string) {
 		return time.Duration.String, ""
 	}
 	return func(t time.Duration) string { return fmt.Sprintf("%.6f", t.Seconds()) }, " (s)"
-}
-
-// short returns a duration with three digits, which is what a person takes in.
-func short(d time.Duration) string {
-	for _, unit := range []struct {
-		size time.Duration
-		name string
-	}{{time.Second, "s"}, {time.Millisecond, "ms"}, {time.Microsecond, "µs"}} {
-		if d < unit.size {
-			continue
-		}
-		v := float64(d) / float64(unit.size)
-		switch {
-		case v < 10:
-			return fmt.Sprintf("%.2f %s", v, unit.name)
-		case v < 100:
-			return fmt.Sprintf("%.1f %s", v, unit.name)
-		}
-		return fmt.Sprintf("%.0f %s", v, unit.name)
-	}
-	return "0"
 }

@@ -193,7 +193,15 @@ func (p *program) read(r *judged) error {
 // recognise finds the workload that the history is of: the one asked for, or the
 // run's, or the one that its functions tell.
 func (r *judged) recognise(asked string) error {
+	functions := clientFunctions(r.history)
 	if r.workload = asked; asked != "" {
+		own := findWorkload(asked).functions
+		for _, f := range functions {
+			if len(own) > 0 && !slices.Contains(own, f) {
+				return usage("check: --workload %q: %s is not of it: it has no function %s; its own are %s",
+					asked, r.path, f, enumerate(own))
+			}
+		}
 		return nil
 	}
 	if w := r.info.Workload; w != "" {
@@ -204,7 +212,6 @@ func (r *judged) recognise(asked string) error {
 		r.workload = w
 		return nil
 	}
-	functions := clientFunctions(r.history)
 	fit := fitting(functions, observed(r.history))
 	switch len(fit) {
 	case 0:
@@ -214,7 +221,12 @@ func (r *judged) recognise(asked string) error {
 		r.workload = fit[0]
 		return nil
 	}
-	return usage("check: %s may be of workload %s; name it with --workload", r.path, strings.Join(fit, " or "))
+	all := "both"
+	if len(fit) > 2 {
+		all = "all"
+	}
+	return usage("check: %s may be of workload %s, %s of which have its functions (%s); say which it is with --workload %s",
+		r.path, strings.Join(fit, " or "), all, strings.Join(functions, ", "), strings.Join(fit, " or --workload "))
 }
 
 // fitting returns the workloads that a history with these functions may be of: those that

@@ -33,7 +33,7 @@ func fencing() checker.Fencing {
 		p, err := decode(f, value)
 		c := checker.Fenced{Object: p.Election, Act: acts[f], Token: p.Term, Value: p.Value}
 		if f == Observe {
-			c.Current, c.Token = p.Term, 0
+			c.Current, c.Free, c.Token = p.Term, p.Term == 0, 0
 			if p.Proclaimed != nil {
 				c.Token, c.Value = p.Proclaimed.Term, p.Proclaimed.Value
 			}
@@ -42,6 +42,7 @@ func fencing() checker.Fencing {
 	}
 	return checker.Fencing{
 		In: read, Out: read,
+		Refused: func(c checker.FencedCall) bool { return workloads.RefusedAs(c.Meta) == deposed },
 		Describe: func(c checker.FencedCall) string {
 			in, out := payload{Election: c.In.Object, Term: c.In.Token, Value: c.In.Value}, payload{Term: c.Out.Token}
 			if c.F == Observe {
@@ -99,6 +100,7 @@ func leaders(_ context.Context, h *histories.History) (checker.Result, error) {
 		election string
 		number   uint64
 	}
+	const never = "leader that never campaigned"
 	campaigned := map[name]call{} // the first campaign that was not refused, or of those that were the first
 	led := map[term]call{}        // the first call that says who led
 	for _, c := range calls {
@@ -113,7 +115,13 @@ func leaders(_ context.Context, h *histories.History) (checker.Result, error) {
 		findings.Add(checker.Anomaly{Kind: kind, Note: note, Ops: checker.Ops(calls...)})
 	}
 	for _, c := range calls {
-		if c.Type != histories.OK || c.F != Campaign && c.F != Observe || c.Out.Leader == "" {
+		if c.Type != histories.OK || c.F != Campaign && c.F != Observe || c.Out.Leader == "" && c.Out.Term == 0 {
+			continue
+		}
+		if c.Out.Leader == "" {
+			if c.F == Observe {
+				found(never, did(c)+", of a leader without a name", c)
+			}
 			continue
 		}
 		t := term{c.In.Election, c.Out.Term}
@@ -128,7 +136,6 @@ func leaders(_ context.Context, h *histories.History) (checker.Result, error) {
 			continue
 		}
 		result.Counts["observations"]++
-		const never = "leader that never campaigned"
 		switch own, ok := campaigned[name{c.In.Election, c.Out.Leader}]; {
 		case !ok:
 			found(never, did(c)+", who never campaigned", c)

@@ -22,15 +22,17 @@ import (
 type mistake int
 
 const (
-	none          mistake = iota
-	electsTwice           // now and then it elects another for the same term
-	termsGoBack           // now and then a term is less than the one before
-	neverFences           // it accepts what is proclaimed in any term
-	takesResigned         // it accepts what is proclaimed in a term that was resigned, until the next
-	forgets               // now and then it does not keep what was proclaimed
-	staleObserver         // now and then it shows what was there before
-	namesAnother          // now and then it shows another as the leader
-	namesNobody           // now and then it shows one as the leader who is none
+	none           mistake = iota
+	electsTwice            // now and then it elects another for the same term
+	termsGoBack            // now and then a term is less than the one before
+	neverFences            // it accepts what is proclaimed in any term
+	takesResigned          // it accepts what is proclaimed in a term that was resigned, until the next
+	forgets                // now and then it does not keep what was proclaimed
+	staleObserver          // now and then it shows what was there before
+	namesAnother           // now and then it shows another as the leader
+	namesNobody            // now and then it shows one as the leader who is none
+	seesNobody             // now and then it shows no leader where there is one
+	refusesFalsely         // now and then it refuses the term that is the present one
 )
 
 const ttl = 300 * time.Millisecond
@@ -39,6 +41,7 @@ const ttl = 300 * time.Millisecond
 type system struct {
 	workloadtest.Clock
 	mistake
+	ttl       time.Duration // of leases; 0: ttl
 	calls     int
 	terms     uint64
 	elections map[string]*state
@@ -79,14 +82,14 @@ func (s *system) Campaign(_ context.Context, election, candidate string) (Leader
 		s.terms += 2
 		e.term = s.terms
 	}
-	e.leader, e.until, e.resigned = candidate, s.Now()+ttl, false
+	e.leader, e.until, e.resigned = candidate, s.Now()+cmp.Or(s.ttl, ttl), false
 	return Leadership{Term: e.term}, nil
 }
 
 func (s *system) Proclaim(_ context.Context, election string, term uint64, value int64) (workloads.Said, error) {
 	e := s.election(election)
 	leads := e.term == term && (e.until > s.Now() || s.mistake == takesResigned && e.resigned)
-	if !leads && s.mistake != neverFences {
+	if !leads && s.mistake != neverFences || s.now(refusesFalsely) {
 		return workloads.Said{}, &Deposed{}
 	}
 	if !s.now(forgets) {
@@ -109,7 +112,7 @@ func (s *system) Observe(_ context.Context, election string) (Observation, error
 	if s.now(staleObserver) {
 		o.Proclaimed = e.was
 	}
-	if e.until > s.Now() {
+	if e.until > s.Now() && !s.now(seesNobody) {
 		o.Leader, o.Term = e.leader, e.term
 		if s.now(namesAnother) {
 			o.Leader = "p0"
@@ -150,16 +153,38 @@ func TestRightSystemIsValid(t *testing.T) {
 	}
 }
 
+// TestRightSystemIsValidWhereLeasesAreBrief: about as long as a call takes, so that
+// leases end while calls are open.
+func TestRightSystemIsValidWhereLeasesAreBrief(t *testing.T) {
+	late, terms := int64(0), int64(0)
+	for seed := range uint64(workloadtest.Cases(100)) {
+		r := rand.New(rand.NewPCG(seed, 4))
+		s := &system{ttl: time.Duration(1+r.IntN(20)) * time.Millisecond}
+		p := workloadtest.Play{Seed: seed, Workers: 1 + r.IntN(10), Main: 300 * time.Millisecond, Lost: 0.1 * r.Float64(), Refused: 0.1 * r.Float64()}
+		_, h := played(t, s, p)
+		got := verdict(t, h, nil)
+		if got.Verdict == checker.Invalid {
+			t.Errorf("seed %d: got %s", seed, checkertest.Format(got))
+		}
+		late, terms = late+got.Parts[0].Counts["late_writes"], terms+got.Parts[1].Counts["terms"]
+	}
+	if !workloadtest.Raced && (late < 500 || terms < 500) {
+		t.Errorf("%d late writes, %d terms: too little was tried", late, terms)
+	}
+}
+
 func TestMistakesAreFound(t *testing.T) {
 	for m, kind := range workloadtest.Some(map[mistake]string{
-		electsTwice:   twoLeaders,
-		termsGoBack:   "term went back",
-		neverFences:   "deposed leader not fenced off",
-		takesResigned: "deposed leader not fenced off",
-		forgets:       "lost write",
-		staleObserver: "stale read",
-		namesAnother:  twoLeaders,
-		namesNobody:   "leader that never campaigned",
+		electsTwice:    twoLeaders,
+		termsGoBack:    "term went back",
+		neverFences:    "deposed leader not fenced off",
+		takesResigned:  "deposed leader not fenced off",
+		forgets:        "lost write",
+		staleObserver:  "stale read",
+		namesAnother:   twoLeaders,
+		namesNobody:    "leader that never campaigned",
+		seesNobody:     "term went back",
+		refusesFalsely: "term went back",
 	}) {
 		for seed := range uint64(workloadtest.Cases(2)) {
 			p := workloadtest.Play{Seed: seed, Main: 4 * time.Second, Lost: 0.01 * float64(seed), Refused: 0.01}

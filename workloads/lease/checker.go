@@ -70,6 +70,7 @@ type life struct {
 	grant call // the one that did not fail, if there is one
 	calls []call
 	began time.Duration // the key was there by then, if it was; or Never
+	first call          // that shows that
 }
 
 // A judgement is what all lives have in common.
@@ -114,26 +115,47 @@ func leases(_ context.Context, h *histories.History) (checker.Result, error) {
 	if j.clocks, err = checker.TroubleBy(h, func(name string) bool { return strings.HasPrefix(name, "clock") }); err != nil {
 		return checker.Result{}, err
 	}
-	granted := map[uint64]call{}
+	granted := map[uint64]call{} // by what shows it
 	for _, l := range lives {
 		j.judge(l)
-		if l.grant.Type != histories.OK {
+		if l.grant.Type == histories.OK {
+			j.counts["keys"]++
+		}
+		lease, c := l.lease()
+		if lease == 0 {
 			continue
 		}
-		j.counts["keys"]++
-		if first, ok := granted[l.grant.Out.Lease]; ok {
-			j.found("lease granted twice", fmt.Sprintf("%s, and %s, and both have lease %d", did(l.grant), did(first), l.grant.Out.Lease), first, l.grant)
+		if first, ok := granted[lease]; ok {
+			j.found("lease granted twice", fmt.Sprintf("%s, and %s, and both have lease %d", did(c), did(first), lease), first, c)
 		}
-		granted[l.grant.Out.Lease] = l.grant
+		granted[lease] = c
 	}
 	result := checker.Result{Name: "leases", Verdict: checker.Valid, Counts: j.counts}
 	n := j.counts
 	result.Note = fmt.Sprintf("keys: %d; kept alive: %d times, refused: %d times; deaths judged: %d (not, as clocks were out of order: %d); lives judged: %d (not: %d)",
 		n["keys"], n["kept"], n["refused"], n["deaths"], n["deaths_unsure"], n["lives"], n["lives_unsure"])
-	if !j.findings.Conclude(&result) && n["keys"] == 0 {
+	switch {
+	case j.findings.Conclude(&result):
+	case n["keys"] == 0:
 		result.Verdict, result.Note = checker.Unknown, "no lease was granted"
+	case n["deaths"]+n["lives"] == 0:
+		result.Verdict, result.Note = checker.Unknown, "nothing says how long a lease lasted; "+result.Note
 	}
 	return result, nil
+}
+
+// lease returns the lease that a key was granted, and what shows it: its grant, or a
+// read if nobody knows how that ended; 0 if nothing does.
+func (l *life) lease() (uint64, call) {
+	if l.grant.Type == histories.OK {
+		return l.grant.Out.Lease, l.grant
+	}
+	for _, c := range l.calls {
+		if l.grant.F != "" && c.F == Read && alive(c) {
+			return c.Out.Lease, c
+		}
+	}
+	return 0, call{}
 }
 
 // livesOf returns the lives of the keys, in the order in which they were first
@@ -159,8 +181,8 @@ func livesOf(h *histories.History) ([]*life, error) {
 			}
 			l.grant = c
 		}
-		if alive(c) || c.F == Grant && c.Type == histories.OK {
-			l.began = min(l.began, c.Completed)
+		if shows := alive(c) || c.F == Grant && c.Type == histories.OK; shows && c.Completed < l.began {
+			l.began, l.first = c.Completed, c
 		}
 	}
 	return lives, nil
@@ -207,7 +229,7 @@ func (j *judgement) judge(l *life) {
 		case alive(c):
 			j.judgeIdentity(l, c)
 			if len(ended) > 0 && ended[0].Completed < c.Invoked {
-				j.cameBack(ended[0], c)
+				j.cameBack(l, ended[0], c)
 				continue // that is worse than to live for too long
 			}
 			j.judgeLife(l, c, kept)
@@ -231,18 +253,21 @@ func (j *judgement) judgeIdentity(l *life, c call) {
 		j.found("phantom key", did(c)+", but nobody was granted it", c)
 	case l.grant.Invoked > c.Completed:
 		j.found("phantom key", fmt.Sprintf("%s, but only later was it granted: %s", did(c), did(l.grant)), c, l.grant)
+	case c.Out.Lease == 0:
+		j.found("wrong lease", did(c)+", with no lease that it names", c)
 	case l.grant.Type == histories.OK && c.Out.Lease != l.grant.Out.Lease:
 		j.found("wrong lease", fmt.Sprintf("%s, with lease %d, but it was granted with lease %d: %s", did(c), c.Out.Lease, l.grant.Out.Lease, did(l.grant)), l.grant, c)
 	}
 }
 
-// cameBack tells of a key that was seen dead before it was seen alive.
-func (j *judgement) cameBack(before, c call) {
+// cameBack tells of a key that was seen dead, after it had been there, and before it is
+// seen alive.
+func (j *judgement) cameBack(l *life, before, c call) {
 	kind := "came back"
 	if before.F == Revoke {
 		kind = "revoked and still there"
 	}
-	j.found(kind, fmt.Sprintf("%s, but before that %s", did(c), did(before)), before, c)
+	j.found(kind, fmt.Sprintf("%s, but before that %s", did(c), did(before)), l.first, before, c)
 }
 
 // A kept is what keeps a key alive: its grant and the keep-alives that did not fail, in
@@ -307,7 +332,7 @@ func (j *judgement) judgeDeath(l *life, c call, k *kept) {
 		return
 	}
 	note := fmt.Sprintf("%s, but its lease lasted until %v at least: %s, for %v", did(c), k.until[i], did(lasting), lasting.Out.ttl())
-	j.found("died early", note, lasting, c)
+	j.found("died early", note, l.grant, lasting, c)
 }
 
 // judgeLife judges whether a key may be alive, as c says it is: not if nothing can

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -41,6 +42,10 @@ const bound = 200 * time.Millisecond
 type system struct {
 	workloadtest.Clock
 	mistake
+	chance *rand.Rand // what it does at random; nil: nothing
+	brief  int64      // by what its leases are shorter than was asked for; 0: 1
+	term   uint64     // of its leader
+	late   []func()   // requests that come once more
 	calls  int
 	last   uint64
 	leases map[uint64]*held
@@ -68,7 +73,40 @@ func (s *system) lasts(ttl time.Duration) time.Duration {
 	case livesForever:
 		return time.Hour
 	}
+	if s.chance != nil {
+		return ttl + time.Duration(s.chance.Int64N(int64(s.bound()/2)))
+	}
 	return ttl + bound/2
+}
+
+func (s *system) bound() time.Duration { return bound / time.Duration(max(1, s.brief)) }
+
+func (s *system) said() workloads.Said { return workloads.Said{Term: s.term} }
+
+// again has what is asked come again, now or later, as when an answer gets lost.
+func (s *system) again(ask func()) {
+	if s.chance == nil {
+		return
+	}
+	switch s.chance.IntN(4) {
+	case 0:
+		ask()
+	case 1:
+		s.late = append(s.late, ask)
+	}
+	if n := len(s.late); n > 0 && s.chance.IntN(4) == 0 {
+		i := s.chance.IntN(n)
+		s.late[i]()
+		s.late = slices.Delete(s.late, i, i+1)
+	}
+	if s.chance.IntN(100) == 0 { // another leader grants all leases anew
+		s.term++
+		for _, h := range s.keys {
+			if !s.over(h) {
+				h.until = s.Now() + s.lasts(h.ttl)
+			}
+		}
+	}
 }
 
 func (s *system) Grant(_ context.Context, key string, ttl time.Duration) (Granted, error) {
@@ -78,12 +116,13 @@ func (s *system) Grant(_ context.Context, key string, ttl time.Duration) (Grante
 	if s.last++; s.now(reusesLeases) {
 		s.last--
 	}
+	ttl /= time.Duration(max(1, s.brief))
 	h := &held{s.last, ttl, s.Now() + s.lasts(ttl)}
 	s.leases[h.lease], s.keys[key] = h, h
 	if s.mistake == grantsRefused && s.last%10 == 0 {
 		return Granted{}, workloads.Definite(errors.New("no leader"))
 	}
-	return Granted{Lease: h.lease, TTL: ttl, Bound: bound, Said: workloads.Said{Term: 2}}, nil
+	return Granted{Lease: h.lease, TTL: ttl, Bound: s.bound(), Said: s.said()}, nil
 }
 
 func (s *system) over(h *held) bool {
@@ -93,34 +132,40 @@ func (s *system) over(h *held) bool {
 func (s *system) KeepAlive(_ context.Context, lease uint64) (Kept, error) {
 	h := s.leases[lease]
 	if s.over(h) && s.mistake != revives || s.now(refusesFalsely) {
-		return Kept{}, &Expired{}
+		return Kept{Said: s.said()}, &Expired{}
 	}
 	if s.mistake != forgetsToKeep {
-		h.until = s.Now() + s.lasts(h.ttl)
+		h.until = max(h.until, s.Now()+s.lasts(h.ttl))
 	}
-	return Kept{TTL: h.ttl}, nil
+	kept := Kept{TTL: h.ttl, Said: s.said()}
+	return kept, nil
 }
 
 func (s *system) Revoke(_ context.Context, lease uint64) (workloads.Said, error) {
 	h := s.leases[lease]
-	if s.over(h) {
-		return workloads.Said{}, &Expired{}
+	revoke := func() (workloads.Said, error) {
+		if s.over(h) {
+			return s.said(), &Expired{}
+		}
+		if s.mistake != ignoresRevoke {
+			h.until = s.Now()
+		}
+		return s.said(), nil
 	}
-	if s.mistake != ignoresRevoke {
-		h.until = s.Now()
-	}
-	return workloads.Said{}, nil
+	said, err := revoke()
+	s.again(func() { said, err = revoke() })
+	return said, err
 }
 
 func (s *system) Read(_ context.Context, key string) (Found, error) {
 	h := s.keys[key]
 	if s.over(h) {
-		return Found{}, nil
+		return Found{Said: s.said()}, nil
 	}
 	if s.now(mixesLeases) {
 		return Found{Present: true, Lease: h.lease + 1}, nil
 	}
-	return Found{Present: true, Lease: h.lease}, nil
+	return Found{Present: true, Lease: h.lease, Said: s.said()}, nil
 }
 
 func (s *system) Close() error { return nil }
@@ -151,20 +196,46 @@ func TestRightSystemIsValid(t *testing.T) {
 	}
 }
 
+// TestRightSystemIsValidWhereLeasesAreBrief: about as long as a call takes, so that
+// leases end while calls are open; and the system is asked twice, and changes leaders.
+func TestRightSystemIsValidWhereLeasesAreBrief(t *testing.T) {
+	count := map[string]int64{}
+	for seed := range uint64(workloadtest.Cases(100)) {
+		r := rand.New(rand.NewPCG(seed, 4))
+		s := &system{chance: r, brief: 20 + r.Int64N(200), term: 1}
+		p := workloadtest.Play{Seed: seed, Workers: 1 + r.IntN(10), Main: 300 * time.Millisecond, Lost: 0.1 * r.Float64(), Refused: 0.1 * r.Float64()}
+		_, h := played(t, s, p)
+		got := verdict(t, h, nil)
+		if got.Verdict == checker.Invalid {
+			t.Errorf("seed %d: got %s", seed, checkertest.Format(got))
+		}
+		for what, n := range got.Counts {
+			count[what] += n
+		}
+	}
+	if !workloadtest.Raced && (count["kept"] < 1000 || count["deaths"] < 1000 || count["lives"] < 1000 || count["refused"] < 500) {
+		t.Errorf("%v: too little was tried", count)
+	}
+	t.Log(count)
+}
+
+// mistaken are the mistakes, with what they are found by.
+var mistaken = map[mistake]string{
+	diesEarly:      "died early",
+	forgetsToKeep:  "died early",
+	livesLong:      "outlived its lease",
+	livesForever:   "outlived its lease",
+	revives:        "came back",
+	ignoresRevoke:  "revoked and still there",
+	refusesFalsely: "died early",
+	reusesLeases:   "lease granted twice",
+	mixesLeases:    "wrong lease",
+	grantsRefused:  "refused grant took place",
+	comesBack:      "came back",
+}
+
 func TestMistakesAreFound(t *testing.T) {
-	for m, kind := range workloadtest.Some(map[mistake]string{
-		diesEarly:      "died early",
-		forgetsToKeep:  "died early",
-		livesLong:      "outlived its lease",
-		livesForever:   "outlived its lease",
-		revives:        "came back",
-		ignoresRevoke:  "revoked and still there",
-		refusesFalsely: "died early",
-		reusesLeases:   "lease granted twice",
-		mixesLeases:    "wrong lease",
-		grantsRefused:  "refused grant took place",
-		comesBack:      "came back",
-	}) {
+	for m, kind := range workloadtest.Some(mistaken) {
 		for seed := range uint64(workloadtest.Cases(2)) {
 			p := workloadtest.Play{Seed: seed, Main: 4 * time.Second, Lost: 0.01 * float64(seed), Refused: 0.01}
 			r, _ := played(t, &system{mistake: m}, p)
@@ -230,6 +301,25 @@ func verdict(t *testing.T, h *histories.History, err error) checker.Result {
 		t.Fatal(err)
 	}
 	return r
+}
+
+// TestEvidenceIsWrongByItself: the ops that an anomaly names, without the rest.
+func TestEvidenceIsWrongByItself(t *testing.T) {
+	for m := range workloadtest.Some(mistaken) {
+		r, h := played(t, &system{mistake: m}, workloadtest.Play{Seed: 3, Main: 4 * time.Second, Lost: 0.02})
+		for _, a := range r.Parts[0].Anomalies {
+			var ops []histories.Op
+			for _, i := range a.Ops {
+				op := h.At(i)
+				op.Index = len(ops)
+				ops = append(ops, op)
+			}
+			part, err := histories.FromOps(ops)
+			if got := verdict(t, part, err); got.Verdict != checker.Invalid || len(ops) > 6 {
+				t.Errorf("mistake %d: %+v: got %s", m, a, checkertest.Format(got))
+			}
+		}
+	}
 }
 
 func TestTheSameHistoryHasTheSameVerdict(t *testing.T) {

@@ -180,6 +180,7 @@ func (k *keys) Update(c generator.Context, op histories.Op) {
 	case Grant:
 		a.ready = true
 		if done {
+			a.ttl = out.ttl() // which need not be what was asked for
 			a.lease, a.due = out.Lease, c.Now+a.ttl/3
 			k.wait = max(k.wait, out.most()+out.bound())
 		} else {

@@ -36,6 +36,7 @@ func fencing() checker.Fencing {
 	}
 	return checker.Fencing{
 		In: read, Out: read,
+		Refused: func(c checker.FencedCall) bool { return workloads.RefusedAs(c.Meta) == fenced },
 		Describe: func(c checker.FencedCall) string {
 			in, out := c.In, c.Out
 			return describe(c.F, c.Type,
@@ -75,10 +76,10 @@ func did(c call) string { return checker.Did(c, describe(c.F, c.Type, c.In, c.Ou
 
 // A hold is the time in which a lock is held for certain by a token: from the
 // completion of its acquire, since the system had granted it by then, to the last of
-// two times, unless a release was invoked before: when something was invoked that
-// succeeded in the token's name, since it did only if the token held the lock; and
-// when the lease may have ended that was renewed last: its TTL after the renewal was
-// invoked, since it was done no earlier.
+// two times: when something was invoked that succeeded in the token's name, since it
+// did only if the token held the lock; and when the lease may have ended that was
+// renewed last, its TTL after the renewal was invoked, since it was done no earlier,
+// or a release was invoked before.
 type hold struct {
 	acquire call
 	proof   call // that took place last of what shows that the lock was still held
@@ -94,10 +95,11 @@ func (h *hold) lease() time.Duration { return h.renewal.Invoked + h.renewal.Out.
 // settle finds when h ends.
 func (h *hold) settle(clocks checker.Trouble) {
 	proven := max(h.acquire.Completed, h.proof.Invoked)
-	h.end = max(proven, h.lease())
+	h.end = h.lease()
 	if h.release.F != "" {
 		h.end = min(h.end, h.release.Invoked)
 	}
+	h.end = max(h.end, proven)
 	if h.end > proven && clocks.Overlaps(h.acquire.Invoked, h.end) {
 		h.end, h.unsure = proven, true
 	}

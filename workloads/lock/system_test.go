@@ -1,8 +1,11 @@
 package lock
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -36,6 +39,9 @@ const ttl = 600 * time.Millisecond
 type system struct {
 	workloadtest.Clock
 	mistake
+	chance *rand.Rand    // what it does at random; nil: nothing
+	ttl    time.Duration // of leases; 0: ttl
+	late   []func()      // requests that come once more
 	calls  int
 	tokens uint64
 	locks  map[string]*state
@@ -63,10 +69,42 @@ func (s *system) lock(name string) *state {
 func (s *system) now(m mistake) bool { return s.mistake == m && s.calls%20 == 0 }
 
 func (s *system) lasts() time.Duration {
-	if s.mistake == expiresEarly {
-		return ttl / 3
+	switch {
+	case s.mistake == expiresEarly:
+		return s.says() / 3
+	case s.chance != nil:
+		return s.says() + time.Duration(s.chance.Int64N(int64(s.says())))
 	}
-	return ttl
+	return s.says()
+}
+
+// says returns how long it says that leases last.
+func (s *system) says() time.Duration { return cmp.Or(s.ttl, ttl) }
+
+// again has what is asked come again, now or later, as when an answer gets lost. The
+// requests that do change nothing if they are not the first to come.
+func (s *system) again(ask func()) {
+	if s.chance == nil {
+		return
+	}
+	switch s.chance.IntN(4) {
+	case 0:
+		ask()
+	case 1:
+		s.late = append(s.late, ask)
+	}
+	if n := len(s.late); n > 0 && s.chance.IntN(4) == 0 {
+		i := s.chance.IntN(n)
+		s.late[i]()
+		s.late = slices.Delete(s.late, i, i+1)
+	}
+	if s.chance.IntN(50) == 0 { // another leader grants all leases anew
+		for _, l := range s.locks {
+			if l.until > s.Now() {
+				l.until = s.Now() + s.lasts()
+			}
+		}
+	}
 }
 
 func (s *system) Acquire(_ context.Context, name string) (Grant, error) {
@@ -81,7 +119,7 @@ func (s *system) Acquire(_ context.Context, name string) (Grant, error) {
 		l.token = s.tokens
 	}
 	l.wasReleased = false
-	return Grant{Token: l.token, TTL: ttl, Said: workloads.Said{Term: 3}}, nil
+	return Grant{Token: l.token, TTL: s.says(), Said: workloads.Said{Term: 3}}, nil
 }
 
 func (s *system) holds(l *state, token uint64) bool {
@@ -100,18 +138,28 @@ func (s *system) Renew(_ context.Context, name string, token uint64) (Grant, err
 		return Grant{}, &Fenced{}
 	}
 	if s.mistake != forgetsRenewals {
-		l.until = s.Now() + s.lasts()
+		l.until = max(l.until, s.Now()+s.lasts())
 	}
-	return Grant{TTL: ttl}, nil
+	s.again(func() {
+		if s.holds(l, token) {
+			l.until = max(l.until, s.Now()+s.lasts())
+		}
+	})
+	return Grant{TTL: s.says()}, nil
 }
 
 func (s *system) Release(_ context.Context, name string, token uint64) (workloads.Said, error) {
 	l := s.lock(name)
-	if l.token != token || l.until <= s.Now() {
-		return workloads.Said{}, &Fenced{}
+	release := func() (workloads.Said, error) {
+		if l.token != token || l.until <= s.Now() {
+			return workloads.Said{}, &Fenced{}
+		}
+		l.until, l.wasReleased = 0, true
+		return workloads.Said{}, nil
 	}
-	l.until, l.wasReleased = 0, true
-	return workloads.Said{}, nil
+	said, err := release()
+	s.again(func() { said, err = release() })
+	return said, err
 }
 
 func (s *system) Write(_ context.Context, name string, token uint64, value int64) (workloads.Said, error) {
@@ -145,6 +193,30 @@ func played(t *testing.T, s *system, p workloadtest.Play) (checker.Result, *hist
 		t.Fatal(err)
 	}
 	return r, h
+}
+
+// TestRightSystemIsValidWhereLeasesAreBrief: about as long as a call takes, so that
+// leases end while calls are open; and the system is asked twice.
+func TestRightSystemIsValidWhereLeasesAreBrief(t *testing.T) {
+	count := map[string]int64{}
+	for seed := range uint64(workloadtest.Cases(100)) {
+		r := rand.New(rand.NewPCG(seed, 4))
+		s := &system{chance: r, ttl: time.Duration(1+r.IntN(20)) * time.Millisecond}
+		p := workloadtest.Play{Seed: seed, Workers: 1 + r.IntN(10), Main: 300 * time.Millisecond, Lost: 0.1 * r.Float64(), Refused: 0.1 * r.Float64()}
+		_, h := played(t, s, p)
+		got := verdict(t, h, nil)
+		if got.Verdict == checker.Invalid {
+			t.Errorf("seed %d: got %s", seed, checkertest.Format(got))
+		}
+		for _, part := range got.Parts {
+			for what, n := range part.Counts {
+				count[what] += n
+			}
+		}
+	}
+	if !workloadtest.Raced && (count["late_writes"] < 500 || count["refusals"] < 1000 || count["holds"] < 500) {
+		t.Errorf("%v: too little was tried", count)
+	}
 }
 
 func kindsOf(r checker.Result) map[string]int {

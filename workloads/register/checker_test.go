@@ -78,10 +78,10 @@ func TestWholeChecker(t *testing.T) {
   linearizable: valid (1 of 1 key linearizable; 2 calls: 1 ok, 0 failed, 1 indeterminate)
   stats: unknown (2 calls: 1 ok, 0 failed, 1 indeterminate; no cas ever succeeded)
     cas: unknown (1 call: 0 ok, 0 failed, 1 indeterminate)
-    write: valid (1 call: 1 ok, 0 failed, 0 indeterminate; median 1ms, p99 1ms)
+    write: valid (1 call: 1 ok, 0 failed, 0 indeterminate; median 1.00 ms, p99 1.00 ms)
   faults: valid (no faults)
   recovery: valid (no recovery was waited for)
-  availability: valid (2ms without an ok at most, from 2ms on; ok: 50.0 % without faults)
+  availability: valid (2.00 ms without an answer at most, from 2.00 ms on; answered: 50.0 % without faults)
 `
 	if got := checkertest.Format(r); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"sort"
 	"strings"
@@ -78,12 +79,22 @@ type session struct {
 	// latest are the positions of those of each kind, by key; of those learned only
 	// what was news.
 	latest [hows]map[*key]int
-	// heard is how many of another session's facts it has learned.
-	heard map[histories.Process]int
+	// heard is how many of another session's facts it knows, or what is newer; of its
+	// own it knows all.
+	heard  map[histories.Process]int
+	blocks []block // in their order
 	// since is when its last write began that was acknowledged after the recovery,
 	// and that write.
 	since time.Duration
 	by    *call
+}
+
+// A block is of facts that a session learned by one read: all that it did not know of
+// the first of another's.
+type block struct {
+	from, to int // among its facts
+	of       histories.Process
+	first    int
 }
 
 // knows returns what s knows of a key in one way.
@@ -113,21 +124,39 @@ func (s *session) add(f fact) {
 	s.facts = append(s.facts, f)
 }
 
-// learn adds what the writer of what s has read knew when it wrote it.
+// learn adds what the writer of what s has read knew when it wrote it. What that one
+// had learned of somebody whom s has heard for as long is no news: most is not, where
+// sessions are many and read what the same few wrote.
 func (s *session) learn(writer *session, w *write, by *call) {
 	if s == writer {
 		return
 	}
-	if s.heard == nil {
-		s.heard = map[histories.Process]int{}
+	from, known := s.heard[w.Process], len(s.facts)
+	if from >= w.knew {
+		return
 	}
-	from := s.heard[w.Process]
+	b := sort.Search(len(writer.blocks), func(i int) bool { return writer.blocks[i].to > w.knew }) - 1
+	last := b
 	for i := w.knew - 1; i >= from; i-- { // the newest of each key come first
+		if b >= 0 && writer.blocks[b].to == i+1 {
+			old := writer.blocks[b]
+			if b--; s.heard[old.of] >= old.first {
+				i = old.from
+				continue
+			}
+		}
 		if f := writer.facts[i]; f.version > s.newest(f.key).version {
 			s.add(fact{f.key, f.version, learned, by})
 		}
 	}
-	s.heard[w.Process] = max(from, w.knew)
+	// Only now that all is learned: what is in a block its session did not know before.
+	for _, old := range writer.blocks[b+1 : last+1] {
+		s.heard[old.of] = max(s.heard[old.of], old.first)
+	}
+	s.heard[w.Process] = w.knew
+	if len(s.facts) > known {
+		s.blocks = append(s.blocks, block{known, len(s.facts), w.Process, w.knew})
+	}
 }
 
 // findings are what is wrong, and how much was looked at.
@@ -208,7 +237,7 @@ func (f *findings) collect(c *call) error {
 func (f *findings) session(p histories.Process) *session {
 	s := f.sessions[p]
 	if s == nil {
-		s = &session{}
+		s = &session{heard: map[histories.Process]int{p: math.MaxInt}}
 		f.sessions[p] = s
 	}
 	return s

@@ -2,10 +2,12 @@ package session
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hacheck/hacheck/checker"
 	"github.com/hacheck/hacheck/checker/checkertest"
@@ -219,6 +221,68 @@ func proven(t *testing.T, a checker.Anomaly, h *histories.History) {
 	}
 	if causal(t, part) || a.Note == "" {
 		t.Errorf("%+v proves nothing by itself:\n%s", a, workloadtest.Text(h))
+	}
+}
+
+// behind counts the reads that find less than their session knows, where each write
+// takes along a copy of all that its session knew: what the checker does by looking at
+// what is news.
+func behind(t *testing.T, h *histories.History) (n int64) {
+	t.Helper()
+	calls, err := histories.Calls(h, parseInput, parseOutput)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := map[int]call{} // by both ops
+	for _, c := range calls {
+		at[c.Index], at[c.Completion] = c, c
+	}
+	knows := map[histories.Process]map[string]int64{}
+	took := map[input]map[string]int64{}
+	for i := range h.Len() {
+		c, ok := at[i]
+		switch {
+		case !ok || c.Type == histories.Fail && c.F == Read:
+			continue
+		case knows[c.Process] == nil:
+			knows[c.Process] = map[string]int64{}
+		}
+		mine := knows[c.Process]
+		switch wrote := (input{c.In.key, c.Out}); {
+		case i == c.Index && c.F == Write:
+			took[c.In] = maps.Clone(mine)
+		case i == c.Index || c.Type != histories.OK:
+		case c.F == Write:
+			mine[c.In.key] = c.In.version
+		default:
+			if c.Out < mine[c.In.key] {
+				n++
+			}
+			for k, v := range took[wrote] {
+				mine[k] = max(mine[k], v)
+			}
+			mine[c.In.key] = max(mine[c.In.key], c.Out)
+		}
+	}
+	return n
+}
+
+// TestKnowledgeIsAsByCopies: in longer histories, of many sessions that learn from one
+// another.
+func TestKnowledgeIsAsByCopies(t *testing.T) {
+	total := int64(0)
+	for seed := range uint64(workloadtest.Cases(40)) {
+		m := []mistake{none, forgetsWrites, forgetsReads, forgetsOthers, swaps}[seed%5]
+		h, run := judgedPlay(t, m, workloadtest.Play{Seed: seed, Workers: 2 + int(seed%9), Main: 400 * time.Millisecond, Lost: 0.02})
+		r := run.Parts[0]
+		got := r.Counts[ownWrite] + r.Counts[wentBack] + r.Counts[writesOrder] + r.Counts[writeFirst]
+		if want := behind(t, h); got != want {
+			t.Fatalf("seed %d, mistake %d: got %d, want %d: %s", seed, m, got, want, checkertest.Format(r))
+		}
+		total += got
+	}
+	if !workloadtest.Raced && total < 1000 {
+		t.Errorf("only %d reads find too little", total)
 	}
 }
 

@@ -101,15 +101,22 @@ func (c *client) Close() error { return nil }
 func played(t *testing.T, m mistake, p workloadtest.Play) checker.Result {
 	t.Helper()
 	p.Main = 2 * time.Second
+	_, r := judgedPlay(t, m, p)
+	return r
+}
+
+// judgedPlay returns a run against a system, and what is said of it.
+func judgedPlay(t *testing.T, m mistake, p workloadtest.Play) (*histories.History, checker.Result) {
+	t.Helper()
 	s := &system{mistake: m, chance: rand.New(rand.NewPCG(p.Seed, 7))}
 	w := New(Options{}, func(context.Context, int) (Session, error) {
 		return &client{system: s, seen: map[string]int{}}, nil
 	})
-	_, r, err := p.Judge(w)
+	h, r, err := p.Judge(w)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return r
+	return h, r
 }
 
 func TestWhatIsAsItShouldBeIsValid(t *testing.T) {

@@ -249,8 +249,8 @@ func (j *judgement) told(w *watch) {
 			note += ": the furthest was that " + did(asked.by)
 		}
 		j.report("unfounded compaction", "", fmt.Sprintf(note, out.Compacted), asked.by, w.call)
-	case out.Compacted <= out.To:
-		j.report("unfounded compaction", "", fmt.Sprintf("%s: what comes after revision %d is compacted, but no more than what is before %d", did(w.call), out.To, out.Compacted), w.call)
+	case out.Compacted < max(out.To+1, in.From): // who was told nothing may not say up to where
+		j.report("unfounded compaction", "", fmt.Sprintf("%s: what comes from revision %d on is compacted, but no more than what is before %d", did(w.call), max(out.To+1, in.From), out.Compacted), w.call)
 	}
 }
 
