@@ -82,7 +82,7 @@ var owners = []owner{
 	{module: "github.com/rogpeppe/go-internal", tests: true, why: "testscript: the command, tested as a shell sees it"},
 	{module: "github.com/urfave/cli/v2", folders: []string{"cmd"}, why: "flags are for people, and people are met in cmd"},
 	{module: "github.com/vishvananda/netlink", folders: []string{"cluster"}, why: "links and addresses of the lab"},
-	{module: "go.etcd.io/bbolt", folders: []string{"systems/raftkv/server", "cluster"}, why: "the log on disk; and what the lab's disks are tested with"},
+	{module: "go.etcd.io/bbolt", folders: []string{"cluster"}, why: "what the lab's disks are tested with"},
 	{module: "go.yaml.in/yaml/v4", folders: []string{"nemesis"}, why: "schedules that people write"},
 	{module: "golang.org/x/sync", folders: []string{"internal/runner", "systems/raftkv"}, why: "errgroup: goroutines that somebody waits for"},
 	{module: "golang.org/x/sys", folders: []string{"cluster"}, why: "namespaces, TUN devices, ioctls"},
@@ -146,7 +146,7 @@ func TestFloorsFindWhatTheyForbid(t *testing.T) {
 			{"util/x.go", doc + `package util`}},
 		"cluster/x.go: imports github.com/hashicorp/raft, which systems/raftkv/server, systems/raftkv/raftkvtest own": {
 			{"cluster/x.go", doc + `package cluster; import "github.com/hashicorp/raft"`}},
-		"report/x_test.go: imports go.etcd.io/bbolt, which systems/raftkv/server, cluster own": {
+		"report/x_test.go: imports go.etcd.io/bbolt, which cluster own: ": {
 			{"report/x.go", doc + `package report`}, {"report/x_test.go", `package report; import "go.etcd.io/bbolt"`}},
 		"checker/x.go: imports github.com/cockroachdb/datadriven, which tests own": {
 			{"checker/x.go", doc + `package checker; import "github.com/cockroachdb/datadriven"`}},

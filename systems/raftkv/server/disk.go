@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 )
 
 // makeDir makes a directory whose name a failure of power does not take away, nor those
@@ -37,17 +36,4 @@ func syncDir(dir string) error {
 		return fmt.Errorf("sync the names in %s: %w", dir, err)
 	}
 	return nil
-}
-
-// protected calls f, which reads what lies on a disk, and returns an error where it
-// panics: bbolt does over pages that make no sense, and the kernel faults where a
-// file that is mapped into memory cannot be read, or has become too short.
-func protected(f func() error) (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("it is damaged: %v", p)
-		}
-	}()
-	return f()
 }

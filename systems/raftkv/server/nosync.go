@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"os"
 	"sync"
@@ -40,16 +41,16 @@ func openLazyLog(path string, s *Store) (*lazyLog, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	for len(b) >= 12 {
-		key, length := b[:8], binary.BigEndian.Uint32(b[8:])
-		if uint64(length) > uint64(len(b)-12) {
+	for len(b) >= 8 {
+		sum, length := binary.BigEndian.Uint32(b), binary.BigEndian.Uint32(b[4:])
+		if uint64(length) > uint64(len(b)-8) {
 			break
 		}
 		var entry raft.Log
-		if decodeLog(key, b[12:12+length], &entry) != nil {
+		if encoded := b[8 : 8+length]; sum != crc32.Checksum(encoded, castagnoli) || decodeLog(encoded, &entry) != nil {
 			break
 		}
-		b = b[12+length:]
+		b = b[8+length:]
 		switch next := s.head.Last + 1; {
 		case s.head.Last != 0 && entry.Index < next: // it had come there before
 			continue
@@ -143,10 +144,9 @@ func (l *lazyLog) StoreLogs(logs []*raft.Log) error {
 		if last == 0 || entry.Index != last+1+uint64(i) {
 			return errors.Join(l.flush(), l.Store.StoreLogs(logs))
 		}
-		key := logKey(entry.Index)
-		value := encodeLog(key, entry)
-		b = binary.BigEndian.AppendUint32(append(b, key...), uint32(len(value)))
-		b = append(b, value...)
+		encoded := appendLog(nil, entry)
+		b = binary.BigEndian.AppendUint32(b, crc32.Checksum(encoded, castagnoli))
+		b = append(binary.BigEndian.AppendUint32(b, uint32(len(encoded))), encoded...)
 	}
 	if _, err := l.file.Write(b); err != nil {
 		return fmt.Errorf("store log: %w", err)

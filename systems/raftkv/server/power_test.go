@@ -3,12 +3,15 @@
 package server
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/hashicorp/raft"
 
 	"github.com/hacheck/hacheck/cluster"
 	"github.com/hacheck/hacheck/cluster/clustertest"
@@ -79,6 +82,19 @@ func TestNamesOutliveThePower(t *testing.T) {
 	}
 
 	s := openStore(t, in("raft.db"))
+	for n, begun := uint64(4), s.journal.salt; bytes.Equal(s.journal.salt, begun); n++ { // until it is written anew
+		must(t, s.StoreLog(&raft.Log{Index: n, Data: make([]byte, 200_000)}))
+		must(t, s.DeleteRange(1, n-1))
+	}
+	want := contents(t, &s.onDisk)
+	for range 2 { // after an update, and after none
+		must(t, s.Close())
+		powerFails()
+		s = openStore(t, in("raft.db"))
+		if got := contents(t, &s.onDisk); got != want {
+			t.Errorf("it holds\n%s\ninstead of\n%s", got, want)
+		}
+	}
 	votes, err := openTornVotes(in("raft.vote"), s)
 	must(t, err)
 	must(t, votes.Set(lastVoteCand, []byte("n2")))

@@ -2,66 +2,84 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc32"
-	"hash/fnv"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
-	"go.etcd.io/bbolt"
-	bbolterrors "go.etcd.io/bbolt/errors"
 )
 
-// A Store is a node's log and its stable state (term and vote) in one bbolt file.
+// A Store is a node's log and its stable state (term and vote) in one file, a [journal].
 // What it was given is on the disk when it returns.
 //
 // Raft writes a vote as two values, LastVoteTerm and then LastVoteCand. If the
 // node fails between the two it holds the new term with the old candidate, and
 // will grant that candidate a second time without looking whether its log is up
 // to date: see hashicorp/raft issue 661. Therefore Store holds LastVoteTerm back
-// and writes both in one transaction.
+// and writes both in one batch.
 //
 // The log has no gaps. Store does not tell Raft so, by being a
 // [raft.MonotonicLogStore]: see [replaceLog].
 //
 // Everything in it is covered by a sum, so that a disk which gives back something
-// else than it was given is noticed: what can be read is what was written. A head
-// says what there has to be, or a part that is gone would not be missed. What
+// else than it was given is noticed: what can be read is what was written. What
 // cannot be noticed is a whole file from an earlier time.
+//
+// Each update is one write and one sync, of as few sectors as it fits into: that is
+// what a node spends most of its time on. A tree of pages, as bbolt's, writes the path
+// to what changes and syncs twice, and keeps in order what comes in order. Here what is
+// no more stays where it is, until it is more than the rest and the file would have to
+// grow: then it is written anew.
 //
 // A write that failed is the last one. What of it is on the disk is not known, and
 // the kernel, which may have dropped what it could not write, would say that all is
 // well when asked again. See [Store.Failed].
 type Store struct {
-	db     *bbolt.DB
+	path   string
 	fresh  bool          // there was no file
 	failed chan struct{} // closed when err is set
 
-	mu   sync.Mutex
-	err  error // of the first write that failed
-	head head
+	// updating is held by an update as long as it takes.
+	updating sync.Mutex
 	// votedTerm is a LastVoteTerm that waits for its candidate. Nobody reads it
 	// before it is written.
 	votedTerm []byte
+	next      batch // empty but for while there is an update
+
+	// mu is held to look at what is on the disk, and to change it for what has come
+	// there. Nobody waits for a disk with it but to read.
+	mu sync.RWMutex
+	onDisk
+	err error // of the first write that failed
 }
 
-// A head is what the file says of itself.
+// onDisk is what a file holds.
+type onDisk struct {
+	head    head
+	at      []place // of the entries of the log
+	journal *journal
+}
+
+// A head is all but the entries.
 type head struct {
-	Format string `json:"format"`
 	// Member is whose disk it is.
-	Member string `json:"member,omitempty"`
+	Member string
 	// First and Last are the bounds of the log; 0: it is empty.
-	First  uint64            `json:"first"`
-	Last   uint64            `json:"last"`
-	Values map[string][]byte `json:"values"`
+	First, Last uint64
+	Values      map[string][]byte
+}
+
+// A place is that of an entry in a journal.
+type place struct {
+	position int64
+	length   int
 }
 
 var (
@@ -76,31 +94,21 @@ var (
 	lastVoteCand = []byte("LastVoteCand")
 )
 
-var (
-	headBucket = []byte("raftkv")
-	headKey    = []byte("head")
-	logBucket  = []byte("log")
-)
-
-// storeFormat is written into each file, so that a later program can tell what it
+// storeFormat is what each file begins with, so that a later program can tell what it
 // reads.
-const storeFormat = "raftkv store 2"
-
-// pageSize is bbolt's. It is fixed so that a file can be read on another machine,
-// and its beginning be found.
-const pageSize = 4096
+const storeFormat = "raftkv store 3"
 
 // errNotFound is how a StableStore says that a key is not there: Raft compares
 // the text.
 var errNotFound = errors.New("not found")
 
+var errInUse = errors.New("another process has it open")
+
 // OpenStore opens the file at path, or creates it.
 //
 // A file that is there is read as a whole, checked, and written anew. So all that
 // the node goes on from is on the disk, also if the process before had to end since
-// a write had failed: what the kernel shows of such a file need not be. And no
-// damage to the structure of the file, which bbolt does not check, is left to show
-// later.
+// a write had failed: what the kernel shows of such a file need not be.
 func OpenStore(path string) (*Store, error) {
 	s, err := loadStore(path)
 	if err != nil {
@@ -110,204 +118,167 @@ func OpenStore(path string) (*Store, error) {
 }
 
 func loadStore(path string) (_ *Store, err error) {
-	s := &Store{failed: make(chan struct{}), head: head{Format: storeFormat, Values: map[string][]byte{}}}
-	var old *bbolt.DB
-	if _, err := os.Stat(path); err == nil {
-		if old, err = openOld(path); err != nil {
+	s := &Store{path: path, failed: make(chan struct{}), onDisk: onDisk{head: head{Values: map[string][]byte{}}}}
+	f, err := openLocked(path, os.O_RDWR)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		s.fresh = true
+	case err != nil:
+		return nil, err
+	default:
+		defer f.Close()
+		if s.journal, err = readJournal(f, s.apply); err != nil {
 			return nil, err
 		}
-		defer func() { err = errors.Join(err, old.Close()) }()
-	} else if !errors.Is(err, os.ErrNotExist) {
+		s.journal.file = &storeFile{f, path}
+	}
+	if s.onDisk, err = s.writeAnew(); err != nil {
 		return nil, err
 	}
-	s.fresh = old == nil
+	return s, nil
+}
 
-	fresh := path + ".new"
-	if err := os.Remove(fresh); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
-	}
-	s.db, err = bbolt.Open(fresh, 0o600, &bbolt.Options{
-		// The list of free pages is found again by a scan when the file is opened;
-		// not to write it halves the cost of a small commit.
-		NoFreelistSync:  true,
-		FreelistType:    bbolt.FreelistMapType,
-		InitialMmapSize: 64 << 20, // so that growing seldom waits for readers
-		PageSize:        pageSize,
-	})
+// openLocked opens a file that nobody else has open, or may replace.
+func openLocked(path string, flag int) (_ *os.File, err error) {
+	f, err := os.OpenFile(path, flag, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, s.db.Close())
+			f.Close()
 		}
 	}()
-	s.db.AllocSize = 256 << 10 // by which the file grows: of what is in it, most means something
-	s.db.NoSync = true         // until all is there
-	if err := s.fill(old); err != nil {
-		return nil, err
+	if alone, err := lock(f); err != nil || !alone {
+		return nil, cmp.Or(err, errInUse)
 	}
-	if err := s.db.Sync(); err != nil {
-		return nil, err
-	}
-	s.db.NoSync = false
-	if err := os.Rename(fresh, path); err != nil {
-		return nil, err
-	}
-	return s, syncDir(filepath.Dir(path))
-}
-
-// openOld opens a file to read it, and returns it if both of its beginnings are
-// whole. bbolt would go on from the one that is, which is a step back if the other
-// is the later one; and make an empty file a new one. Neither is left so by a write
-// that was interrupted: each fits into a sector.
-func openOld(path string) (db *bbolt.DB, err error) {
-	f, err := os.Open(path)
+	// Who had it before may have put another in its place.
+	ours, err := f.Stat()
 	if err != nil {
 		return nil, err
 	}
-	start := make([]byte, 2*pageSize)
-	_, err = io.ReadFull(f, start)
-	if err := errors.Join(err, f.Close()); err != nil {
-		return nil, fmt.Errorf("it is damaged, or no store: read its beginning: %w", err)
+	if now, err := os.Stat(path); err != nil || !os.SameFile(ours, now) {
+		return nil, errInUse
 	}
-	for page := range 2 {
-		meta := start[page*pageSize+16:] // behind the page's own head
-		sum := fnv.New64a()
-		sum.Write(meta[:56])
-		if binary.NativeEndian.Uint64(meta[56:]) != sum.Sum64() {
-			return nil, fmt.Errorf("it is damaged, or no store: the sum of page %d is wrong", page)
-		}
-	}
-	err = protected(func() error {
-		// Who else holds the lock is another node on the same directory; it does
-		// not go away.
-		db, err = bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true, Timeout: time.Second, PageSize: pageSize})
-		return err
-	})
-	if errors.Is(err, bbolterrors.ErrTimeout) {
-		return nil, errors.New("another process has it open")
-	}
-	return db, err
+	return f, nil
 }
 
-// fill makes a new file a store with what an old one holds, if there is one.
-func (s *Store) fill(old *bbolt.DB) error {
-	if old != nil {
-		if err := protected(func() error { return s.readHead(old) }); err != nil {
+// A storeFile is a [journalFile] whose errors do not speak of the name that it was made
+// under.
+type storeFile struct {
+	*os.File
+	path string
+}
+
+func (f *storeFile) ReadAt(b []byte, at int64) (int, error) {
+	n, err := f.File.ReadAt(b, at)
+	return n, f.named(err)
+}
+
+func (f *storeFile) WriteAt(b []byte, at int64) (int, error) {
+	n, err := f.File.WriteAt(b, at)
+	return n, f.named(err)
+}
+
+func (f *storeFile) named(err error) error {
+	if e, ok := errors.AsType[*os.PathError](err); ok {
+		return &os.PathError{Op: e.Op, Path: f.path, Err: e.Err}
+	}
+	return err
+}
+
+func (f *storeFile) Sync() error { return datasync(f.File) }
+
+// writeAnew writes all that is on the disk into a new file, which takes the place of the
+// one that is there, if there is one.
+func (s *Store) writeAnew() (anew onDisk, err error) {
+	f, err := openLocked(s.path+".new", os.O_RDWR|os.O_CREATE)
+	if err != nil {
+		return anew, err
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+		}
+	}()
+	if _, err := os.Stat(s.path); s.journal == nil && !errors.Is(err, os.ErrNotExist) {
+		return anew, cmp.Or(err, errInUse) // it has come since
+	}
+	if err := f.Truncate(0); err != nil { // one may be there that was not finished
+		return anew, err
+	}
+	anew = onDisk{head: head{Values: map[string][]byte{}}, journal: newJournal(&storeFile{f, s.path})}
+	if err := anew.fill(&s.onDisk); err != nil {
+		return anew, err
+	}
+	if err := os.Rename(f.Name(), s.path); err != nil {
+		return anew, err
+	}
+	return anew, syncDir(filepath.Dir(s.path))
+}
+
+// fill writes what an old file holds into a new one.
+func (d *onDisk) fill(old *onDisk) error {
+	const most = 1 << 20 // in a batch, or a little more
+	var b batch
+	write := func() error {
+		position, err := d.journal.write(b.contents)
+		if err != nil {
 			return err
 		}
+		err = d.apply(position, b.contents)
+		b.contents = b.contents[:0]
+		return err
 	}
-	err := s.db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range [][]byte{headBucket, logBucket} {
-			if _, err := tx.CreateBucket(name); err != nil {
+	b.member(old.head.Member)
+	for _, key := range slices.Sorted(maps.Keys(old.head.Values)) {
+		b.value(key, old.head.Values[key])
+	}
+	for index := old.head.First; index <= old.head.Last && index > 0; index++ {
+		var l raft.Log
+		if err := old.entry(index, &l); err != nil {
+			return fmt.Errorf("log entry %d: %w", index, err)
+		}
+		b.entry(&l)
+		if len(b.contents) >= most {
+			if err := write(); err != nil {
 				return err
 			}
 		}
-		return s.putHead(tx, s.head)
-	})
-	if err != nil || old == nil {
-		return err
 	}
-	return protected(func() error {
-		return old.View(func(from *bbolt.Tx) error { return s.copyLog(from.Bucket(logBucket)) })
-	})
-}
-
-func (s *Store) readHead(db *bbolt.DB) error {
-	return db.View(func(tx *bbolt.Tx) error {
-		bucket := tx.Bucket(headBucket)
-		if bucket == nil {
-			name, _ := tx.Cursor().First()
-			return fmt.Errorf("it is damaged, or of another program or version (it has a bucket %q)", name)
-		}
-		if !only(tx.Cursor(), logBucket, headBucket) || !only(bucket.Cursor(), headKey) {
-			return errors.New("it is damaged: there is something else in it, or something is missing")
-		}
-		b, err := unseal(headKey, bucket.Get(headKey))
-		if err != nil {
-			return fmt.Errorf("its head: %w", err)
-		}
-		if err := json.Unmarshal(b, &s.head); err != nil {
-			return fmt.Errorf("its head: %w", err)
-		}
-		if s.head.Format != storeFormat {
-			return fmt.Errorf("its format is %q; this program reads %q", s.head.Format, storeFormat)
-		}
-		return nil
-	})
-}
-
-// only says whether these are the keys, and there is nothing behind them. How many there
-// are on a page no sum covers, and where it is too large a number bbolt may find what
-// stood there before, whose sum is right.
-func only(c *bbolt.Cursor, keys ...[]byte) bool {
-	key, _ := c.First()
-	for _, want := range keys {
-		if !bytes.Equal(key, want) {
-			return false
-		}
-		key, _ = c.Next()
-	}
-	return key == nil
-}
-
-// copyLog copies the entries, and makes sure that they are those that there have to
-// be.
-func (s *Store) copyLog(from *bbolt.Bucket) error {
-	const batch = 1000
-	next, last := s.head.First, s.head.Last
-	cursor := from.Cursor()
-	key, value := cursor.First()
-	for key != nil {
-		err := s.db.Update(func(tx *bbolt.Tx) error {
-			bucket := tx.Bucket(logBucket)
-			bucket.FillPercent = fullPages
-			for n := 0; key != nil && n < batch; n++ {
-				if next == 0 || next > last || !bytes.Equal(key, logKey(next)) {
-					return fmt.Errorf("it is damaged: log entry %x where %d of %d comes next", key, next, last)
-				}
-				if err := decodeLog(key, value, &raft.Log{}); err != nil {
-					return fmt.Errorf("log entry %d: %w", next, err)
-				}
-				if err := bucket.Put(key, value); err != nil {
-					return err
-				}
-				next++
-				key, value = cursor.Next()
-			}
-			return nil
-		})
-		if err != nil {
+	if len(b.contents) > 0 {
+		if err := write(); err != nil {
 			return err
 		}
 	}
-	if last != 0 && next != last+1 {
-		return fmt.Errorf("it is damaged: log entries %d to %d are missing", next, last)
-	}
-	return nil
+	return d.journal.finish()
 }
 
-// fullPages is how full the pages of the log are made: keys only grow.
-const fullPages = 0.95
-
-// putHead writes the head.
-func (s *Store) putHead(tx *bbolt.Tx, h head) error {
-	b, err := json.Marshal(h)
+// entry reads one that is there.
+func (d *onDisk) entry(index uint64, l *raft.Log) error {
+	p := d.at[index-d.head.First]
+	b, err := d.journal.read(p.position, p.length)
 	if err != nil {
 		return err
 	}
-	return tx.Bucket(headBucket).Put(headKey, seal(headKey, b))
+	return decodeLog(b, l)
 }
 
-// Close closes the file, unless a write has failed: a transaction that met with
-// damage holds its lock for ever, and Close would wait for it, while the process has
-// to end.
-func (s *Store) Close() error {
-	if s.Err() != nil {
-		return nil
+// wasteful says that most of the file is no more.
+func (d *onDisk) wasteful() bool {
+	const least = 2 << 20 // for which it is worth while
+	lives := int64(0)
+	for _, p := range d.at {
+		lives += int64(p.length)
 	}
-	return s.db.Close()
+	return d.journal.end*sectorRoom > 2*lives+least
+}
+
+// Close closes the file.
+func (s *Store) Close() error {
+	s.updating.Lock()
+	defer s.updating.Unlock()
+	return s.journal.file.Close()
 }
 
 // Failed returns a channel that is closed when a write has failed. The process has
@@ -316,81 +287,89 @@ func (s *Store) Failed() <-chan struct{} { return s.failed }
 
 // Err returns the error of the write that failed.
 func (s *Store) Err() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
 	return s.err
 }
 
 // Claim makes the store a member's, or fails if it is another's.
 func (s *Store) Claim(member string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.updating.Lock()
+	defer s.updating.Unlock()
 	switch s.head.Member {
 	case member:
 		return nil
 	case "":
-		h := s.head
-		h.Member = member
-		return s.update(h, nil)
+		s.next.member(member)
+		return s.update()
 	}
 	return fmt.Errorf("the disk is that of member %q, not of %q", s.head.Member, member)
 }
 
-// update makes h the head in one transaction with what else there is to change. The
-// caller holds mu.
-func (s *Store) update(h head, change func(log *bbolt.Bucket) error) error {
+// update writes the next batch. The caller holds updating.
+func (s *Store) update() error {
+	defer func() { s.next.contents = s.next.contents[:0] }()
 	if s.err != nil {
 		return fmt.Errorf("an earlier write failed: %w", s.err)
 	}
-	err := protected(func() error {
-		return s.db.Update(func(tx *bbolt.Tx) error {
-			if change != nil {
-				if err := change(tx.Bucket(logBucket)); err != nil {
-					return err
-				}
-			}
-			return s.putHead(tx, h)
-		})
-	})
+	err := s.write(s.next.contents)
 	if err != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		s.err = err
 		close(s.failed)
+	}
+	return err
+}
+
+func (s *Store) write(contents []byte) error {
+	if !s.journal.fits(contents) && s.wasteful() {
+		anew, err := s.writeAnew()
+		if err != nil {
+			return fmt.Errorf("write the file anew: %w", err)
+		}
+		s.mu.Lock()
+		old := s.journal.file
+		s.onDisk = anew
+		s.mu.Unlock()
+		if err := old.Close(); err != nil {
+			return err
+		}
+	}
+	position, err := s.journal.append(contents)
+	if err != nil {
 		return err
 	}
-	s.head = h
-	return nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.apply(position, contents)
 }
 
 // FirstIndex returns the index of the first entry, or 0.
 func (s *Store) FirstIndex() (uint64, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
 	return s.head.First, nil
 }
 
 // LastIndex returns the index of the last entry, or 0.
 func (s *Store) LastIndex() (uint64, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
 	return s.head.Last, nil
 }
 
 // GetLog reads an entry.
 func (s *Store) GetLog(index uint64, log *raft.Log) error {
-	err := protected(func() error {
-		return s.db.View(func(tx *bbolt.Tx) error {
-			key := logKey(index)
-			b := tx.Bucket(logBucket).Get(key)
-			if b == nil {
-				return raft.ErrLogNotFound
-			}
-			return decodeLog(key, b, log)
-		})
-	})
-	if err != nil && !errors.Is(err, raft.ErrLogNotFound) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if index == 0 || index < s.head.First || index > s.head.Last {
+		return raft.ErrLogNotFound
+	}
+	if err := s.entry(index, log); err != nil {
 		return fmt.Errorf("log entry %d: %w", index, err)
 	}
-	return err
+	return nil
 }
 
 // StoreLog writes an entry.
@@ -404,31 +383,21 @@ func (s *Store) StoreLogs(logs []*raft.Log) error {
 	if len(logs) == 0 {
 		return nil
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	h := s.head
-	next := h.Last + 1
-	if h.Last == 0 {
-		next = logs[0].Index
-		h.First = next
+	s.updating.Lock()
+	defer s.updating.Unlock()
+	next := s.head.Last + 1
+	if s.head.Last == 0 {
+		next = max(1, logs[0].Index)
 	}
 	for i, l := range logs {
 		if l.Index != next+uint64(i) {
 			return fmt.Errorf("store log: entry %d where %d comes next", l.Index, next+uint64(i))
 		}
 	}
-	h.Last = logs[len(logs)-1].Index
-	err := s.update(h, func(bucket *bbolt.Bucket) error {
-		bucket.FillPercent = fullPages
-		for _, l := range logs {
-			key := logKey(l.Index)
-			if err := bucket.Put(key, encodeLog(key, l)); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
+	for _, l := range logs {
+		s.next.entry(l)
+	}
+	if err := s.update(); err != nil {
 		return fmt.Errorf("store log: %w", err)
 	}
 	return nil
@@ -437,31 +406,23 @@ func (s *Store) StoreLogs(logs []*raft.Log) error {
 // DeleteRange removes the entries from low to high, both included: from either
 // end, since the log has no gaps.
 func (s *Store) DeleteRange(low, high uint64) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	h := s.head
-	low, high = max(low, h.First), min(high, h.Last)
+	s.updating.Lock()
+	defer s.updating.Unlock()
+	first, last := s.head.First, s.head.Last
+	low, high = max(low, first), min(high, last)
 	switch {
-	case h.Last == 0 || low > high:
+	case last == 0 || low > high:
 		return nil
-	case low > h.First && high < h.Last:
-		return fmt.Errorf("delete log: %d to %d would leave a gap in %d to %d", low, high, h.First, h.Last)
-	case low == h.First && high == h.Last:
-		h.First, h.Last = 0, 0
-	case low == h.First:
-		h.First = high + 1
+	case low > first && high < last:
+		return fmt.Errorf("delete log: %d to %d would leave a gap in %d to %d", low, high, first, last)
+	case low == first && high == last:
+		s.next.keep(0, 0)
+	case low == first:
+		s.next.keep(high+1, last)
 	default:
-		h.Last = low - 1
+		s.next.keep(first, low-1)
 	}
-	err := s.update(h, func(bucket *bbolt.Bucket) error {
-		for index := low; index <= high; index++ {
-			if err := bucket.Delete(logKey(index)); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
+	if err := s.update(); err != nil {
 		return fmt.Errorf("delete log: %w", err)
 	}
 	return nil
@@ -469,24 +430,32 @@ func (s *Store) DeleteRange(low, high uint64) error {
 
 // Set writes a value; with LastVoteCand goes the LastVoteTerm before it.
 func (s *Store) Set(key, value []byte) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	h := s.head
-	h.Values = maps.Clone(h.Values)
-	h.Values[string(key)] = bytes.Clone(value)
+	s.updating.Lock()
+	defer s.updating.Unlock()
+	return s.set(key, value)
+}
+
+func (s *Store) set(key, value []byte) error {
+	values := map[string][]byte{string(key): value}
 	if string(key) == string(lastVoteCand) && s.votedTerm != nil {
-		h.Values[string(lastVoteTerm)] = s.votedTerm
+		values[string(lastVoteTerm)] = s.votedTerm
 		// Whether or not this succeeds, the term belongs to no other candidate.
 		s.votedTerm = nil
 	}
-	for _, key := range [][]byte{currentTerm, lastVoteTerm} {
+	for key, value := range values {
+		if key != string(currentTerm) && key != string(lastVoteTerm) {
+			continue
+		}
 		// Raft would come back to a term it had left only by a mistake, and to vote
 		// in it, or to follow who leads in it, would be a worse one.
-		if before, now := number(s.head.Values[string(key)]), number(h.Values[string(key)]); now < before {
+		if before, now := number(s.head.Values[key]), number(value); now < before {
 			return fmt.Errorf("store %s: %d after %d", key, now, before)
 		}
 	}
-	if err := s.update(h, nil); err != nil {
+	for key, value := range values {
+		s.next.value(key, value)
+	}
+	if err := s.update(); err != nil {
 		return fmt.Errorf("store %s: %w", key, err)
 	}
 	return nil
@@ -506,16 +475,16 @@ func (s *Store) SetUint64(key []byte, value uint64) error {
 	if string(key) != string(lastVoteTerm) {
 		return s.Set(key, b)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.updating.Lock()
+	defer s.updating.Unlock()
 	s.votedTerm = b
 	return nil
 }
 
 // Get returns what was written, never what waits.
 func (s *Store) Get(key []byte) ([]byte, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
 	value, found := s.head.Values[string(key)]
 	if !found {
 		return nil, errNotFound
@@ -535,31 +504,88 @@ func (s *Store) GetUint64(key []byte) (uint64, error) {
 	return binary.BigEndian.Uint64(b), nil
 }
 
-// logKey orders entries by index.
-func logKey(index uint64) []byte { return binary.BigEndian.AppendUint64(nil, index) }
+// A batch is what an update writes: some records, each of a kind.
+type batch struct {
+	contents []byte
+	encoded  []byte // room for an entry
+}
 
-// seal appends a sum to what is written under a key; it is of the key, too.
-func seal(key, b []byte) []byte { return binary.BigEndian.AppendUint32(b, sumOf(key, b)) }
+// The kinds of records.
+const (
+	recordNone   = iota // and none comes behind it: a sector is filled up with zeros
+	recordEntry         // one that follows the last
+	recordKeep          // the first and the last entry of those that stay
+	recordValue         // a key and a value
+	recordMember        // whose disk it is
+)
 
-// unseal returns what was sealed. It is no copy.
-func unseal(key, b []byte) ([]byte, error) {
-	n := len(b) - 4
-	if n < 0 || binary.BigEndian.Uint32(b[n:]) != sumOf(key, b[:n]) {
-		return nil, errors.New("is damaged: its sum is wrong")
+func (b *batch) entry(l *raft.Log) {
+	b.encoded = appendLog(b.encoded[:0], l)
+	b.contents = appendBytes(append(b.contents, recordEntry), b.encoded)
+}
+
+func (b *batch) keep(first, last uint64) {
+	b.contents = binary.AppendUvarint(binary.AppendUvarint(append(b.contents, recordKeep), first), last)
+}
+
+func (b *batch) value(key string, value []byte) {
+	b.contents = appendBytes(appendBytes(append(b.contents, recordValue), []byte(key)), value)
+}
+
+func (b *batch) member(name string) {
+	b.contents = appendBytes(append(b.contents, recordMember), []byte(name))
+}
+
+// apply does what a batch says, which is on the disk, to what is known of it: when it was
+// written, and when it is read.
+func (d *onDisk) apply(position int64, contents []byte) error {
+	r := decoder{b: contents}
+	h := &d.head
+	for len(r.b) > 0 {
+		switch kind := r.byte(); kind {
+		case recordNone:
+			r.bad = r.bad || !isZero(r.b)
+			r.b = nil
+		case recordEntry:
+			b := r.bytes()
+			var l raft.Log
+			if r.bad || decodeLog(b, &l) != nil || l.Index == 0 || h.Last != 0 && l.Index != h.Last+1 {
+				return fmt.Errorf("it is damaged: log entry %d behind %d", l.Index, h.Last)
+			}
+			if h.Last == 0 {
+				h.First = l.Index
+			}
+			h.Last = l.Index
+			d.at = append(d.at, place{position + int64(len(contents)-len(r.b)-len(b)), len(b)})
+		case recordKeep:
+			first, last := r.uvarint(), r.uvarint()
+			switch {
+			case first == 0 && last == 0:
+				d.at = nil
+			case h.Last == 0 || first < h.First || first > last || last > h.Last:
+				return fmt.Errorf("it is damaged: of log entries %d to %d stay %d to %d", h.First, h.Last, first, last)
+			default:
+				d.at = d.at[first-h.First : last-h.First+1]
+			}
+			h.First, h.Last = first, last
+		case recordValue:
+			key, value := r.bytes(), r.bytes()
+			h.Values[string(key)] = bytes.Clone(value)
+		case recordMember:
+			h.Member = string(r.bytes())
+		default:
+			return fmt.Errorf("it is damaged: there is no record of kind %d", kind)
+		}
+		if r.bad {
+			return errors.New("it is damaged: a record does not end")
+		}
 	}
-	return b[:n], nil
+	return nil
 }
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-func sumOf(key, b []byte) uint32 {
-	return crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, b)
-}
-
-// encodeLog writes an entry but for its index, which is its key: term, type, time
-// and the two payloads, each with its length.
-func encodeLog(key []byte, l *raft.Log) []byte {
-	b := make([]byte, 0, 32+len(l.Data)+len(l.Extensions))
+// appendLog writes an entry: index, term, type, time and the two payloads.
+func appendLog(b []byte, l *raft.Log) []byte {
+	b = binary.AppendUvarint(b, l.Index)
 	b = binary.AppendUvarint(b, l.Term)
 	b = append(b, byte(l.Type))
 	appended := int64(0)
@@ -567,23 +593,17 @@ func encodeLog(key []byte, l *raft.Log) []byte {
 		appended = l.AppendedAt.UnixNano()
 	}
 	b = binary.AppendVarint(b, appended)
-	b = binary.AppendUvarint(b, uint64(len(l.Data)))
-	b = append(b, l.Data...)
-	b = binary.AppendUvarint(b, uint64(len(l.Extensions)))
-	return seal(key, append(b, l.Extensions...))
+	return appendBytes(appendBytes(b, l.Data), l.Extensions)
 }
 
-// decodeLog is the inverse of encodeLog. It keeps nothing of b, which bbolt takes
-// back.
-func decodeLog(key, b []byte, l *raft.Log) error {
-	b, err := unseal(key, b)
-	if err != nil {
-		return err
-	}
-	*l = raft.Log{Index: binary.BigEndian.Uint64(key)}
+func appendBytes(b, what []byte) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(what))), what...)
+}
+
+// decodeLog is the inverse of appendLog. The entry keeps b.
+func decodeLog(b []byte, l *raft.Log) error {
 	d := decoder{b: b}
-	l.Term = d.uvarint()
-	l.Type = raft.LogType(d.byte())
+	*l = raft.Log{Index: d.uvarint(), Term: d.uvarint(), Type: raft.LogType(d.byte())}
 	if at := d.varint(); at != 0 {
 		l.AppendedAt = time.Unix(0, at)
 	}
@@ -595,7 +615,7 @@ func decodeLog(key, b []byte, l *raft.Log) error {
 	return nil
 }
 
-// A decoder takes an encoded entry apart, and remembers that it could not.
+// A decoder takes apart what was encoded, and remembers that it could not.
 type decoder struct {
 	b   []byte
 	bad bool
@@ -629,6 +649,7 @@ func (d *decoder) byte() (c byte) {
 	return c
 }
 
+// bytes returns a part of what there is, no copy of it.
 func (d *decoder) bytes() []byte {
 	n := d.uvarint()
 	if n == 0 || d.bad {
@@ -638,7 +659,7 @@ func (d *decoder) bytes() []byte {
 		d.bad = true
 		return nil
 	}
-	out := append([]byte{}, d.b[:n]...)
-	d.take(int(n))
+	out := d.b[:n:n]
+	d.b = d.b[n:]
 	return out
 }

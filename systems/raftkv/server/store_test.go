@@ -2,19 +2,21 @@ package server
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
-	"go.etcd.io/bbolt"
 
 	"github.com/hacheck/hacheck/systems/raftkv/server/mvcc"
 )
@@ -189,26 +191,23 @@ func TestStableValuesComeBack(t *testing.T) {
 
 func TestForeignFilesAreRefused(t *testing.T) {
 	dir := t.TempDir()
-	garbage := filepath.Join(dir, "garbage")
-	must(t, os.WriteFile(garbage, []byte(strings.Repeat("x", 100_000)), 0o600))
-
-	foreign := filepath.Join(dir, "foreign")
-	db, err := bbolt.Open(foreign, 0o600, nil)
-	must(t, err)
-	must(t, db.Update(func(tx *bbolt.Tx) error { _, err := tx.CreateBucket([]byte("theirs")); return err }))
-	must(t, db.Close())
-
-	future := filepath.Join(dir, "future")
-	s := openStore(t, future)
-	h := s.head
-	h.Format = "raftkv store 3"
-	must(t, s.update(h, nil))
-	must(t, s.Close())
-
-	empty := filepath.Join(dir, "empty") // no new one: whose was it?
-	must(t, os.WriteFile(empty, nil, 0o600))
-
-	for path, want := range map[string]string{garbage: "no store", foreign: "theirs", future: "raftkv store 3", empty: "damaged"} {
+	write := func(name string, b []byte) string {
+		path := filepath.Join(dir, name)
+		must(t, os.WriteFile(path, b, 0o600))
+		return path
+	}
+	bolt := make([]byte, 64<<10)
+	binary.LittleEndian.PutUint32(bolt[16:], 0xED0CDAED)
+	whole, _ := aFullStore(t)
+	future := bytes.Clone(whole)
+	copy(future, "raftkv store 4")
+	for path, want := range map[string]string{
+		write("garbage", bytes.Repeat([]byte("x"), 100_000)): "no store",
+		write("zeros", make([]byte, 100_000)):                "no store",
+		write("bolt", bolt):                                  "bbolt",
+		write("future", future):                              `"raftkv store 4"`,
+		write("empty", nil):                                  "damaged", // no new one: whose was it?
+	} {
 		s, err := OpenStore(path)
 		if err == nil {
 			s.Close()
@@ -219,102 +218,390 @@ func TestForeignFilesAreRefused(t *testing.T) {
 	}
 }
 
-// contents returns all that a store holds, but for what must not matter.
-func contents(t *testing.T, s *Store) string {
+// contents returns all that a store holds.
+func contents(t *testing.T, d *onDisk) string {
 	t.Helper()
-	out := fmt.Sprintf("%+v", s.head)
-	for i := s.head.First; i <= s.head.Last && i > 0; i++ {
+	out := fmt.Sprintf("%+v", d.head)
+	for i := d.head.First; i <= d.head.Last && i > 0; i++ {
 		var l raft.Log
-		must(t, s.GetLog(i, &l))
-		out += fmt.Sprintf("\n%+v", l)
+		must(t, d.entry(i, &l))
+		data := fmt.Sprintf("%d bytes with the sum %x", len(l.Data), crc32.ChecksumIEEE(l.Data))
+		l.Data = nil
+		out += fmt.Sprintf("\n%+v, %s", l, data)
 	}
 	return out
 }
 
-// aFullStore returns the file of one with a log, a vote and free pages in it, and
+// An image is a file that is read.
+type image struct{ *bytes.Reader }
+
+func (image) WriteAt([]byte, int64) (int, error) { return 0, errors.ErrUnsupported }
+func (image) Sync() error                        { return errors.ErrUnsupported }
+func (image) Close() error                       { return nil }
+
+// readImage reads a file as OpenStore does.
+func readImage(file []byte) (*onDisk, error) {
+	d := &onDisk{head: head{Values: map[string][]byte{}}}
+	var err error
+	if d.journal, err = readJournal(bytes.NewReader(file), d.apply); err != nil {
+		return nil, err
+	}
+	d.journal.file = image{bytes.NewReader(file)}
+	return d, nil
+}
+
+// aFullStore returns the file of one with a log, a vote and what is no more in it, and
 // what it holds.
 func aFullStore(t *testing.T) (file []byte, holds string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "raft.db")
 	s := openStore(t, path)
 	must(t, s.Claim("n1"))
-	for i := uint64(1); i <= 300; i += 10 {
-		must(t, s.StoreLogs(entries(i, i+9, i)))
+	for i := uint64(1); i <= 20; i += 4 {
+		must(t, s.StoreLogs(entries(i, i+3, i)))
 		must(t, s.SetUint64(currentTerm, i))
 	}
-	must(t, s.SetUint64(lastVoteTerm, 291))
+	must(t, s.StoreLog(&raft.Log{Index: 21, Term: 20, Data: bytes.Repeat([]byte("long"), 300)}))
+	must(t, s.SetUint64(lastVoteTerm, 20))
 	must(t, s.Set(lastVoteCand, []byte("n2")))
-	must(t, s.DeleteRange(1, 50))
-	must(t, s.DeleteRange(281, 300))
-	holds = contents(t, s)
+	must(t, s.DeleteRange(1, 5))
+	must(t, s.StoreLogs(entries(22, 30, 21)))
+	must(t, s.DeleteRange(28, 30))
+	holds = contents(t, &s.onDisk)
 	must(t, s.Close())
 	file, err := os.ReadFile(path)
 	must(t, err)
 	return file, holds
 }
 
-// TestDamageIsRefusedOrDoesNoHarm: whatever a disk has made of a file, it is either
-// refused or holds what it did. Never is it a store of something else.
-func TestDamageIsRefusedOrDoesNoHarm(t *testing.T) {
-	whole, want := aFullStore(t)
+// used returns how many sectors of a file have something in them.
+func used(file []byte) int {
+	return (len(bytes.TrimRight(file, "\x00")) + sectorSize - 1) / sectorSize
+}
+
+// TestEveryBitThatFlipsIsNoticed, be it where nothing was written yet.
+func TestEveryBitThatFlipsIsNoticed(t *testing.T) {
+	file, want := aFullStore(t)
+	d, err := readImage(file)
+	must(t, err)
+	if got := contents(t, d); got != want {
+		t.Fatalf("the whole file holds\n%s\ninstead of\n%s", got, want)
+	}
+	bits := 8 * sectorSize * (used(file) + 1)
+	for bit := range bits + 100 {
+		if bit >= bits {
+			bit = bits + (bit-bits)*(8*len(file)-bits)/100
+		}
+		file[bit/8] ^= 1 << (bit % 8)
+		if _, err := readImage(file); err == nil {
+			t.Errorf("bit %d of sector %d is flipped, and it was read", bit%(8*sectorSize), bit/(8*sectorSize))
+		}
+		file[bit/8] ^= 1 << (bit % 8)
+	}
+}
+
+// TestEveryCutIsNoticed, also one at the end of a batch or of what was made room.
+func TestEveryCutIsNoticed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "raft.db")
-	random := rand.New(rand.NewPCG(3, 4))
-	refused, harmless := 0, 0
-	try := func(what string, b []byte) {
+	s := openStore(t, path)
+	ends := []int64{0, 1, growth, 2 * growth} // of batches and others
+	for i := uint64(1); s.journal.end < growth+10; i++ {
+		data := make([]byte, 200_000)
+		if left := growth - s.journal.end; left > 0 && left < 2*partsOf(data) { // no more, and no less
+			data = make([]byte, left*sectorRoom-100)
+		}
+		must(t, s.StoreLog(&raft.Log{Index: i, Data: data}))
+		ends = append(ends, s.journal.end)
+		must(t, s.SetUint64(currentTerm, i))
+		ends = append(ends, s.journal.end)
+	}
+	file, err := os.ReadFile(path)
+	must(t, err)
+	if len(file) != 2*growth*sectorSize || !slices.Contains(ends[4:], growth) {
+		t.Fatalf("the file has %d bytes, and batches end in %d", len(file), ends)
+	}
+	_, err = readImage(file)
+	must(t, err)
+	refused := func(length int) {
 		t.Helper()
-		must(t, os.WriteFile(path, b, 0o600))
-		s, err := OpenStore(path)
-		if err != nil {
-			refused++
-			return
-		}
-		defer s.Close()
-		harmless++
-		if got := contents(t, s); got != want {
-			t.Errorf("%s: it holds\n%.300s\ninstead of\n%.300s", what, got, want)
+		if _, err := readImage(file[:length]); err == nil {
+			t.Errorf("cut to %d of %d bytes it was read", length, len(file))
 		}
 	}
-	try("nothing", whole)
-	if refused > 0 {
-		t.Fatal("the whole file was refused")
+	for length := 0; length < len(file); length += 7*sectorSize + 1 {
+		refused(length)
 	}
-	used := len(bytes.TrimRight(whole, "\x00"))
-	for range 200 {
-		b := bytes.Clone(whole)
-		bit := random.IntN(8 * used)
-		b[bit/8] ^= 1 << (bit % 8)
-		try(fmt.Sprint("bit ", bit, " is flipped"), b)
-	}
-	// The heads of pages are what bbolt trusts most.
-	for page := 0; page < used; page += pageSize {
-		for bit := range 8 * 16 {
-			if random.IntN(8) == 0 {
-				b := bytes.Clone(whole)
-				b[page+bit/8] ^= 1 << (bit % 8)
-				try(fmt.Sprintf("bit %d of page %d is flipped", bit, page/pageSize), b)
+	for _, end := range ends {
+		for _, bytes := range []int{-sectorSize, -1, 0, 1, sectorSize} {
+			if length := int(end)*sectorSize + bytes; length >= 0 && length < len(file) {
+				refused(length)
 			}
 		}
 	}
-	flips := refused
-	for range 40 {
-		length := random.IntN(used)
-		try(fmt.Sprint("cut to ", length), whole[:length])
+}
+
+// TestSectorThatIsElsewhereOrGoneIsNoticed: each is whole, and is none of those that have
+// to be there. What is gone of the last batch cannot be told from what never came.
+func TestSectorThatIsElsewhereOrGoneIsNoticed(t *testing.T) {
+	file, _ := aFullStore(t)
+	other, _ := aFullStore(t)
+	all := used(file)
+	sectorOf := func(file []byte, n int) []byte { return file[n*sectorSize : (n+1)*sectorSize] }
+	refused := func(what string, n int, with []byte) {
+		t.Helper()
+		b := bytes.Clone(file)
+		copy(sectorOf(b, n), with)
+		if _, err := readImage(b); err == nil {
+			t.Errorf("%s in sector %d: it was read", what, n)
+		}
 	}
-	t.Logf("%d refused, %d of them cut short; %d did no harm", refused, refused-flips, harmless)
-	if flips < 20 || refused-flips < 20 {
-		t.Errorf("only %d flips and %d cuts were refused: does it look?", flips, refused-flips)
+	for n := range all {
+		if n < all-1 { // the last batch is a sector
+			refused("zeros", n, zeros[:sectorSize])
+		}
+		refused("what is behind the end", all+3, sectorOf(file, n))
+		if n > 0 {
+			refused("the next one", n-1, sectorOf(file, n))
+			refused("that of another file", n, sectorOf(other, n))
+		}
+	}
+}
+
+// TestBatchThatIsNotTheNextIsNoticed, though it is whole.
+func TestBatchThatIsNotTheNextIsNoticed(t *testing.T) {
+	for what, skip := range map[string]func(*journal){
+		"a batch is skipped": func(j *journal) { j.last++ }, "a sector is skipped": func(j *journal) { j.end++ },
+	} {
+		s := openStore(t, filepath.Join(t.TempDir(), "raft.db"))
+		must(t, s.StoreLogs(entries(1, 3, 1)))
+		skip(s.journal)
+		must(t, s.StoreLogs(entries(4, 4, 1)))
+		file, err := os.ReadFile(s.path)
+		must(t, err)
+		if _, err := readImage(file); err == nil {
+			t.Errorf("%s, and it was read", what)
+		}
+	}
+}
+
+// TestWhatTheFileBeganWithHasToBeThere: it was on the disk before the file had its name.
+func TestWhatTheFileBeganWithHasToBeThere(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "raft.db")
+	s := openStore(t, path)
+	must(t, s.StoreLogs(entries(1, 100, 1)))
+	must(t, s.Close())
+	openStore(t, path)
+	file, err := os.ReadFile(path)
+	must(t, err)
+	for n := used(file) - 1; n > 0; n-- {
+		clear(file[n*sectorSize : (n+1)*sectorSize])
+		if _, err := readImage(file); err == nil {
+			t.Errorf("from sector %d on there is nothing, and it was read", n)
+		}
+	}
+}
+
+// TestDamagedFileIsNotOpened, nor touched.
+func TestDamagedFileIsNotOpened(t *testing.T) {
+	whole, want := aFullStore(t)
+	path := filepath.Join(t.TempDir(), "raft.db")
+	must(t, os.WriteFile(path, whole, 0o600))
+	s := openStore(t, path)
+	if got := contents(t, &s.onDisk); got != want {
+		t.Errorf("it holds\n%s\ninstead of\n%s", got, want)
+	}
+	must(t, s.Close())
+	flipped := bytes.Clone(whole)
+	flipped[2*sectorSize+50] ^= 1
+	for what, b := range map[string][]byte{"flipped": flipped, "cut": whole[:len(whole)/2], "cut in a sector": whole[:3*sectorSize/2]} {
+		must(t, os.WriteFile(path, b, 0o600))
+		if s, err := OpenStore(path); err == nil {
+			s.Close()
+			t.Errorf("a file that was %s was opened", what)
+		} else if !strings.Contains(err.Error(), "damaged") {
+			t.Errorf("a file that was %s: %v", what, err)
+		}
+		if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, b) {
+			t.Errorf("a file that was %s is another now: %v", what, err)
+		}
+	}
+}
+
+// A powered file is one as the disk has it, and the sectors that came since it was synced,
+// of which a failure of power leaves some.
+type powered struct {
+	journalFile
+	synced []byte
+	since  []written
+	fails  func(synced []byte, since []written) // before each sync
+}
+
+// A written sector.
+type written struct {
+	at int64
+	b  []byte
+}
+
+func (f *powered) WriteAt(b []byte, at int64) (int, error) {
+	for sector := range slices.Chunk(bytes.Clone(b), sectorSize) {
+		f.since = append(f.since, written{at, sector})
+		at += sectorSize
+	}
+	return f.journalFile.WriteAt(b, at-int64(len(b)))
+}
+
+func (f *powered) Sync() error {
+	f.fails(f.synced, f.since)
+	for _, w := range f.since {
+		f.synced = w.over(f.synced)
+	}
+	f.since = nil
+	return f.journalFile.Sync()
+}
+
+// over writes the sector into a file.
+func (w written) over(file []byte) []byte {
+	file = append(file, zeros[:max(0, int(w.at)+sectorSize-len(file))]...)
+	copy(file[w.at:], w.b)
+	return file
+}
+
+// TestPowerMayFailAtAnySector of a batch, or of what the file grows by: what was
+// acknowledged is there, and what was about to be is there whole or not at all.
+func TestPowerMayFailAtAnySector(t *testing.T) {
+	s := openStore(t, filepath.Join(t.TempDir(), "raft.db"))
+	random := rand.New(rand.NewPCG(5, 6))
+	holds, tried, grown := contents(t, &s.onDisk), 0, 0
+	expect := func(file []byte, what string) {
+		t.Helper()
+		tried++
+		d, err := readImage(file)
+		if err != nil {
+			t.Errorf("%s: %v", what, err)
+		} else if got := contents(t, d); got != holds {
+			t.Errorf("%s: it holds\n%.500s\ninstead of\n%.500s", what, got, holds)
+		}
+	}
+	fails := func(synced []byte, since []written) {
+		// Of few sectors every subset is tried, but for that which is all.
+		few, tries := len(since) <= 6, 10
+		if few {
+			tries = 1<<len(since) - 1
+		}
+		for try := range tries {
+			file, left, gone := synced, 0, random.IntN(len(since))
+			for i, w := range since {
+				if few && try>>i&1 == 1 || !few && i != gone && random.IntN(tries) >= try {
+					file = w.over(file)
+					left++
+				}
+			}
+			if len(file) > len(synced) {
+				grown++
+				file = file[:len(synced)+random.IntN(len(file)-len(synced)+1)]
+			}
+			expect(file, fmt.Sprintf("%d of %d sectors", left, len(since)))
+			for _, w := range since {
+				copy(synced[min(int(w.at), len(synced)):], zeros[:sectorSize])
+			}
+		}
+	}
+	file, err := os.ReadFile(s.path)
+	must(t, err)
+	f := &powered{journalFile: s.journal.file, synced: file, fails: fails}
+	s.journal.file = f
+	for range 250 {
+		var err error
+		first, last := s.head.First, s.head.Last
+		switch kind := random.IntN(10); {
+		case kind < 2:
+			err = s.StoreLogs(entries(last+1, last+1+random.Uint64N(60), s.journal.last))
+		case kind < 5:
+			err = s.StoreLog(&raft.Log{Index: last + 1, Data: make([]byte, random.IntN(1<<random.IntN(20)))})
+		case kind < 7:
+			err = s.SetUint64(currentTerm, max(s.journal.last, number(s.head.Values["CurrentTerm"])))
+		case kind < 8 && last > first+10:
+			err = s.DeleteRange(first, last-random.Uint64N(10))
+		case last > first:
+			err = s.DeleteRange(last-random.Uint64N(min(3, last-first)), last)
+		}
+		must(t, err)
+		holds = contents(t, &s.onDisk)
+		expect(f.synced, "what was acknowledged")
+	}
+	t.Logf("%d failures of power, %d of them while it grew", tried, grown)
+	if tried < 800 || grown == 0 {
+		t.Error("they are too few")
+	}
+}
+
+// TestFileIsWrittenAnewWhenMostOfItIsNoMore, and is still locked then, and goes on.
+func TestFileIsWrittenAnewWhenMostOfItIsNoMore(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "raft.db")
+	must(t, os.WriteFile(path+".new", bytes.Repeat([]byte("not finished"), 1<<18), 0o600))
+	must(t, openStore(t, path).Close())
+	s := openStore(t, path)
+	must(t, s.Claim("n1"))
+	must(t, s.SetUint64(currentTerm, 7))
+	begun := s.journal.salt
+	for i := uint64(1); bytes.Equal(s.journal.salt, begun); i++ {
+		if i > 100 {
+			t.Fatal("it only grows")
+		}
+		must(t, s.StoreLog(&raft.Log{Index: i, Data: make([]byte, 100_000)}))
+		if i > 3 {
+			must(t, s.DeleteRange(1, i-3))
+		}
+	}
+	info, err := os.Stat(path)
+	must(t, err)
+	if info.Size() != growth*sectorSize || s.head.Last-s.head.First != 2 {
+		t.Errorf("it has %d bytes, and entries %d to %d", info.Size(), s.head.First, s.head.Last)
+	}
+	if _, err := OpenStore(path); err == nil || !strings.Contains(err.Error(), "another process") {
+		t.Errorf("got %v", err)
+	}
+	must(t, s.StoreLogs(entries(s.head.Last+1, s.head.Last+5, 7)))
+	want := contents(t, &s.onDisk)
+	must(t, s.Close())
+	s = openStore(t, path)
+	if got := contents(t, &s.onDisk); got != want {
+		t.Errorf("it holds\n%.300s\ninstead of\n%.300s", got, want)
+	}
+}
+
+// TestLogThatIsKeptIsNotWrittenAnew again and again: the more there is, the seldomer.
+func TestLogThatIsKeptIsNotWrittenAnew(t *testing.T) {
+	s := openStore(t, filepath.Join(t.TempDir(), "raft.db"))
+	salt := s.journal.salt
+	for i := uint64(1); i <= 50; i++ {
+		must(t, s.StoreLog(&raft.Log{Index: i, Data: make([]byte, 100_000)}))
+	}
+	if !bytes.Equal(s.journal.salt, salt) {
+		t.Error("it was written anew, and all of it is there")
 	}
 }
 
 func TestDamagedEntryIsNotRead(t *testing.T) {
-	s := openStore(t, filepath.Join(t.TempDir(), "raft.db"))
-	must(t, s.StoreLogs(entries(1, 3, 1)))
-	must(t, s.db.Update(func(tx *bbolt.Tx) error { // an entry in another's place
-		log := tx.Bucket(logBucket)
-		return log.Put(logKey(1), bytes.Clone(log.Get(logKey(2))))
-	}))
-	if err := s.GetLog(1, &raft.Log{}); err == nil || !strings.Contains(err.Error(), "damaged") {
-		t.Errorf("a damaged entry: got %v", err)
+	path := filepath.Join(t.TempDir(), "raft.db")
+	s := openStore(t, path)
+	for i := uint64(1); i <= 3; i++ {
+		must(t, s.StoreLog(entries(i, i, 1)[0]))
+	}
+	b, err := os.ReadFile(path)
+	must(t, err)
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	must(t, err)
+	defer f.Close()
+	at := s.at[0].position / sectorRoom * sectorSize
+	for what, damaged := range map[string][]byte{
+		"another's place": b[at+sectorSize:][:sectorSize], "no place": zeros[:sectorSize], "two": b[at+100:][:sectorSize],
+	} {
+		_, err = f.WriteAt(damaged, at)
+		must(t, err)
+		if err := s.GetLog(1, &raft.Log{}); err == nil || !strings.Contains(err.Error(), "damaged") {
+			t.Errorf("an entry in %s: got %v", what, err)
+		}
 	}
 }
 
@@ -330,33 +617,57 @@ func TestDiskOfAnotherMemberIsRefused(t *testing.T) {
 	}
 }
 
-// TestNothingIsWrittenAfterAFailure: bbolt's view of the file is not that of the
-// disk then.
+// A failing file fails to write, or to sync.
+type failing struct {
+	journalFile
+	write, sync bool
+	written     int
+}
+
+func (f *failing) WriteAt(b []byte, at int64) (int, error) {
+	if f.write {
+		return 0, errors.New("input/output error")
+	}
+	f.written++
+	return f.journalFile.WriteAt(b, at)
+}
+
+func (f *failing) Sync() error {
+	if f.sync {
+		return errors.New("input/output error")
+	}
+	return f.journalFile.Sync()
+}
+
+// TestNothingIsWrittenAfterAFailure: what is known of the file is not what the disk has
+// then.
 func TestNothingIsWrittenAfterAFailure(t *testing.T) {
-	s := openStore(t, filepath.Join(t.TempDir(), "raft.db"))
-	must(t, s.StoreLogs(entries(1, 3, 1)))
-	must(t, s.Set(lastVoteCand, []byte("old")))
-	before := contents(t, s)
-	s.mu.Lock()
-	err := s.update(head{}, func(*bbolt.Bucket) error { return errors.New("input/output error") })
-	s.mu.Unlock()
-	if err == nil || s.Err() == nil {
-		t.Fatalf("got %v, and it says %v", err, s.Err())
-	}
-	select {
-	case <-s.Failed():
-	default:
-		t.Error("it does not say that it failed")
-	}
-	for what, err := range map[string]error{
-		"log": s.StoreLogs(entries(4, 4, 1)), "deletion": s.DeleteRange(1, 1), "value": s.Set(lastVoteCand, []byte("new")),
-	} {
-		if err == nil || !strings.Contains(err.Error(), "input/output") {
-			t.Errorf("a %s after the failure: %v", what, err)
+	for _, call := range []string{"write", "sync"} {
+		s := openStore(t, filepath.Join(t.TempDir(), "raft.db"))
+		must(t, s.StoreLogs(entries(1, 3, 1)))
+		must(t, s.Set(lastVoteCand, []byte("old")))
+		before := contents(t, &s.onDisk)
+		f := &failing{journalFile: s.journal.file, write: call == "write", sync: call == "sync"}
+		s.journal.file = f
+		if err := s.StoreLogs(entries(4, 4, 1)); err == nil || s.Err() == nil {
+			t.Fatalf("got %v, and it says %v", err, s.Err())
 		}
-	}
-	if got := contents(t, s); got != before {
-		t.Errorf("it has become %s", got)
+		select {
+		case <-s.Failed():
+		default:
+			t.Error("it does not say that it failed")
+		}
+		f.write, f.sync, f.written = false, false, 0
+		for what, err := range map[string]error{
+			"log": s.StoreLogs(entries(4, 4, 1)), "deletion": s.DeleteRange(1, 1), "value": s.Set(lastVoteCand, []byte("new")),
+		} {
+			if err == nil || !strings.Contains(err.Error(), "input/output") {
+				t.Errorf("a %s after the failure: %v", what, err)
+			}
+		}
+		if got := contents(t, &s.onDisk); got != before || f.written > 0 {
+			t.Errorf("it has become %s, in %d writes", got, f.written)
+		}
 	}
 }
 
