@@ -24,7 +24,8 @@ import (
 //   - It was not committed in a later term. Or somebody had been elected in a later term
 //     before the read arrived; think of the first who was. A majority had voted for him and
 //     so come to his term, and nobody goes back from a term, which is on his disk. But some
-//     of them are of the majority that answered, from the term before. Two majorities have
+//     of them are of the majority that answered, from the term before; this node itself
+//     answers by that it leads, also after it has looked who votes. Two majorities have
 //     somebody in common also when the members change, since they do so one at a time, and
 //     not before the leader has an entry of its own committed: the members by whom he was
 //     elected are those in this leader's log, or those before the last change.

@@ -174,3 +174,28 @@ func TestLeaderThatWasDeposedUnawaresAnswersNoRead(t *testing.T) {
 		})
 	}
 }
+
+// TestWhoLedInAnEarlierTermIsNotFollowedInIt: he learned meanwhile, from who led later, that
+// he alone has a vote, and that he does not refuse himself says nothing of that term.
+func TestWhoLedInAnEarlierTermIsNotFollowedInIt(t *testing.T) {
+	with(t, 2, Config{}, func(t *testing.T, m *team) {
+		first := m.leader()
+		_, err := txn(first, t.Context(), put("k", "v"))
+		must(t, err)
+		at := first.machine.applied()
+		if !first.followed(t.Context(), at) {
+			t.Error("it is not followed in the term that it leads in")
+		}
+		next := m.other(first)
+		m.handOver(next)
+		must(t, change(t.Context(), next, remove, next.config.ID))
+		all, err := first.membership()
+		must(t, err)
+		if len(all) != 1 || all[0].ID != first.id {
+			t.Fatalf("the members are %v", all)
+		}
+		if first.followed(t.Context(), at) {
+			t.Error("it is followed in a term that is over")
+		}
+	})
+}

@@ -316,11 +316,13 @@ func (n *Node) followed(ctx context.Context, at position) bool {
 	}
 	for {
 		news := n.elected.next()
-		if 2*follow > voters {
-			return true
-		}
+		// Before any majority is one: if the node leads no more the members may be those of
+		// who led later, and what it says for itself of a term that is over.
 		if term, leads := n.leads(); !leads || term != at.term || 2*(voters-not) <= voters {
 			return false
+		}
+		if 2*follow > voters {
+			return true
 		}
 		select {
 		case yes := <-answers:
