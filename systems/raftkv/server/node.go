@@ -184,7 +184,7 @@ func (n *Node) propose(ctx context.Context, c *stored.Command) (*stored.Outcome,
 	if err := n.hold(); err != nil {
 		return nil, err
 	}
-	p := &proposal{command: c, within: timeLeft(ctx), done: make(chan struct{})}
+	p := &proposal{command: c, until: time.Now().Add(timeLeft(ctx)), done: make(chan struct{})}
 	var early chan *stored.Outcome
 	if n.config.Bug == bug.AckBeforeCommit {
 		early = make(chan *stored.Outcome, 1) // nobody may be there to take it

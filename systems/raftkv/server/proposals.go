@@ -29,7 +29,7 @@ const few = 8
 // A proposal is a command, and what has become of it when done is closed.
 type proposal struct {
 	command *stored.Command
-	within  time.Duration // Raft has to take it
+	until   time.Time // Raft has to have taken it
 	future  raft.ApplyFuture
 	done    chan struct{}
 	outcome *stored.Outcome
@@ -57,7 +57,7 @@ func (n *Node) handOver() {
 	q.waiting, q.handing, q.handed = nil, true, q.handed+len(all)
 	go func() {
 		for _, p := range all {
-			p.future, p.err = n.enqueue(p.command, p.within)
+			p.future, p.err = n.enqueue(p.command, p.until)
 		}
 		q.mu.Lock()
 		q.handing = false
@@ -86,10 +86,15 @@ func (p *proposal) finish() {
 	p.outcome = p.future.Response().(*stored.Outcome)
 }
 
-// enqueue hands a command to Raft. What concerns leases gets a reading of the node's
-// clock. Readings in the log ascend, but for those of a node that is deposed and leads
-// again.
-func (n *Node) enqueue(c *stored.Command, within time.Duration) (raft.ApplyFuture, error) {
+// enqueue hands a command to Raft, which has until then to take it. One that had to wait for
+// longer is not handed over: it would be done when who made it has long given up. What
+// concerns leases gets a reading of the node's clock. Readings in the log ascend, but for
+// those of a node that is deposed and leads again.
+func (n *Node) enqueue(c *stored.Command, until time.Time) (raft.ApplyFuture, error) {
+	within := time.Until(until)
+	if within <= 0 { // which Raft would take for no limit
+		return nil, classify(raft.ErrEnqueueTimeout)
+	}
 	if c == nil {
 		return n.raft.Apply(nil, within), nil
 	}

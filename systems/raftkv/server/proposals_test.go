@@ -64,3 +64,34 @@ func TestProposalsThatWaitedForALeaderThatIsDeposedAreNotDone(t *testing.T) {
 		m.cut(lead.config.ID, false)
 	})
 }
+
+// TestProposalThatWaitedForTooLongIsNotHandedOver: who made it has given up, and what he
+// wanted does not happen long after.
+func TestProposalThatWaitedForTooLongIsNotHandedOver(t *testing.T) {
+	long := Config{Heartbeat: Duration(4 * time.Second), Lease: Duration(4 * time.Second)}
+	with(t, 3, long, func(t *testing.T, m *team) {
+		lead := m.leader()
+		time.Sleep(time.Second) // so that all have what there is
+		before := lead.raft.LastIndex()
+		m.cut(lead.config.ID, true)
+		first := puts(t, lead, few)
+		for i := range 20 {
+			if _, err := txn(lead, within(t, 50*time.Millisecond), put(fmt.Sprint("late", i), "v")); err == nil {
+				t.Errorf("late put %d took place", i)
+			}
+		}
+		m.cut(lead.config.ID, false)
+		for i, err := range first() {
+			if err != nil {
+				t.Errorf("put %d: %v", i, err)
+			}
+		}
+		synctest.Wait()
+		if n := lead.raft.LastIndex() - before; n != few {
+			t.Errorf("%d entries, want %d", n, few)
+		}
+		if q := &lead.proposals; q.handed != 0 || q.handing || len(q.waiting) > 0 {
+			t.Errorf("%d of them are on their way, and %d wait", q.handed, len(q.waiting))
+		}
+	})
+}
