@@ -43,7 +43,7 @@ import (
 // well when asked again. See [Store.Failed].
 type Store struct {
 	path   string
-	fresh  bool          // there was no file
+	fresh  bool          // nobody has claimed it yet, so nobody has promised anything by it
 	failed chan struct{} // closed when err is set
 
 	// updating is held by an update as long as it takes.
@@ -121,8 +121,7 @@ func loadStore(path string) (_ *Store, err error) {
 	s := &Store{path: path, failed: make(chan struct{}), onDisk: onDisk{head: head{Values: map[string][]byte{}}}}
 	f, err := openLocked(path, os.O_RDWR)
 	switch {
-	case errors.Is(err, os.ErrNotExist):
-		s.fresh = true
+	case errors.Is(err, os.ErrNotExist): // it begins empty
 	case err != nil:
 		return nil, err
 	default:
@@ -135,6 +134,7 @@ func loadStore(path string) (_ *Store, err error) {
 	if s.onDisk, err = s.writeAnew(); err != nil {
 		return nil, err
 	}
+	s.fresh = s.head.Member == ""
 	return s, nil
 }
 

@@ -617,6 +617,19 @@ func TestDiskOfAnotherMemberIsRefused(t *testing.T) {
 	}
 }
 
+// TestLogThatIsGoneIsMissedEachTime: with it is gone what the node has promised, and it does
+// not come back by that the node was refused once.
+func TestLogThatIsGoneIsMissedEachTime(t *testing.T) {
+	dir, addr := t.TempDir(), freeAddrs(t, 1)[0]
+	take(t, openSnapshots(t, filepath.Join(dir, "snapshots")), 1, 5, "state")
+	c := Config{ID: "n1", RaftAddr: addr, ClientAddr: addr, Dir: dir, Peers: []Peer{{"n1", addr, addr}}}
+	for range 2 {
+		if err := run(t.Context(), c, hclog.NewNullLogger()); err == nil || !strings.Contains(err.Error(), "no log") {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
 // A failing file fails to write, or to sync.
 type failing struct {
 	journalFile
