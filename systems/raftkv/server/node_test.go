@@ -412,6 +412,7 @@ func TestComparisonsAreMadeWhereTheyHold(t *testing.T) {
 			if out, err := txn(lead, t.Context(), swap("k", "1", "2")); err != nil || out.Succeeded {
 				t.Errorf("bug %q: what does not hold: %v, %v", name, out, err)
 			}
+			m.cut(lead.config.ID, true) // so that all come before the first is done
 			swapped := make(chan bool)
 			for i := range 10 {
 				go func() {
@@ -419,6 +420,8 @@ func TestComparisonsAreMadeWhereTheyHold(t *testing.T) {
 					swapped <- err == nil && out.Succeeded
 				}()
 			}
+			synctest.Wait()
+			m.cut(lead.config.ID, false)
 			n := 0
 			for range 10 {
 				if <-swapped {
