@@ -109,7 +109,8 @@ type Members interface {
 	// again, and goes on from there.
 	Leave(ctx context.Context, node string) error
 	// Join makes a node that has left a member: it is started, learns what there is, and
-	// then has a vote.
+	// then has a vote. One that somebody else has begun to have leave since, and has given
+	// up, leaves first.
 	Join(ctx context.Context, node string) error
 }
 

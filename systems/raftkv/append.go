@@ -3,7 +3,6 @@ package raftkv
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"slices"
 
 	"github.com/hacheck/hacheck/systems/raftkv/client"
@@ -65,13 +64,13 @@ func (l *lists) Txn(ctx context.Context, mops []appends.Mop) (appends.Result, er
 }
 
 // play performs mops on what was found, and returns them with what they read, and what is
-// to be written.
+// to be written. What is no list is one of garbage, and stays so, for reads to tell.
 func play(mops []appends.Mop, found map[string]client.KeyValue) (done []appends.Mop, after map[string][]byte, err error) {
 	now := map[string][]int64{}
 	for key, kv := range found {
 		var list []int64
 		if err := json.Unmarshal(kv.Value, &list); err != nil {
-			return nil, nil, fmt.Errorf("%s holds %q: %w", key, kv.Value, err)
+			list = []int64{appends.Garbage}
 		}
 		now[key] = list
 	}

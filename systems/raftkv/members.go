@@ -157,6 +157,11 @@ func (r *Roster) Leave(ctx context.Context, node string) error {
 		return fmt.Errorf("%s is changed by somebody else: %w", node, err)
 	}
 	defer done()
+	return r.leave(ctx, node, p)
+}
+
+// leave does so from where it stands, for who changes p.
+func (r *Roster) leave(ctx context.Context, node string, p *place) error {
 	s, times := r.get(p)
 	if s == out {
 		return nil
@@ -165,6 +170,9 @@ func (r *Roster) Leave(ctx context.Context, node string) error {
 		r.set(p, leaving, times)
 		if r.bug != bug.WipeRejoin {
 			if err := r.client.Remove(ctx, r.member(node, p)); err != nil {
+				if client.IsDefinite(err) {
+					r.set(p, s, times) // it is what it was
+				}
 				return fmt.Errorf("%s leaves: %w", node, err)
 			}
 		}
@@ -177,7 +185,9 @@ func (r *Roster) Leave(ctx context.Context, node string) error {
 	return nil
 }
 
-// Join makes a node that has left a member again; see [cluster.Members].
+// Join makes a node that has left a member again; see [cluster.Members]. One that has not
+// for certain, or is not wiped, leaves first: whoever began that may have given up, and who
+// has it join since it had it leave before does not hear of it.
 func (r *Roster) Join(ctx context.Context, node string) error {
 	p := r.place(node)
 	done, err := p.change(ctx)
@@ -186,14 +196,13 @@ func (r *Roster) Join(ctx context.Context, node string) error {
 	}
 	defer done()
 	s, times := r.get(p)
-	switch s {
-	case in:
+	if s == in {
 		return nil
-	case leaving:
-		return fmt.Errorf("%s joins: it is not known to have left", node)
-	case left:
-		return fmt.Errorf("%s joins: what it was is not wiped yet", node)
-	case out:
+	}
+	if s != joining {
+		if err := r.leave(ctx, node, p); err != nil {
+			return fmt.Errorf("%s joins: %w", node, err)
+		}
 		times++
 		r.set(p, joining, times)
 	}

@@ -2,7 +2,6 @@ package raftkv
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/hacheck/hacheck/systems/raftkv/client"
 	"github.com/hacheck/hacheck/systems/raftkv/server/bug"
@@ -41,7 +40,7 @@ func (q *queues) Dequeue(ctx context.Context, name string) (queue.Result, error)
 		}
 		value, ok := number(first.Value)
 		if !ok {
-			return queue.Result{Said: said(there.Stamp, 0)}, fmt.Errorf("%s holds %q", first.Key, first.Value)
+			value = queue.Garbage
 		}
 		take := client.Txn{Then: []client.Op{client.OpDelete(client.Key(first.Key))}}
 		if q.bug != bug.QueuePeeks {

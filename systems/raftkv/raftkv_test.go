@@ -24,6 +24,8 @@ import (
 	"github.com/hacheck/hacheck/systems/raftkv/server"
 	"github.com/hacheck/hacheck/systems/raftkv/server/api"
 	"github.com/hacheck/hacheck/systems/raftkv/server/bug"
+	"github.com/hacheck/hacheck/workloads/appends"
+	"github.com/hacheck/hacheck/workloads/queue"
 	"github.com/hacheck/hacheck/workloads/register"
 )
 
@@ -347,6 +349,36 @@ func TestWhatNoClientWroteIsAnAnswer(t *testing.T) {
 	}
 	if r, err := kv.Read(ctx, "k0"); err != nil || r.Value != register.Text("more") {
 		t.Errorf("after a cas: %+v, %v", r, err)
+	}
+}
+
+// TestWhatNobodyAppendedOrEnqueuedIsAnAnswer: it is told of, and so are those who append
+// after it, and those who take it out.
+func TestWhatNobodyAppendedOrEnqueuedIsAnAnswer(t *testing.T) {
+	l := newFakeLab(t, 1)
+	s := startAll(t, l, Options{})
+	must(t, s.Ready(within(t, 30*time.Second)))
+	ctx := within(t, 20*time.Second)
+	for i, raw := range []string{"garbage", "", "[1,2", `[1,"2"]`, "7 ", "007"} {
+		name := fmt.Sprint("x", i)
+		for _, key := range []string{listKey(name), queueKey(name) + "1"} {
+			_, err := s.all.Put(ctx, key, []byte(raw))
+			must(t, err)
+		}
+		lists := &lists{s.all}
+		if r, err := lists.Txn(ctx, []appends.Mop{{F: appends.Append, Key: name, Element: 3}}); err != nil || len(r.Mops) != 1 {
+			t.Errorf("append to %q: %+v, %v", raw, r, err)
+		}
+		if r, err := lists.Txn(ctx, []appends.Mop{{F: appends.Read, Key: name}}); err != nil || len(r.Mops) != 1 || !slices.Equal(r.Mops[0].List, []int64{appends.Garbage, 3}) {
+			t.Errorf("read of %q: %+v, %v", raw, r, err)
+		}
+		q := &queues{client: s.all}
+		if r, err := q.Dequeue(ctx, name); err != nil || r.Empty || r.Value != queue.Garbage {
+			t.Errorf("dequeue of %q: %+v, %v", raw, r, err)
+		}
+		if r, err := q.Dequeue(ctx, name); err != nil || !r.Empty {
+			t.Errorf("dequeue after %q: %+v, %v", raw, r, err)
+		}
 	}
 }
 

@@ -41,6 +41,10 @@ type Mop struct {
 	List    []int64 // that was read
 }
 
+// Garbage stands in a list that was read for what no client can have appended. It is no
+// error, or nobody would hear of it.
+const Garbage int64 = -1
+
 // A Store is what a system under test offers to this workload, as one client sees
 // it. Its calls come one at a time and return soon after ctx has ended. What an
 // error means is what [workloads.Client] says: one that is not marked as definite

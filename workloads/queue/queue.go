@@ -35,6 +35,10 @@ type Queue interface {
 	Close() error
 }
 
+// Garbage is the value of what came out that no client can have put in. It is no error, or
+// nobody would hear of it.
+const Garbage int64 = -1
+
 // A Result is what a system said of a dequeue.
 type Result struct {
 	// Value is what came out, unless the queue was Empty.

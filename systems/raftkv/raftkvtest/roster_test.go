@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hacheck/hacheck/cluster"
 	"github.com/hacheck/hacheck/systems/raftkv"
 	"github.com/hacheck/hacheck/systems/raftkv/server/api"
 )
@@ -34,12 +35,14 @@ func TestNobodyJoinsBeforeItIsWiped(t *testing.T) {
 		if err := c.Start(name); err == nil {
 			t.Error("what has left was started")
 		}
-		if err := c.Join(within(t, time.Second), name); err == nil {
+		joined := make(chan error, 1)
+		go func() { joined <- c.Join(within(t, time.Second), name) }()
+		wipe <- errors.New("its disk is full")
+		if err := <-joined; err == nil {
 			t.Error("it was not wiped, and joined")
 		}
 
 		leave()
-		joined := make(chan error, 1)
 		synctest.Wait()
 		go func() { joined <- c.Join(within(t, 20*time.Second), name) }()
 		time.Sleep(time.Second)
@@ -77,4 +80,39 @@ func TestNodeJoinsThoughACallForWhatItWasCameLate(t *testing.T) {
 			t.Errorf("the members are %+v, %v", m, err)
 		}
 	})
+}
+
+// TestNodeJoinsThoughSomebodyElseGaveUpHavingItLeave: who had it leave before and wants it
+// back does not hear of that.
+func TestNodeJoinsThoughSomebodyElseGaveUpHavingItLeave(t *testing.T) {
+	for why, links := range map[string]func(c *Cluster, node string) []cluster.Link{
+		"nobody agrees":      isolate,
+		"no answer comes":    func(_ *Cluster, node string) []cluster.Link { return []cluster.Link{{From: node, To: cluster.Tester}} },
+		"it is not heard of": func(_ *Cluster, node string) []cluster.Link { return []cluster.Link{{From: cluster.Tester, To: node}} },
+	} {
+		t.Run(why, func(t *testing.T) {
+			with(t, "", func(t *testing.T, c *Cluster) {
+				name := others(c, leader(t, c))[0]
+				must(t, c.Leave(within(t, 20*time.Second), name))
+				must(t, c.Join(within(t, 20*time.Second), name)) // by the other, who now has it leave
+				for _, node := range c.names {
+					must(t, c.Cut(links(c, node)...))
+				}
+				if err := c.Leave(within(t, time.Second), name); err == nil {
+					t.Error("it left")
+				}
+				for _, node := range c.names {
+					must(t, c.Heal(links(c, node)...))
+				}
+				if err := c.Join(within(t, 20*time.Second), name); err != nil {
+					t.Error(err)
+				}
+				m, err := c.all.Members(within(t, time.Second))
+				if err != nil || len(m.Voters) != 5 || len(m.Learners) != 0 {
+					t.Errorf("the members are %+v, %v", m, err)
+				}
+				must(t, c.Ready(within(t, 20*time.Second)))
+			})
+		})
+	}
 }
