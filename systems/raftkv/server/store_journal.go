@@ -122,10 +122,11 @@ func readJournal(r io.Reader, batch func(position int64, contents []byte) error)
 	)
 	for ; ; n++ {
 		read, err := io.ReadFull(in, b)
-		if err == io.EOF || err == io.ErrUnexpectedEOF && isZero(b[:read]) {
+		short := errors.Is(err, io.ErrUnexpectedEOF)
+		if errors.Is(err, io.EOF) || short && isZero(b[:read]) {
 			break
 		}
-		if err == io.ErrUnexpectedEOF {
+		if short {
 			return nil, fmt.Errorf("it is damaged: it was cut short in sector %d", n)
 		}
 		if err != nil {
