@@ -248,13 +248,7 @@ func toldFenced(calls []checker.FencedCall) []checker.FencedCall {
 // themselves.
 func provenFenced(t *testing.T, h *histories.History, a checker.Anomaly) {
 	t.Helper()
-	var ops []histories.Op
-	for _, i := range a.Ops {
-		op := h.At(i)
-		op.Index = len(ops)
-		ops = append(ops, op)
-	}
-	part, err := histories.FromOps(ops)
+	part, err := checkertest.Pick(h, a.Ops)
 	if err != nil {
 		t.Fatal(err)
 	}

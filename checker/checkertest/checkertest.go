@@ -100,6 +100,18 @@ func value(field string) json.RawMessage {
 	return json.RawMessage(fmt.Sprintf("[%q,%s]", key, v))
 }
 
+// Pick returns some ops of a history as one of their own: is the evidence that an anomaly
+// names wrong by itself?
+func Pick(h *histories.History, indices []int) (*histories.History, error) {
+	var ops []histories.Op
+	for _, i := range indices {
+		op := h.At(i)
+		op.Index = len(ops)
+		ops = append(ops, op)
+	}
+	return histories.FromOps(ops)
+}
+
 // Format writes a result for people who compare: verdicts, notes, anomalies with
 // the indices of their ops, parts below what they are part of.
 func Format(r checker.Result) string {

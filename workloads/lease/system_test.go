@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"slices"
 	"testing"
 	"time"
 
@@ -45,7 +44,7 @@ type system struct {
 	chance *rand.Rand // what it does at random; nil: nothing
 	brief  int64      // by what its leases are shorter than was asked for; 0: 1
 	term   uint64     // of its leader
-	late   []func()   // requests that come once more
+	workloadtest.Repeats
 	calls  int
 	last   uint64
 	leases map[uint64]*held
@@ -83,22 +82,12 @@ func (s *system) bound() time.Duration { return bound / time.Duration(max(1, s.b
 
 func (s *system) said() workloads.Said { return workloads.Said{Term: s.term} }
 
-// again has what is asked come again, now or later, as when an answer gets lost.
+// again may have what is asked come again, and another lead.
 func (s *system) again(ask func()) {
 	if s.chance == nil {
 		return
 	}
-	switch s.chance.IntN(4) {
-	case 0:
-		ask()
-	case 1:
-		s.late = append(s.late, ask)
-	}
-	if n := len(s.late); n > 0 && s.chance.IntN(4) == 0 {
-		i := s.chance.IntN(n)
-		s.late[i]()
-		s.late = slices.Delete(s.late, i, i+1)
-	}
+	s.Repeat(s.chance, ask)
 	if s.chance.IntN(100) == 0 { // another leader grants all leases anew
 		s.term++
 		for _, h := range s.keys {
@@ -308,14 +297,8 @@ func TestEvidenceIsWrongByItself(t *testing.T) {
 	for m := range workloadtest.Some(mistaken) {
 		r, h := played(t, &system{mistake: m}, workloadtest.Play{Seed: 3, Main: 4 * time.Second, Lost: 0.02})
 		for _, a := range r.Parts[0].Anomalies {
-			var ops []histories.Op
-			for _, i := range a.Ops {
-				op := h.At(i)
-				op.Index = len(ops)
-				ops = append(ops, op)
-			}
-			part, err := histories.FromOps(ops)
-			if got := verdict(t, part, err); got.Verdict != checker.Invalid || len(ops) > 6 {
+			part, err := checkertest.Pick(h, a.Ops)
+			if got := verdict(t, part, err); got.Verdict != checker.Invalid || len(a.Ops) > 6 {
 				t.Errorf("mistake %d: %+v: got %s", m, a, checkertest.Format(got))
 			}
 		}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"slices"
 	"testing"
 	"time"
 
@@ -41,7 +40,7 @@ type system struct {
 	mistake
 	chance *rand.Rand    // what it does at random; nil: nothing
 	ttl    time.Duration // of leases; 0: ttl
-	late   []func()      // requests that come once more
+	workloadtest.Repeats
 	calls  int
 	tokens uint64
 	locks  map[string]*state
@@ -81,23 +80,12 @@ func (s *system) lasts() time.Duration {
 // says returns how long it says that leases last.
 func (s *system) says() time.Duration { return cmp.Or(s.ttl, ttl) }
 
-// again has what is asked come again, now or later, as when an answer gets lost. The
-// requests that do change nothing if they are not the first to come.
+// again may have what is asked come again, and another lead.
 func (s *system) again(ask func()) {
 	if s.chance == nil {
 		return
 	}
-	switch s.chance.IntN(4) {
-	case 0:
-		ask()
-	case 1:
-		s.late = append(s.late, ask)
-	}
-	if n := len(s.late); n > 0 && s.chance.IntN(4) == 0 {
-		i := s.chance.IntN(n)
-		s.late[i]()
-		s.late = slices.Delete(s.late, i, i+1)
-	}
+	s.Repeat(s.chance, ask)
 	if s.chance.IntN(50) == 0 { // another leader grants all leases anew
 		for _, l := range s.locks {
 			if l.until > s.Now() {

@@ -209,13 +209,7 @@ func TestVerdictsAgreeWithReachability(t *testing.T) {
 // proven checks the evidence: the ops that an anomaly names are wrong by themselves.
 func proven(t *testing.T, a checker.Anomaly, h *histories.History) {
 	t.Helper()
-	var ops []histories.Op
-	for _, i := range a.Ops {
-		op := h.At(i)
-		op.Index = len(ops)
-		ops = append(ops, op)
-	}
-	part, err := histories.FromOps(ops)
+	part, err := checkertest.Pick(h, a.Ops)
 	if err != nil {
 		t.Fatal(err)
 	}
