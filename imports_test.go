@@ -33,6 +33,7 @@ var floors = []floor{
 	{"histories", 0, "what happened: knows nothing of clients, nodes, workloads or checkers"},
 	{"generator", 1, "what to do next: knows a history's words, no clock and no cluster"},
 	{"checker", 1, "needs only a history, so that a recorded file gets the verdict the run got"},
+	{"checker/linear", 0, "decides histories in normal form: numbers, of which it does not know what they stand for"},
 	{"cluster/clock", 0, "programs with clocks of their own: knows nothing of nodes, and can be used without them"},
 	{"cluster", 1, "nodes and what is between them: does not know what runs there, or why it is broken"},
 	{"cluster/disk", 0, "a file system that can lose its power: knows nothing of nodes"},

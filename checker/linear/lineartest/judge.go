@@ -1,0 +1,76 @@
+package lineartest
+
+import (
+	"time"
+
+	"github.com/anishathalye/porcupine"
+
+	"github.com/hacheck/hacheck/checker/linear"
+)
+
+// Brute says whether some order explains r from start, by trying every order. It is for a
+// dozen operations.
+func Brute(r *linear.Register, start linear.Value) bool {
+	left := make([]int32, r.Len())
+	for i := range left {
+		left[i] = int32(i)
+	}
+	return brute(r, start, left)
+}
+
+func brute(r *linear.Register, v linear.Value, left []int32) bool {
+	first := linear.Never // return of those left
+	for _, op := range left {
+		first = min(first, r.Return[op])
+	}
+	if first == linear.Never {
+		return true
+	}
+	for i, op := range left {
+		if r.Call[op] > first {
+			break
+		}
+		next, possible := r.Step(v, op)
+		if !possible {
+			continue
+		}
+		rest := make([]int32, 0, len(left)-1)
+		rest = append(append(rest, left[:i]...), left[i+1:]...)
+		if brute(r, next, rest) {
+			return true
+		}
+	}
+	return false
+}
+
+// Porcupine asks porcupine the same; Unknown if it has no answer in time. No time is
+// all the time it takes.
+func Porcupine(r *linear.Register, start linear.Value, limit time.Duration) porcupine.CheckResult {
+	return porcupine.CheckOperationsTimeout(Model(r, start), Operations(r), limit)
+}
+
+// Model is porcupine's model of a register. An indeterminate cas is possible where it
+// does nothing, too, since porcupine gives every operation a place.
+func Model(r *linear.Register, start linear.Value) porcupine.Model {
+	return porcupine.Model{
+		Init: func() any { return start },
+		Step: func(state, input, _ any) (bool, any) {
+			v, op := state.(linear.Value), input.(int32)
+			next, possible := r.Step(v, op)
+			if !possible && r.Return[op] == linear.Never {
+				return true, state
+			}
+			return possible, next
+		},
+		Hash: func(state any) uint64 { return uint64(state.(linear.Value)) * 0x9e3779b97f4a7c15 },
+	}
+}
+
+// Operations returns the operations of r as porcupine has them.
+func Operations(r *linear.Register) []porcupine.Operation {
+	ops := make([]porcupine.Operation, r.Len())
+	for i := range ops {
+		ops[i] = porcupine.Operation{Input: int32(i), Call: int64(r.Call[i]), Return: int64(r.Return[i])}
+	}
+	return ops
+}
