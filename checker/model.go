@@ -3,6 +3,7 @@ package checker
 import (
 	"encoding/json"
 
+	"github.com/hacheck/hacheck/checker/linear"
 	"github.com/hacheck/hacheck/histories"
 )
 
@@ -38,6 +39,12 @@ type Model[S comparable, In, Out any] struct {
 	// with Type Fail and what it saw in Out. If nil no failed call says anything.
 	Refused func(c histories.Call[In, Out]) (histories.Call[In, Out], bool)
 
+	// Register says what a call that tells something is to a register that holds an S, if
+	// the object is one: then no search is needed to judge it, however many calls there are
+	// and however many of them are open at once. It says of a call what Step does, which
+	// has the last word. If nil the object is not a register.
+	Register func(c histories.Call[In, Out]) Access[S]
+
 	// ReadOnly says whether c leaves every state as it is. If it is indeterminate
 	// it is left out, for it constrains nothing. If nil no call is known to.
 	ReadOnly func(c histories.Call[In, Out]) bool
@@ -63,6 +70,15 @@ type Model[S comparable, In, Out any] struct {
 	// rendered by fmt.
 	Describe func(c histories.Call[In, Out]) string
 	State    func(s S) string
+}
+
+// An Access is what a call is to a register.
+type Access[S comparable] struct {
+	Kind linear.Kind
+	// Old is what was found there, or expected by a cas; New is what a write or a cas sets.
+	Old, New S
+	// Impossible says that no state allows it, whatever it saw.
+	Impossible bool
 }
 
 // A Violation is what a model explains.

@@ -3,6 +3,7 @@ package histories
 import (
 	"encoding/json"
 	"fmt"
+	"iter"
 	"math"
 	"time"
 )
@@ -43,34 +44,63 @@ func Calls[In, Out any](
 	out func(f string, value json.RawMessage) (Out, error),
 ) ([]Call[In, Out], error) {
 	var calls []Call[In, Out]
-	for i, op := range h.All() {
-		if op.Process < 0 || op.Type != Invoke {
-			continue
-		}
-		c := Call[In, Out]{
-			Index: i, Completion: h.Pair(i), Process: op.Process, F: op.F, Type: Info,
-			Invoked: op.Time, Completed: Never, Node: op.Node, Meta: op.Meta,
-		}
-		var err error
-		if c.In, err = in(op.F, op.Value); err != nil {
-			return nil, fmt.Errorf("op %d: %s %s: %w", i, op.F, op.Value, err)
-		}
-		if c.Completion >= 0 {
-			done := h.At(c.Completion)
-			c.Type, c.Error, c.Meta = done.Type, done.Error, done.Meta
-			if done.Node != "" {
-				c.Node = done.Node
-			}
-			if c.Type != Info {
-				c.Completed = done.Time
-			}
-			if c.Type == OK {
-				if c.Out, err = out(done.F, done.Value); err != nil {
-					return nil, fmt.Errorf("op %d: %s %s: %w", c.Completion, done.F, done.Value, err)
-				}
-			}
+	for c, err := range EachCall(h, in, out) {
+		if err != nil {
+			return nil, err
 		}
 		calls = append(calls, c)
 	}
 	return calls, nil
+}
+
+// EachCall yields what [Calls] returns, one by one, up to the first error.
+func EachCall[In, Out any](
+	h *History,
+	in func(f string, value json.RawMessage) (In, error),
+	out func(f string, value json.RawMessage) (Out, error),
+) iter.Seq2[Call[In, Out], error] {
+	return func(yield func(Call[In, Out], error) bool) {
+		for i := range h.Len() {
+			if r := h.record(i); r.process < 0 || r.typ != Invoke {
+				continue
+			}
+			if c, err := CallAt(h, i, in, out); !yield(c, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// CallAt returns the operation that op i, which is one of a client, invokes.
+func CallAt[In, Out any](
+	h *History, i int,
+	in func(f string, value json.RawMessage) (In, error),
+	out func(f string, value json.RawMessage) (Out, error),
+) (Call[In, Out], error) {
+	op := h.At(i)
+	c := Call[In, Out]{
+		Index: i, Completion: h.Pair(i), Process: op.Process, F: op.F, Type: Info,
+		Invoked: op.Time, Completed: Never, Node: op.Node, Meta: op.Meta,
+	}
+	var err error
+	if c.In, err = in(op.F, op.Value); err != nil {
+		return c, fmt.Errorf("op %d: %s %s: %w", i, op.F, op.Value, err)
+	}
+	if c.Completion < 0 {
+		return c, nil
+	}
+	done := h.At(c.Completion)
+	c.Type, c.Error, c.Meta = done.Type, done.Error, done.Meta
+	if done.Node != "" {
+		c.Node = done.Node
+	}
+	if c.Type != Info {
+		c.Completed = done.Time
+	}
+	if c.Type == OK {
+		if c.Out, err = out(done.F, done.Value); err != nil {
+			return c, fmt.Errorf("op %d: %s %s: %w", c.Completion, done.F, done.Value, err)
+		}
+	}
+	return c, nil
 }

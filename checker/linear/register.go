@@ -100,15 +100,28 @@ func (r *Register) Add(kind Kind, a, b Value, call, ret Time) bool {
 	return true
 }
 
-// Finish sorts the returns, unless whoever made r did so on the way.
+// Finish sorts the returns.
 func (r *Register) Finish() {
-	r.Returns = r.Returns[:0]
+	r.Returns = slices.Grow(r.Returns[:0], r.Len())
 	for i, t := range r.Return {
 		if t != Never {
 			r.Returns = append(r.Returns, int32(i))
 		}
 	}
-	slices.SortStableFunc(r.Returns, func(i, j int32) int { return cmp.Compare(r.Return[i], r.Return[j]) })
+	// In the order of calls they are nearly sorted: each is out of place by about as
+	// many as are open at once. That they are not is no reason to become quadratic.
+	moves := 64 * len(r.Returns)
+	for i := 1; i < len(r.Returns); i++ {
+		op, at := r.Returns[i], i
+		for ; at > 0 && r.Return[r.Returns[at-1]] > r.Return[op]; at-- {
+			r.Returns[at] = r.Returns[at-1]
+		}
+		r.Returns[at] = op
+		if moves -= i - at; moves < 0 {
+			slices.SortStableFunc(r.Returns, func(i, j int32) int { return cmp.Compare(r.Return[i], r.Return[j]) })
+			return
+		}
+	}
 }
 
 // Check says why r is not in normal form, if so.
@@ -171,25 +184,37 @@ func (r *Register) Step(v Value, op int32) (Value, bool) {
 // in it, once, those that did not return at most once; each must be possible where it
 // stands; and none may stand before one that precedes it.
 func (r *Register) Replay(start Value, order []int32) error {
-	placed := make([]bool, r.Len())
-	v, latest := start, Time(math.MinInt32) // latest call of those placed
+	if err := Respects(r.Call, r.Return, order); err != nil {
+		return err
+	}
+	v := start
 	for _, op := range order {
-		if op < 0 || int(op) >= len(placed) || placed[op] {
-			return fmt.Errorf("op %d stands in the order twice, or is none", op)
-		}
-		placed[op] = true
-		if r.Return[op] < latest {
-			return fmt.Errorf("op %d returned before an op was called that stands before it", op)
-		}
-		latest = max(latest, r.Call[op])
 		next, possible := r.Step(v, op)
 		if !possible {
 			return fmt.Errorf("op %d, %v %d, is not possible where the register holds %d", op, r.Kind[op], r.A[op], v)
 		}
 		v = next
 	}
+	return nil
+}
+
+// Respects says why order is not one in which operations with these calls and returns can
+// have taken effect, whatever they do, if so. See [Register.Replay].
+func Respects(call, ret []Time, order []int32) error {
+	placed := make([]bool, len(call))
+	latest := Time(math.MinInt32) // call of those placed
+	for _, op := range order {
+		if op < 0 || int(op) >= len(placed) || placed[op] {
+			return fmt.Errorf("op %d stands in the order twice, or is none", op)
+		}
+		placed[op] = true
+		if ret[op] < latest {
+			return fmt.Errorf("op %d returned before an op was called that stands before it", op)
+		}
+		latest = max(latest, call[op])
+	}
 	for op, is := range placed {
-		if !is && r.Return[op] != Never {
+		if !is && ret[op] != Never {
 			return fmt.Errorf("op %d is not in the order", op)
 		}
 	}
