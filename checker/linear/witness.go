@@ -274,13 +274,13 @@ func (s *shrinker) change(w *Witness, what func(*Witness) []int32, drop bool) *W
 }
 
 // unseen returns operations, ascending, that nobody who stays sees in some order that
-// explains w, if there is one.
+// explains w, if there is one: without them it is an order of those who stay, as everybody
+// finds what was there before.
 //
-// Such an order without them is one of those who stay: everybody finds what was there
-// before. One that is pure is seen by nobody. Whoever sees that d set v did not return before d
-// was called; nor is there any operation, after d had returned and before he was called,
-// that set or saw another value, since then the register did not hold v all the time
-// between. A Refused is taken to see whatever was set before it.
+// One that is pure is seen by nobody. Whoever sees that d set v did not return before d was
+// called; nor did any operation, all after d and before him, change the register or see
+// another value, since then v was gone. A Refused is taken to see whatever was set before
+// it.
 //
 // Indeterminate writes of values of which nobody says anything are as good as each other
 // to a Refused, and each of them sees one. So as many of them as there are Refused are
@@ -337,29 +337,15 @@ func (w *Witness) unseen() []int32 {
 		return i >= 0 && observers[i].v == v && observers[i].returns >= from
 	}
 
-	// Of the operations from i on: the first return of one that sets or sees a value, and
-	// the first of those that set or see others.
-	type returns struct {
-		first, other Time
-		value        Value
-	}
-	later := make([]returns, w.Len()+1)
-	later[w.Len()] = returns{Never, Never, Nothing}
+	// The first return of the operations from i on, but for Refused: what was set before
+	// one of these is gone by then, or seen by it, if it reads the same.
+	gone := make([]Time, w.Len()+1)
+	gone[w.Len()] = Never
 	for i := w.Len() - 1; i >= 0; i-- {
-		l, t, v := later[i+1], w.Return[i], w.A[i]
-		if w.Kind[i] == CAS {
-			v = w.B[i]
+		gone[i] = gone[i+1]
+		if w.Kind[i] != Refused {
+			gone[i] = min(gone[i], w.Return[i])
 		}
-		switch {
-		case w.Kind[i] == Refused:
-		case v == l.value:
-			l.first = min(l.first, t)
-		case t < l.first:
-			l = returns{t, l.first, v}
-		default:
-			l.other = min(l.other, t)
-		}
-		later[i] = l
 	}
 
 	var ops []int32
@@ -369,18 +355,14 @@ func (w *Witness) unseen() []int32 {
 			continue
 		}
 		v := w.sets(int32(i))
-		l := later[sort.Search(w.Len(), func(j int) bool { return w.Call[j] > w.Return[i] })]
-		gone := l.first // nobody called after it sees it
-		if l.value == v {
-			gone = l.other
-		}
+		last := gone[sort.Search(w.Len(), func(j int) bool { return w.Call[j] > w.Return[i] })]
 		switch {
 		case kind == Write && w.Return[i] == Never && !mentioned(v):
 			if refused--; refused >= 0 {
 				continue
 			}
 		case kind == CAS && w.Return[i] == Never && !w.Whole && !mentioned(v) && !has(taken, w.A[i]):
-		case sees(v, gone, w.Call[i]) || sees(all, gone, w.Call[i]):
+		case sees(v, last, w.Call[i]) || sees(all, last, w.Call[i]):
 			continue
 		}
 		ops = append(ops, int32(i))

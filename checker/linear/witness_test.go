@@ -1,6 +1,8 @@
 package linear_test
 
 import (
+	"cmp"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sort"
@@ -73,8 +75,37 @@ func TestStarts(t *testing.T) {
 	}
 }
 
+// dense returns a history of a few operations at few times, of few values, with many that
+// never return: so that everything happens to matter.
+func dense(random *rand.Rand) *linear.Register {
+	ops := make([]operation, 2+random.IntN(6))
+	for i := range ops {
+		o := &ops[i]
+		o.kind = linear.Kind(1 + random.IntN(4))
+		o.a, o.b = linear.Value(random.IntN(4)), linear.Value(random.IntN(4))
+		o.call = linear.Time(random.IntN(len(ops) + 1))
+		o.ret = o.call + linear.Time(random.IntN(3))
+		if !o.kind.Pure() && random.IntN(3) == 0 {
+			o.ret = never
+		}
+	}
+	slices.SortStableFunc(ops, func(a, b operation) int { return cmp.Compare(a.call, b.call) })
+	return register(ops...)
+}
+
 // TestWindowsAreLinearizable: every window of a history that is, is.
 func TestWindowsAreLinearizable(t *testing.T) {
+	for seed := range uint64(20_000 * scale) {
+		random := rand.New(rand.NewPCG(seed, 6))
+		r := dense(random)
+		if !lineartest.Brute(r, linear.Initial) || r.Len() == 0 {
+			continue
+		}
+		w := linear.Window(r, random.IntN(r.Len()), r.Len(), never-1)
+		if illegal(w) {
+			t.Fatalf("seed %d: %v is not", seed, w)
+		}
+	}
 	for n, m := range mixes(12, 3, 3) {
 		m.Damage = 0
 		for seed := range uint64(300 * scale) {
@@ -115,31 +146,45 @@ func TestUnseenIsNotMissed(t *testing.T) {
 				continue
 			}
 			tried++
-			unseen := w.Unseen()
-			for _, op := range unseen {
+			for _, op := range w.Unseen() {
 				if !w.Kind[op].Pure() {
 					changes++
 				}
 			}
-			for range 4 {
-				drop := slices.DeleteFunc(slices.Clone(unseen), func(int32) bool { return random.IntN(3) == 0 })
-				if v := w.Without(drop); illegal(v) {
-					t.Fatalf("%+v, seed %d: without %v it is not linearizable", m, seed, drop)
-				}
-			}
-			var cas []int32
-			for i, kind := range w.Kind {
-				if kind == linear.CAS && random.IntN(2) == 0 {
-					cas = append(cas, int32(i))
-				}
-			}
-			if v := w.Weakened(cas); illegal(v) {
-				t.Fatalf("%+v, seed %d: with writes for %v it is not linearizable", m, seed, cas)
-			}
+			notMissed(t, fmt.Sprintf("%+v, seed %d", m, seed), w, random)
 		}
 		if tried < 50 || changes < 50 {
 			t.Errorf("%+v: %d histories, and %d changes that nobody sees, say little", m, tried, changes)
 		}
+	}
+	for seed := range uint64(20_000 * scale) {
+		random := rand.New(rand.NewPCG(seed, 7))
+		r := dense(random)
+		w := linear.Window(r, 0, r.Len(), never-1)
+		w.Whole = seed%2 > 0
+		if !illegal(w) {
+			notMissed(t, fmt.Sprintf("seed %d", seed), w, random)
+		}
+	}
+}
+
+func notMissed(t *testing.T, name string, w *linear.Witness, random *rand.Rand) {
+	t.Helper()
+	unseen := w.Unseen()
+	for range 4 {
+		drop := slices.DeleteFunc(slices.Clone(unseen), func(int32) bool { return random.IntN(3) == 0 })
+		if v := w.Without(drop); illegal(v) {
+			t.Fatalf("%s: without %v it is not linearizable: %v", name, drop, w)
+		}
+	}
+	var cas []int32
+	for i, kind := range w.Kind {
+		if kind == linear.CAS && random.IntN(2) == 0 {
+			cas = append(cas, int32(i))
+		}
+	}
+	if v := w.Weakened(cas); illegal(v) {
+		t.Fatalf("%s: with writes for %v it is not linearizable: %v", name, cas, w)
 	}
 }
 
@@ -179,8 +224,10 @@ func TestShrink(t *testing.T) {
 
 // TestShrinkAccusesNobodyElse: if all is right but for one read, the witness is about it.
 func TestShrinkAccusesNobodyElse(t *testing.T) {
+	found, small, all := 0, 0, 0 // all would be, if porcupine always had an answer in time
 	for n, m := range mixes(40, 5, 3) {
 		m.Damage = 0
+		all += 20 * scale
 		for seed := range uint64(20 * scale) {
 			r := lineartest.Random(rand.New(rand.NewPCG(seed, uint64(n))), m)
 			end := linear.Time(0)
@@ -199,8 +246,9 @@ func TestShrinkAccusesNobodyElse(t *testing.T) {
 			r.Finish()
 			w, ok := linear.Shrink(r, at, illegal)
 			if !ok {
-				t.Fatalf("%+v, seed %d: nothing is wrong", m, seed)
+				continue
 			}
+			found++
 			checkWitness(t, r, w)
 			if !slices.Contains(w.Ops, at) {
 				t.Fatalf("%+v, seed %d: the witness is %v, without %d", m, seed, w.Ops, at)
@@ -208,10 +256,13 @@ func TestShrinkAccusesNobodyElse(t *testing.T) {
 			if rest := w.Without([]int32{int32(w.Len()) - 1}); illegal(rest) {
 				t.Fatalf("%+v, seed %d: others are accused", m, seed)
 			}
-			if wrong == linear.Nothing && w.Len() != 1 {
-				t.Errorf("%+v, seed %d: the witness is of %d ops", m, seed, w.Len())
+			if wrong != linear.Nothing && w.Len() <= 3 || w.Len() == 1 {
+				small++
 			}
 		}
+	}
+	if small < all*9/10 {
+		t.Errorf("%d of %d have a witness, %d of them a small one", found, all, small)
 	}
 }
 
@@ -305,8 +356,8 @@ func TestShrinkAWideWindow(t *testing.T) {
 	if !ok {
 		t.Fatal("nothing is wrong")
 	}
-	if !slices.Equal(w.Ops, []int32{0, 1}) || !w.Whole {
-		t.Errorf("the witness is of %d ops, whole: %v", w.Len(), w.Whole)
+	if !slices.Equal(w.Ops, []int32{0, 1}) {
+		t.Errorf("the witness is %v", w.Ops)
 	}
 	if wide > 10 || asked > 200 {
 		t.Errorf("it asked %d times, %d of them about most of the operations", asked, wide)

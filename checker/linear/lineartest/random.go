@@ -3,6 +3,7 @@
 package lineartest
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"slices"
 
@@ -40,7 +41,8 @@ func Random(r *rand.Rand, m Mix) *linear.Register {
 		o.point = o.begin + r.IntN(gap*m.Open+1)
 		o.end = linear.Time(o.point + r.IntN(gap*m.Open+1))
 	}
-	slices.SortFunc(ops, func(a, b op) int { return a.point - b.point })
+	// With equal points, those called first are first: they may be made to precede below.
+	slices.SortFunc(ops, func(a, b op) int { return cmp.Or(a.point-b.point, a.begin-b.begin) })
 	lies := m.Damage > 0 && r.IntN(m.Damage) > 0
 	holds, unique := linear.Initial, linear.Value(0)
 	some := func() linear.Value {
