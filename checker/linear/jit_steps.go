@@ -1,0 +1,361 @@
+package linear
+
+// What may happen by a return. Let x be the operation that returns, at time T. Where it
+// took effect, nothing has to. Otherwise:
+//
+// Append: cas one after the other from what the register holds; then perhaps one plain
+// write, and cas from what it sets; and x, at the first place where it is possible. If x
+// is a write, it is the plain write, and the last.
+//
+// Hide: a plain write, cas from what it sets, x, and perhaps more cas, all called before
+// the horizon, right before the plain write that was appended last.
+//
+// That is enough. Take any order that explains the history.
+//
+//  1. Changes can wait for the next return that needs them (Lowe's just-in-time
+//     linearization), and a pure operation can move to the first place after its call
+//     where it is possible: it changes nothing.
+//  2. So each burst of changes ends with what returns then, and of the operations from
+//     the last plain write z on, the first one returns at the time at which z was
+//     appended: all that were called by then can go before z. They can do so late, when
+//     one of them returns. Those called after cannot. What z overwrites nobody sees.
+//  3. Of two plain writes in a burst, the first and the cas on it can be hidden before
+//     the second. Cas from what the register held before the burst cannot: whether they
+//     happen is decided before it is left.
+//  4. A write of what the register holds changes nothing, and need not be asked about
+//     when it returns. Neither need a write that was called before the horizon. But it
+//     may do some good before it goes, hidden or appended: both are tried.
+//  5. To append a write that is free, and whose value nobody sees from now on, does none:
+//     all it buys is a later horizon. The first operation that needs that, hidden, can be
+//     appended instead, which buys one that is later still, and whatever hides before x
+//     hides there. Only one that must not see what is then held could tell; so this is
+//     left out only if there are none of those.
+
+// consumed says that slot i took effect in c.
+func (e *engine) consumed(c config, i int32) bool {
+	t := e.taken(c)
+	if t.has(i) {
+		return true
+	}
+	return !e.ahead && e.marked(t, i) >= 0
+}
+
+// marked returns the first slot with a mark that was called after slot i, of its class; if
+// there is none it is -1.
+func (e *engine) marked(t bitset, i int32) int32 {
+	s := &e.slots[i]
+	if s.class < 0 {
+		return -1
+	}
+	list := e.class[s.class].list
+	found := int32(-1)
+	for at := len(list) - 1; list[at] != i; at-- {
+		if t.has(list[at]) {
+			found = list[at]
+		}
+	}
+	return found
+}
+
+// settle takes slot i, which returns, out of c.
+func (e *engine) settle(c config, i int32) {
+	t := e.taken(c)
+	if !t.has(i) && !e.ahead {
+		if m := e.marked(t, i); m >= 0 {
+			t.clear(m)
+		}
+	}
+	t.clear(i)
+	e.free(c).clear(i)
+}
+
+// take marks an operation of class k that was called before the horizon, if c has one
+// left, and returns its slot, or -1.
+func (e *engine) take(c config, k, horizon int32) int32 {
+	t, list := e.taken(c), e.class[k].list
+	for at := len(list) - 1; at >= 0; at-- {
+		if i := list[at]; !t.has(i) && e.slots[i].seq < horizon {
+			t.set(i)
+			return i
+		}
+	}
+	return -1
+}
+
+// enter is what follows from c holding v: pure operations that may, take effect, and
+// writes of it are free.
+func (e *engine) enter(c config, v Value) {
+	l := e.lookup(v)
+	if l == nil {
+		if w := e.canonical(v); w != v {
+			v, l = w, e.lookup(w)
+		}
+	}
+	c.setValue(v)
+	t := e.taken(c)
+	if l == nil {
+		for i, m := range e.denied {
+			t[i] |= m
+		}
+		return
+	}
+	f := e.free(c)
+	for i, m := range e.denied {
+		t[i] |= l.reads[i] | m&^l.denied[i]
+		f[i] |= l.writes[i]
+	}
+}
+
+// glimpse is what follows from v being held right before the last plain write of c.
+func (e *engine) glimpse(c config, v Value, old bitset) {
+	t := e.taken(c)
+	l := e.lookup(v)
+	for i, m := range e.denied {
+		if l != nil {
+			m = m&^l.denied[i] | l.reads[i]
+		}
+		t[i] |= m & old[i]
+	}
+}
+
+// fork returns a copy of c to try something with; [engine.undo] gives it back.
+func (e *engine) fork(c config) config {
+	// the copies that are in use must not move
+	if e.depth == len(e.scratch) {
+		e.scratch = append(e.scratch, nil)
+	}
+	d := e.scratch[e.depth]
+	if len(d) != len(c) {
+		d = make(config, len(c))
+		e.scratch[e.depth] = d
+	}
+	e.depth++
+	copy(d, c)
+	return d
+}
+
+func (e *engine) undo() { e.depth-- }
+
+func (e *engine) step(slot int32) { e.path = append(e.path, e.slots[slot].op) }
+func (e *engine) back()           { e.path = e.path[:len(e.path)-1] }
+
+// emit adds c, in which x took effect or need not.
+func (e *engine) emit(c config, hidden bool) {
+	d := e.fork(c)
+	e.settle(d, e.x)
+	if o := e.add(d); o != nil && e.log != nil && !(hidden && len(e.path) < 2 && e.slots[e.x].kind == Write) {
+		o.setRecord(e.log.add(o.record(), e.path, hidden))
+	}
+	e.undo()
+}
+
+// leads says that x is possible where v is held, or may be after some cas.
+func (e *engine) leads(v Value) bool {
+	switch s := &e.slots[e.x]; s.kind {
+	case Refused:
+		if v != s.a {
+			return true
+		}
+	case Read, CAS:
+		if v == s.a {
+			return true
+		}
+	}
+	l := e.lookup(v)
+	return l != nil && len(l.cas) > 0
+}
+
+// explain adds all that may become of c, in which x did not take effect, by its return.
+func (e *engine) explain(c config) {
+	s := &e.slots[e.x]
+	old := s.seq < c.horizon()
+	if s.a == Nothing {
+		return
+	}
+	if s.kind == Write {
+		free := e.free(c).has(e.x)
+		if old {
+			e.hideWrite(c, s.class)
+		} else if free {
+			e.emit(c, true)
+		}
+		if !free || e.future == nil || e.future.sees(s.a) {
+			e.append(c, false)
+		}
+		return
+	}
+	if old {
+		e.hide(c)
+	}
+	e.append(c, false)
+}
+
+// append tries what can be appended; written says that a plain write has been.
+func (e *engine) append(c config, written bool) {
+	x := &e.slots[e.x]
+	if l := e.lookup(c.value()); l != nil {
+		for _, k := range l.cas {
+			d := e.fork(c)
+			if i := e.take(d, k, e.calls); i >= 0 {
+				e.step(i)
+				e.enter(d, e.class[k].b)
+				if x.kind != Write && e.consumed(d, e.x) {
+					e.emit(d, false)
+				} else {
+					e.append(d, written)
+				}
+				e.back()
+			}
+			e.undo()
+		}
+	}
+	if written {
+		return
+	}
+	if x.kind == Write {
+		e.appendWrite(c, x.class)
+		return
+	}
+	for _, k := range e.writ {
+		if e.leads(e.class[k].a) {
+			e.appendWrite(c, k)
+		}
+	}
+}
+
+func (e *engine) appendWrite(c config, k int32) {
+	d := e.fork(c)
+	if i := e.take(d, k, e.calls); i >= 0 {
+		e.step(i)
+		d.setHorizon(e.calls)
+		f := e.free(d)
+		for w, m := range e.writes {
+			f[w] |= m
+		}
+		e.enter(d, e.class[k].a)
+		if e.consumed(d, e.x) {
+			e.emit(d, false)
+		} else {
+			e.append(d, true)
+		}
+		e.back()
+	}
+	e.undo()
+}
+
+// hide tries what can be hidden so that x is possible.
+func (e *engine) hide(c config) {
+	for _, k := range e.writ {
+		if e.leads(e.class[k].a) {
+			e.hideWrite(c, k)
+		}
+	}
+}
+
+func (e *engine) hideWrite(c config, k int32) {
+	d := e.fork(c)
+	if i := e.take(d, k, c.horizon()); i >= 0 {
+		e.step(i)
+		v := e.class[k].a
+		e.glimpse(d, v, e.until(c.horizon()))
+		e.hideOn(d, v)
+		e.back()
+	}
+	e.undo()
+}
+
+// hideOn goes on where v is held, hidden.
+func (e *engine) hideOn(c config, v Value) {
+	if e.consumed(c, e.x) {
+		e.emit(c, true)
+	}
+	l := e.lookup(v)
+	if l == nil {
+		return
+	}
+	for _, k := range l.cas {
+		d := e.fork(c)
+		if i := e.take(d, k, c.horizon()); i >= 0 {
+			e.step(i)
+			b := e.class[k].b
+			e.glimpse(d, b, e.until(c.horizon()))
+			e.hideOn(d, b)
+			e.back()
+		}
+		e.undo()
+	}
+}
+
+// returns makes slot x return, and says whether anything explains that. If nothing does,
+// x is left out: as if it had not been called, or, if it is a cas, as if it were a write.
+func (e *engine) returns(x int32) bool {
+	explained := e.survive(x)
+	if !explained {
+		if e.slots[x].kind == CAS {
+			e.weaken(x)
+			e.survive(x)
+		} else {
+			for i := range e.now.n {
+				e.settle(e.at(&e.now, i), x)
+			}
+		}
+	}
+	e.end(x)
+	return explained
+}
+
+// survive leaves those configurations in which x took effect by its return. If there are
+// none, it leaves all as it is.
+func (e *engine) survive(x int32) bool {
+	all := true
+	for i := range e.now.n {
+		all = all && e.consumed(e.at(&e.now, i), x)
+	}
+	if all {
+		for i := range e.now.n {
+			e.settle(e.at(&e.now, i), x)
+		}
+		return true
+	}
+	e.x, e.next.n = x, 0
+	e.horizons = e.horizons[:0]
+	for i := range e.now.n {
+		if c := e.at(&e.now, i); e.consumed(c, x) {
+			e.settle(e.push(&e.next, c), x)
+		}
+	}
+	for i := range e.now.n {
+		if c := e.at(&e.now, i); !e.consumed(c, x) {
+			e.explain(c)
+		}
+	}
+	e.x = -1
+	if e.next.n == 0 {
+		return false
+	}
+	e.now, e.next = e.next, e.now
+	return true
+}
+
+// weaken makes slot x, a cas in no configuration, a write of what it set.
+func (e *engine) weaken(x int32) {
+	e.part(x)
+	s := &e.slots[x]
+	s.kind, s.a = Write, e.canonical(s.b)
+	e.join(x)
+	e.writes.set(x)
+	for i := range e.now.n {
+		c := e.at(&e.now, i)
+		if s.seq >= c.horizon() && c.value() != s.a {
+			e.free(c).clear(x)
+		}
+	}
+}
+
+// tidy compares all with all where it may have become worth while.
+func (e *engine) tidy() {
+	if e.now.n > 1 && (e.dirty || e.now.n > 2*e.reduced) {
+		e.reduce()
+	}
+	e.dirty = false
+}

@@ -1,0 +1,288 @@
+package linear_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+
+	"github.com/hacheck/hacheck/checker/linear"
+	"github.com/hacheck/hacheck/checker/linear/lineartest"
+)
+
+// jitCases is how many small histories of each mix are compared with brute force.
+const jitCases = 300
+
+// manyMixes are all kinds of small histories.
+func manyMixes(yield func(string, lineartest.Mix) bool) {
+	for _, values := range []int{2, 3, 4, 0} {
+		for i := range 16 {
+			m := lineartest.Mix{
+				Ops: 9, Values: values, Open: 2 + i%3, CAS: i&1 > 0, Refused: i&2 > 0, Indeterminate: i&4 > 0, Ties: i&8 > 0, Damage: 3,
+			}
+			if !yield(fmt.Sprintf("%+v", m), m) {
+				return
+			}
+		}
+	}
+}
+
+// prefix returns what is known of r when the first n operations have returned.
+func prefix(r *linear.Register, n int) *linear.Register {
+	p := &linear.Register{}
+	returned := map[int32]bool{}
+	for _, op := range r.Returns[:n] {
+		returned[op] = true
+	}
+	var last linear.Time
+	if n > 0 {
+		last = r.Return[r.Returns[n-1]]
+	}
+	for i := range r.Kind {
+		if r.Call[i] > last {
+			break
+		}
+		ret := r.Return[i]
+		if !returned[int32(i)] {
+			ret = linear.Never
+		}
+		p.Add(r.Kind[i], r.A[i], r.B[i], r.Call[i], ret)
+	}
+	p.Finish()
+	return p
+}
+
+// show writes a history, for a failure.
+func show(r *linear.Register) string {
+	s := ""
+	for i, k := range r.Kind {
+		s += fmt.Sprintf("%2d %-7v %d %d  [%d, %d]\n", i, k, r.A[i], r.B[i], r.Call[i], r.Return[i])
+	}
+	return s
+}
+
+// judge compares a decision with brute force.
+func judgeJIT(r *linear.Register, starts []linear.Value) error {
+	d := linear.JIT(r, linear.JITOptions{Starts: starts})
+	if len(starts) == 0 {
+		starts = []linear.Value{linear.Initial}
+	}
+	brute := func(r *linear.Register) bool {
+		for _, v := range starts {
+			if lineartest.Brute(r, v) {
+				return true
+			}
+		}
+		return false
+	}
+	want := brute(r)
+	if want != (d.Verdict == linear.Linearizable) || d.Verdict == linear.Undecided {
+		return fmt.Errorf("%v, brute force says %v", d.Verdict, want)
+	}
+	if want {
+		var err error
+		for _, v := range starts {
+			if err = r.Replay(v, d.Order); err == nil {
+				return nil
+			}
+		}
+		return fmt.Errorf("order %v: %w", d.Order, err)
+	}
+	for n, op := range r.Returns {
+		if op == d.At {
+			if !brute(prefix(r, n)) {
+				return fmt.Errorf("illegal at op %d, but it was before", d.At)
+			}
+			if brute(prefix(r, n+1)) {
+				return fmt.Errorf("illegal at op %d, but it is not yet", d.At)
+			}
+			return nil
+		}
+	}
+	return fmt.Errorf("illegal at op %d, which did not return", d.At)
+}
+
+// TestJITAgreesWithBruteForce: verdicts, orders, and where it becomes illegal.
+func TestJITAgreesWithBruteForce(t *testing.T) {
+	for name, m := range manyMixes {
+		t.Run(name, func(t *testing.T) {
+			for seed := range uint64(jitCases) {
+				r := lineartest.Random(rand.New(rand.NewPCG(seed, 1)), m)
+				if err := judgeJIT(r, nil); err != nil {
+					t.Fatalf("seed %d: %v\n%s", seed, err, show(r))
+				}
+			}
+		})
+	}
+}
+
+// TestJITFromAnyStart: from several values it is linearizable if it is from one of them.
+func TestJITFromAnyStart(t *testing.T) {
+	for name, m := range manyMixes {
+		t.Run(name, func(t *testing.T) {
+			for seed := range uint64(jitCases / 2) {
+				rng := rand.New(rand.NewPCG(seed, 2))
+				r := lineartest.Random(rng, m)
+				var starts []linear.Value
+				for range 1 + rng.IntN(3) {
+					starts = append(starts, linear.Value(rng.IntN(r.Values+1)))
+				}
+				if err := judgeJIT(r, starts); err != nil {
+					t.Fatalf("seed %d from %v: %v\n%s", seed, starts, err, show(r))
+				}
+			}
+		})
+	}
+}
+
+// events tells s what happens in r, by time, until yield is false.
+func events(r *linear.Register, call func(op int32), ret func(n int, op int32) bool) {
+	called := 0
+	for n, op := range r.Returns {
+		for ; called < r.Len() && r.Call[called] <= r.Return[op]; called++ {
+			call(int32(called))
+		}
+		if !ret(n, op) {
+			return
+		}
+	}
+}
+
+// TestStreamAgreesWithJIT: without a look ahead it finds the same at the same time, also
+// if its copies went another way meanwhile.
+func TestStreamAgreesWithJIT(t *testing.T) {
+	for name, m := range manyMixes {
+		t.Run(name, func(t *testing.T) {
+			for seed := range uint64(jitCases) {
+				rng := rand.New(rand.NewPCG(seed, 3))
+				r := lineartest.Random(rng, m)
+				want := linear.JIT(r, linear.JITOptions{NoOrder: true}).At
+				s, ids, got := linear.NewStream(linear.Initial), map[int32]int32{}, int32(-1)
+				events(r, func(op int32) {
+					ids[op] = s.Call(r.Kind[op], r.A[op], r.B[op], r.Return[op] != linear.Never)
+				}, func(_ int, op int32) bool {
+					switch rng.IntN(4) {
+					case 0:
+						s = s.Fork()
+					case 1:
+						f := s.Fork()
+						f.Return(ids[op])
+						f.Return(f.Call(linear.Write, 1, 0, true))
+					}
+					if !s.Return(ids[op]) {
+						got = op
+					}
+					return got < 0
+				})
+				if got != want {
+					t.Fatalf("seed %d: the stream breaks at %d, not %d\n%s", seed, got, want, show(r))
+				}
+			}
+		})
+	}
+}
+
+// without returns r without operations, where cas are made writes.
+func without(r *linear.Register, ops []int32) *linear.Register {
+	out := map[int32]bool{}
+	for _, op := range ops {
+		out[op] = true
+	}
+	p := &linear.Register{}
+	for i, kind := range r.Kind {
+		a := r.A[i]
+		if out[int32(i)] {
+			if kind != linear.CAS {
+				continue
+			}
+			kind, a = linear.Write, r.B[i]
+		}
+		p.Add(kind, a, r.B[i], r.Call[i], r.Return[i])
+	}
+	p.Finish()
+	return p
+}
+
+// TestJITFindsAllViolations: the rest is linearizable.
+func TestJITFindsAllViolations(t *testing.T) {
+	several := 0
+	for name, m := range manyMixes {
+		m.Damage = 10
+		t.Run(name, func(t *testing.T) {
+			for seed := range uint64(jitCases) {
+				r := lineartest.Random(rand.New(rand.NewPCG(seed, 4)), m)
+				d := linear.JIT(r, linear.JITOptions{All: true})
+				if (d.Verdict == linear.Illegal) != (len(d.Violations) > 0) {
+					t.Fatalf("seed %d: %v, with violations %v", seed, d.Verdict, d.Violations)
+				}
+				if len(d.Violations) == 0 {
+					continue
+				}
+				if d.Violations[0] != d.At {
+					t.Fatalf("seed %d: violations %v, the first at %d", seed, d.Violations, d.At)
+				}
+				if rest := without(r, d.Violations); !lineartest.Brute(rest, linear.Initial) {
+					t.Fatalf("seed %d: without %v it is not linearizable\n%s", seed, d.Violations, show(r))
+				}
+				if len(d.Violations) > 1 {
+					several++
+				}
+			}
+		})
+	}
+	if several < 50 {
+		t.Errorf("%d histories with several violations say little", several)
+	}
+}
+
+// TestJITAgreesWithPorcupine: longer histories, of more clients.
+func TestJITAgreesWithPorcupine(t *testing.T) {
+	counts := map[linear.Verdict]int{}
+	for seed := range uint64(jitCases) {
+		rng := rand.New(rand.NewPCG(seed, 5))
+		m := lineartest.Mix{
+			Ops: 300, Values: []int{0, 2, 3, 5}[rng.IntN(4)], Open: 1 + rng.IntN(4), CAS: rng.IntN(3) > 0, Refused: rng.IntN(2) > 0,
+			Ties: rng.IntN(2) > 0,
+		}
+		r := lineartest.Random(rng, m)
+		for range rng.IntN(4) { // damage
+			i := rng.IntN(r.Len())
+			if r.A[i] != linear.Nothing && (r.Kind[i] != linear.CAS || r.B[i] != linear.Value(0)) {
+				r.A[i] = linear.Value(rng.IntN(r.Values))
+				if r.Kind[i] == linear.CAS && r.A[i] == r.B[i] {
+					r.Kind[i], r.B[i] = linear.Read, 0
+				}
+			}
+		}
+		for range rng.IntN(6) {
+			if i := rng.IntN(r.Len()); !r.Kind[i].Pure() {
+				r.Return[i] = linear.Never
+			}
+		}
+		r.Finish()
+		if err := r.Check(); err != nil {
+			t.Fatal(err)
+		}
+		d := linear.JIT(r, linear.JITOptions{})
+		p := lineartest.Porcupine(r, linear.Initial, 2*time.Second)
+		if p == porcupine.Unknown {
+			counts[linear.Undecided]++
+			continue
+		}
+		if (d.Verdict == linear.Linearizable) != (p == porcupine.Ok) {
+			t.Fatalf("seed %d: %v, porcupine says %v", seed, d.Verdict, p)
+		}
+		counts[d.Verdict]++
+		if d.Verdict == linear.Linearizable {
+			if err := r.Replay(linear.Initial, d.Order); err != nil {
+				t.Fatalf("seed %d: %v", seed, err)
+			}
+		}
+	}
+	t.Log(counts)
+	if counts[linear.Illegal] < jitCases/10 || counts[linear.Linearizable] < jitCases/10 {
+		t.Errorf("%v say little", counts)
+	}
+}
