@@ -101,27 +101,32 @@ func (r *Register) Add(kind Kind, a, b Value, call, ret Time) bool {
 }
 
 // Finish sorts the returns.
-func (r *Register) Finish() {
-	r.Returns = slices.Grow(r.Returns[:0], r.Len())
-	for i, t := range r.Return {
+func (r *Register) Finish() { r.Returns = sortReturns(r.Returns[:0], r.Return) }
+
+// sortReturns appends the operations that returned to returns, in the order in which they
+// did; of those that did at once the one called first comes first.
+func sortReturns(returns []int32, at []Time) []int32 {
+	returns = slices.Grow(returns, len(at))
+	for i, t := range at {
 		if t != Never {
-			r.Returns = append(r.Returns, int32(i))
+			returns = append(returns, int32(i))
 		}
 	}
 	// In the order of calls they are nearly sorted: each is out of place by about as
 	// many as are open at once. That they are not is no reason to become quadratic.
-	moves := 64 * len(r.Returns)
-	for i := 1; i < len(r.Returns); i++ {
-		op, at := r.Returns[i], i
-		for ; at > 0 && r.Return[r.Returns[at-1]] > r.Return[op]; at-- {
-			r.Returns[at] = r.Returns[at-1]
+	moves := 64 * len(returns)
+	for i := 1; i < len(returns); i++ {
+		op, k := returns[i], i
+		for ; k > 0 && at[returns[k-1]] > at[op]; k-- {
+			returns[k] = returns[k-1]
 		}
-		r.Returns[at] = op
-		if moves -= i - at; moves < 0 {
-			slices.SortStableFunc(r.Returns, func(i, j int32) int { return cmp.Compare(r.Return[i], r.Return[j]) })
-			return
+		returns[k] = op
+		if moves -= i - k; moves < 0 {
+			slices.SortStableFunc(returns, func(i, j int32) int { return cmp.Compare(at[i], at[j]) })
+			break
 		}
 	}
+	return returns
 }
 
 // Check says why r is not in normal form, if so.

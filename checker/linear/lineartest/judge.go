@@ -1,6 +1,7 @@
 package lineartest
 
 import (
+	"slices"
 	"time"
 
 	"github.com/anishathalye/porcupine"
@@ -10,33 +11,36 @@ import (
 
 // Brute says whether some order explains r from start, by trying every order. It is for a
 // dozen operations.
-func Brute(r *linear.Register, start linear.Value) bool {
-	left := make([]int32, r.Len())
+func Brute(r *linear.Register, start linear.Value) bool { return BruteProblem(r.Problem(start)) }
+
+// BruteProblem says the same of p.
+func BruteProblem[S comparable](p linear.Problem[S]) bool {
+	left := make([]int32, len(p.Call))
 	for i := range left {
 		left[i] = int32(i)
 	}
-	return brute(r, start, left)
+	return slices.ContainsFunc(p.Starts, func(s S) bool { return brute(&p, s, left) })
 }
 
-func brute(r *linear.Register, v linear.Value, left []int32) bool {
+func brute[S comparable](p *linear.Problem[S], s S, left []int32) bool {
 	first := linear.Never // return of those left
 	for _, op := range left {
-		first = min(first, r.Return[op])
+		first = min(first, p.Return[op])
 	}
 	if first == linear.Never {
 		return true
 	}
 	for i, op := range left {
-		if r.Call[op] > first {
+		if p.Call[op] > first {
 			break
 		}
-		next, possible := r.Step(v, op)
+		next, possible := p.Step(s, op)
 		if !possible {
 			continue
 		}
 		rest := make([]int32, 0, len(left)-1)
 		rest = append(append(rest, left[:i]...), left[i+1:]...)
-		if brute(r, next, rest) {
+		if brute(p, next, rest) {
 			return true
 		}
 	}
