@@ -66,6 +66,7 @@ prove:
 fuzz:
 	$(GO) test -run '^$$' -fuzz FuzzRead -fuzztime 60s ./histories
 	$(GO) test -run '^$$' -fuzz FuzzScanner -fuzztime 60s ./histories
+	$(GO) test -run '^$$' -fuzz FuzzVerdict -fuzztime 60s ./workloads/register
 
 .PHONY: lint
 lint:

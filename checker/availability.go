@@ -106,7 +106,7 @@ func availability(_ context.Context, h *histories.History) (Result, error) {
 	for _, family := range slices.Sorted(maps.Keys(families)) {
 		part := Result{Name: family, Verdict: Valid, Counts: map[string]int64{"faults": int64(len(m.begins[family]))}}
 		cluster.after(part.Counts, m.begins[family], m.heals[family])
-		part.Note = count(part.Counts["faults"], "fault")
+		part.Note = Count(part.Counts["faults"], "fault")
 		byFault.Parts = append(byFault.Parts, part)
 	}
 	byNode := Result{Name: "by node", Verdict: Valid}

@@ -114,11 +114,3 @@ type Anomaly struct {
 	// Ops is the evidence: indices into the history, ascending.
 	Ops []int `json:"ops,omitempty"`
 }
-
-// count returns n with its noun, e.g. "1 key", "3 keys".
-func count[N int | int64](n N, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}

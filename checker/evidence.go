@@ -9,6 +9,7 @@ import (
 	"sort"
 	"time"
 
+	"github.com/hacheck/hacheck/checker/linear"
 	"github.com/hacheck/hacheck/histories"
 )
 
@@ -23,21 +24,27 @@ func (j *judgement[S, In, Out]) explain(ctx context.Context, o *object[S, In, Ou
 			}
 		}
 	}()
-	x, ok := j.first(ctx, o)
-	if !ok {
-		reached := o.told[o.furthest].Index
-		return Anomaly{
-			Kind: notLinearizable,
-			Note: fmt.Sprintf("%s: no order explains its calls; there was no time to find out which, but all is well up to op %d", o.name(), reached),
-			Ops:  []int{reached},
-		}, nil
+	if o.found == nil {
+		x, ok := j.first(ctx, o)
+		if !ok {
+			return Anomaly{
+				Kind: notLinearizable,
+				Note: fmt.Sprintf("%s: no order explains its calls; there was no time to find out which, but all is well up to op %d", o.name(), o.reached),
+				Ops:  []int{o.reached},
+			}, nil
+		}
+		x = j.shrink(ctx, x)
+		o.found = &x
 	}
-	x = j.shrink(ctx, x)
-	v := Violation[In, Out]{Key: o.key, Witness: x.calls, Whole: x.whole, Last: x.last(), Calls: o.all}
+	x := *o.found
+	v := Violation[In, Out]{Key: o.key, Witness: x.calls, Whole: x.whole, Last: x.last(), Calls: j.all(o)}
 	if j.model.Explain != nil {
 		a = j.model.Explain(v)
 	} else {
-		a = Anomaly{Kind: notLinearizable, Note: fmt.Sprintf("%s: no order explains %s", o.name(), count(len(x.calls), "call"))}
+		a = Anomaly{Kind: notLinearizable, Note: fmt.Sprintf("%s: no order explains %s", o.name(), Count(len(x.calls), "call"))}
+	}
+	if stale := j.staleness(o, v.Last); stale != "" {
+		a.Note += "; " + stale
 	}
 	a.Ops = append(a.Ops, x.ops()...)
 	slices.Sort(a.Ops)
@@ -64,10 +71,20 @@ func (j *judgement[S, In, Out]) starts(x excerpt[In, Out]) []S {
 	return j.model.States(x.calls)
 }
 
-// refuted says that x is not linearizable. If ctx ends first it is not known.
+// refuted says that x is not linearizable, as porcupine says. If ctx ends first it is not
+// known. Our own search, which is faster, is asked before.
 func (j *judgement[S, In, Out]) refuted(ctx context.Context, x excerpt[In, Out]) bool {
-	for _, start := range j.starts(x) {
-		if linearizable, err := j.search(start, x.calls).answer(ctx); linearizable || err != nil {
+	starts := j.starts(x)
+	if !j.budget.Porcupine {
+		m := j.guard.meter(ctx)
+		defer m.done()
+		if linear.Search(j.problem(x.calls, starts...), m.limit).Verdict == linear.Linearizable {
+			return false
+		}
+	}
+	t := j.model.trial(x.calls)
+	for _, start := range starts {
+		if linearizable, err := j.search(start, t).answer(ctx); linearizable || err != nil {
 			return false
 		}
 	}
@@ -107,7 +124,7 @@ func (x excerpt[In, Out]) ops() []int {
 func (j *judgement[S, In, Out]) first(ctx context.Context, o *object[S, In, Out]) (found excerpt[In, Out], ok bool) {
 	returns := j.suspects(o)
 	sort.Search(len(returns), func(i int) bool {
-		calls := j.model.upTo(o.told, returns[i])
+		calls := j.model.upTo(j.told(o), returns[i])
 		x, refuted := j.tail(ctx, calls)
 		if !refuted {
 			x = excerpt[In, Out]{true, calls}
@@ -123,30 +140,29 @@ func (j *judgement[S, In, Out]) first(ctx context.Context, o *object[S, In, Out]
 
 // suspects returns when the calls returned that the search of o could not get
 // over, ascending: one of these was the first that nothing explains, if there is
-// one. See search.
+// one.
 func (j *judgement[S, In, Out]) suspects(o *object[S, In, Out]) []time.Duration {
-	if len(o.told) == 0 {
-		return nil
-	}
-	reached, next := o.told[o.furthest].Invoked, histories.Never
-	if o.furthest+1 < len(o.told) {
-		next = o.told[o.furthest+1].Invoked
-	}
-	var returns []time.Duration
-	for _, c := range o.told {
-		if reached < c.Completed && c.Completed < next {
-			returns = append(returns, c.Completed)
+	var returns []linear.Time
+	for _, t := range o.ret {
+		if o.after < t && t < o.before {
+			returns = append(returns, t)
 		}
 	}
 	slices.Sort(returns)
-	return returns
+	at := make([]time.Duration, len(returns))
+	for i, t := range returns {
+		at[i] = j.history.At(int(t)).Time
+	}
+	return at
 }
 
 // wall says that o is not linearizable for what happened just where the search
 // of it ended.
 func (j *judgement[S, In, Out]) wall(ctx context.Context, o *object[S, In, Out]) bool {
 	for _, t := range j.suspects(o) {
-		if _, ok := j.tail(ctx, j.model.upTo(o.told, t)); ok {
+		if x, ok := j.tail(ctx, j.model.upTo(j.told(o), t)); ok {
+			x = j.shrink(ctx, x)
+			o.found = &x
 			return true
 		}
 	}

@@ -102,7 +102,7 @@ func (f Fencing) Check(_ context.Context, h *histories.History) (Result, error) 
 	}
 	n := result.Counts
 	result.Note = fmt.Sprintf("%s, %s; %s, %d of them late; %s",
-		count(n["objects"], f.Object), count(n["granted"], f.Token), count(n["writes"], "write"), n["late_writes"], count(n["reads"], "read"))
+		Count(n["objects"], f.Object), Count(n["granted"], f.Token), Count(n["writes"], "write"), n["late_writes"], Count(n["reads"], "read"))
 	if !found.Conclude(&result) && n["granted"] == 0 {
 		result.Verdict = Unknown
 		result.Note = "no " + f.Token + " was granted"

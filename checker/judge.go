@@ -3,59 +3,84 @@ package checker
 import (
 	"cmp"
 	"context"
-	"errors"
 	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/hacheck/hacheck/checker/linear"
 	"github.com/hacheck/hacheck/histories"
 )
 
 // A judgement is one check of one history.
 type judgement[S comparable, In, Out any] struct {
 	model   *Model[S, In, Out]
+	history *histories.History
+	budget  Budget
 	guard   *heapGuard
 	objects []*object[S, In, Out]
 }
 
 // judge finds the verdict of every object, the easy ones first, so that the hard
 // ones get what those leave of their shares.
-func (j *judgement[S, In, Out]) judge(ctx context.Context, budget time.Duration) {
+func (j *judgement[S, In, Out]) judge(ctx context.Context, begun, end time.Time) {
 	difficulty := map[*object[S, In, Out]]int{}
 	for _, o := range j.objects {
 		difficulty[o] = o.difficulty()
 	}
 	queue := slices.SortedStableFunc(slices.Values(j.objects), func(a, b *object[S, In, Out]) int {
-		return cmp.Or(cmp.Compare(difficulty[a], difficulty[b]), cmp.Compare(len(a.told), len(b.told)))
+		return cmp.Or(cmp.Compare(difficulty[a], difficulty[b]), cmp.Compare(len(a.call), len(b.call)))
 	})
 	workers := min(runtime.GOMAXPROCS(0), len(queue))
-	shares := newShares(budget, len(queue), workers)
+	shares := newShares(end, len(queue), workers)
+	ctx, settle := context.WithCancelCause(ctx)
+	defer settle(nil)
+	var settled sync.Once
 	var next atomic.Int64
 	var working sync.WaitGroup
 	for range workers {
 		working.Go(func() {
 			for at := next.Add(1) - 1; at < int64(len(queue)); at = next.Add(1) - 1 {
+				o := queue[at]
 				ctx, done := shares.next(ctx)
-				j.judgeOne(ctx, queue[at])
+				j.judgeOne(ctx, o)
 				done()
+				if o.verdict == Invalid && !j.budget.All {
+					settled.Do(func() {
+						time.AfterFunc(max(grace, time.Since(begun)), func() { settle(errSettled) })
+					})
+				}
 			}
 		})
 	}
 	working.Wait()
 }
 
-// judgeOne finds the verdict of o in the time that ctx leaves. A search that came
-// to no end may still have come to a wall, a call that no order explains, and
-// exhaust itself before it: the last eighth of the time is for looking there.
+// judgeOne finds the verdict of o in the time that ctx leaves.
 func (j *judgement[S, In, Out]) judgeOne(ctx context.Context, o *object[S, In, Out]) {
-	end, _ := ctx.Deadline()
-	most, done := context.WithTimeoutCause(ctx, time.Until(end)/8*7, errTime)
+	if ctx.Err() != nil {
+		o.err = context.Cause(ctx)
+		return
+	}
+	if j.budget.Porcupine || !j.decide(ctx, o) {
+		j.leave(ctx, o)
+	}
+}
+
+// leave leaves o to porcupine. A search that came to no end may still have come to a wall,
+// a call that no order explains, and exhaust itself before it.
+func (j *judgement[S, In, Out]) leave(ctx context.Context, o *object[S, In, Out]) {
+	most, done := mostOf(ctx)
 	defer done()
-	s := j.search(j.model.Init, o.told)
+	s := j.search(j.model.Init, j.model.trial(j.told(o)))
 	linearizable, err := s.answer(most)
-	o.furthest = s.furthest
+	if o.before = linear.Never; len(o.call) > 0 {
+		o.after = o.call[s.furthest]
+		if s.furthest+1 < len(o.call) {
+			o.before = o.call[s.furthest+1]
+		}
+	}
 	switch {
 	case linearizable:
 		o.verdict = Valid
@@ -64,33 +89,25 @@ func (j *judgement[S, In, Out]) judgeOne(ctx context.Context, o *object[S, In, O
 	default:
 		o.err = err
 	}
+	if o.verdict != Unknown {
+		o.by, o.confirmed = byPorcupine, true
+	}
+	if o.verdict != Valid {
+		o.reached = int(o.after)
+	}
 }
 
-func (j *judgement[S, In, Out]) search(init S, calls []histories.Call[In, Out]) *search[S, In, Out] {
-	return &search[S, In, Out]{model: j.model, guard: j.guard, init: init, calls: calls}
+// search returns the question to porcupine whether t is linearizable from init.
+func (j *judgement[S, In, Out]) search(init S, t trial[S]) *search[S] {
+	return &search[S]{trial: t, guard: j.guard, init: init}
 }
 
-var errTime = errors.New("out of time")
-
-// shares deals out a time budget over a queue: to each in turn an even part of
-// what is then left. Who needs less leaves more to those who come after.
-type shares struct {
-	mu      sync.Mutex
-	end     time.Time
-	queued  int
-	workers int
-}
-
-func newShares(budget time.Duration, queued, workers int) *shares {
-	return &shares{end: time.Now().Add(budget), queued: queued, workers: workers}
-}
-
-// next returns a context that ends with the share of the next in the queue.
-func (s *shares) next(ctx context.Context) (context.Context, context.CancelFunc) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	left := time.Until(s.end)
-	share := min(left, left*time.Duration(s.workers)/time.Duration(s.queued))
-	s.queued--
-	return context.WithTimeoutCause(ctx, share, errTime)
+// trial returns calls as they are put to a judge.
+func (m *Model[S, In, Out]) trial(calls []histories.Call[In, Out]) trial[S] {
+	t := trial[S]{call: make([]linear.Time, len(calls)), ret: make([]linear.Time, len(calls))}
+	for i, c := range calls {
+		t.call[i], t.ret[i] = times(c)
+	}
+	t.step = func(s S, op int32) (S, bool) { return m.Step(s, calls[op]) }
+	return t
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -13,46 +14,22 @@ import (
 	"github.com/hacheck/hacheck/histories"
 )
 
-// A Budget bounds what judging may take. Deciding linearizability is NP-complete
-// and porcupine's search exponential in the number of calls that are open at
-// once, so every check needs one. Zero fields mean the defaults.
-type Budget struct {
-	// Time is shared by all keys; evidence for what was found may take a quarter
-	// of it more.
-	Time time.Duration
-	// Memory is by how much the heap of the process may grow meanwhile.
-	Memory uint64
-}
-
-// The default budget.
-const (
-	DefaultTime   = time.Minute
-	DefaultMemory = 2 << 30
-)
-
 // maxExplained bounds the number of keys whose violation is explained. Who has
 // more has one bug, and wants to read about it once.
 const maxExplained = 8
 
-// Linearizable returns a checker that judges each key of a history against m
-// with porcupine. One key that is not linearizable makes it Invalid. A key that
-// the budget did not suffice for is Unknown, and takes nothing from the others'
-// verdicts.
+// Linearizable returns a checker that judges each key of a history against m. One key that
+// is not linearizable makes it Invalid. A key that the budget did not suffice for is
+// Unknown, and takes nothing from the others' verdicts.
 //
-// For a key that is not linearizable it finds the first call that no order can
-// explain, and the fewest calls that show it: see [Violation].
+// What is a register is decided in linear time, anything else by a search; either way
+// porcupine confirms the verdict of each key, or is left to find it. For a key that is not
+// linearizable there is evidence: see [Violation].
 func Linearizable[S comparable, In, Out any](m Model[S, In, Out], b Budget) Checker {
-	if b.Time == 0 {
-		b.Time = DefaultTime
-	}
-	if b.Memory == 0 {
-		b.Memory = DefaultMemory
-	}
+	b = b.withDefaults()
 	return Func(func(ctx context.Context, h *histories.History) (Result, error) {
-		calls, err := histories.Calls(h, m.In, m.Out)
-		if err != nil {
-			return Result{}, err
-		}
+		begun := time.Now()
+		end := begun.Add(b.Time)
 		guard := newHeapGuard(b.Memory)
 		ctx, stop := context.WithCancel(ctx)
 		var watching sync.WaitGroup
@@ -60,39 +37,47 @@ func Linearizable[S comparable, In, Out any](m Model[S, In, Out], b Budget) Chec
 		defer watching.Wait()
 		defer stop()
 
-		j := &judgement[S, In, Out]{model: &m, guard: guard, objects: m.objects(calls)}
-		j.judge(ctx, b.Time)
-		return j.result(ctx, b.Time/4), nil
+		j := &judgement[S, In, Out]{model: &m, history: h, budget: b, guard: guard}
+		counts, err := j.normalise(ctx)
+		if err != nil {
+			return Result{}, err
+		}
+		j.judge(ctx, begun, end.Add(-b.Time/evidencePart))
+		return j.result(ctx, counts, end), nil
 	})
 }
 
-// result says what was found, with evidence that takes no longer than budget.
-func (j *judgement[S, In, Out]) result(ctx context.Context, budget time.Duration) Result {
-	r := Result{Name: "linearizable", Verdict: Valid, Counts: map[string]int64{}, Artifacts: map[string]func(io.Writer) error{}}
+// evidencePart is the part of the time that is kept for evidence.
+const evidencePart = 8
+
+// result says what was found, with evidence that takes no longer than until end.
+func (j *judgement[S, In, Out]) result(ctx context.Context, counts map[string]int64, end time.Time) Result {
+	r := Result{Name: "linearizable", Verdict: Valid, Counts: counts, Artifacts: map[string]func(io.Writer) error{}}
+	calls := outcomes(counts)
 	by := map[Verdict][]*object[S, In, Out]{}
 	told := 0
 	for _, o := range j.objects {
 		r.Verdict = r.Verdict.And(o.verdict)
 		by[o.verdict] = append(by[o.verdict], o)
-		told += len(o.told)
-		for _, c := range o.all {
-			r.Counts[c.Type.String()]++
-		}
+		told += len(o.call)
 		if p, ok := errors.AsType[*panicked](o.err); ok {
 			r.Artifacts[fileName("panic", o.key)+".txt"] = p.artifact
 		}
 	}
 	if told == 0 {
 		r.Verdict = Unknown
-		r.Note = fmt.Sprintf("nothing to judge in %s", outcomes(r.Counts))
+		r.Note = fmt.Sprintf("nothing to judge in %s", calls)
 		return r
 	}
 	r.Counts["keys"] = int64(len(j.objects))
 	r.Counts["keys_judged"] = int64(len(by[Valid]) + len(by[Invalid]))
-	r.Note = note(by) + "; " + outcomes(r.Counts)
+	r.Note = j.note(by) + "; " + calls
+	if by := j.judges(r.Counts); by != "" {
+		r.Note += "; " + by
+	}
 
 	shown := by[Invalid][:min(len(by[Invalid]), maxExplained)]
-	shares := newShares(budget, len(shown), 1)
+	shares := newShares(end, len(shown), 1)
 	for _, o := range shown {
 		ctx, done := shares.next(ctx)
 		anomaly, picture := j.explain(ctx, o)
@@ -116,19 +101,69 @@ func (j *judgement[S, In, Out]) result(ctx context.Context, budget time.Duration
 }
 
 // note says which objects have which verdict.
-func note[S comparable, In, Out any](by map[Verdict][]*object[S, In, Out]) string {
+func (j *judgement[S, In, Out]) note(by map[Verdict][]*object[S, In, Out]) string {
 	var parts []string
 	if bad := by[Invalid]; len(bad) > 0 {
-		parts = append(parts, "not linearizable: "+list(bad, (*object[S, In, Out]).name))
+		parts = append(parts, "not linearizable: "+list(bad, (*object[S, In, Out]).name), extent(bad))
 	}
 	if open := by[Unknown]; len(open) > 0 {
 		parts = append(parts, "not judged: "+list(open, (*object[S, In, Out]).unjudged))
 	}
 	if good := len(by[Valid]); good > 0 {
-		all := good + len(by[Invalid]) + len(by[Unknown])
-		parts = append(parts, fmt.Sprintf("%d of %s linearizable", good, count(all, "key")))
+		parts = append(parts, fmt.Sprintf("%d of %s linearizable", good, Count(len(j.objects), "key")))
+	}
+	for _, o := range j.objects {
+		if o.doubt != "" {
+			parts = append(parts, fmt.Sprintf("%s: %s, so that porcupine judged it alone; this is a mistake in hacheck, please report it with the history", o.name(), o.doubt))
+			break
+		}
 	}
 	return strings.Join(parts, "; ")
+}
+
+// extent says how many calls of bad objects there are that no order explains, where that is
+// known, and up to where all was well.
+func extent[S comparable, In, Out any](bad []*object[S, In, Out]) string {
+	reached, violations := math.MaxInt, 0
+	for _, o := range bad {
+		reached = min(reached, o.reached)
+		violations += o.violations
+	}
+	if violations == 0 {
+		return fmt.Sprintf("all is well before op %d", max(reached, 0))
+	}
+	return fmt.Sprintf("%s that no order explains, none before op %d", Count(violations, "call"), max(reached, 0))
+}
+
+// judges says which engines decided, and that porcupine confirmed it. It counts for how
+// many keys each did.
+func (j *judgement[S, In, Out]) judges(counts map[string]int64) string {
+	for _, o := range j.objects {
+		if o.verdict == Unknown {
+			continue
+		}
+		counts["decided_by_"+string(o.by)]++
+		if o.confirmed {
+			counts["confirmed_by_porcupine"]++
+		}
+		counts["violations"] += int64(o.violations)
+	}
+	if counts["violations"] == 0 {
+		delete(counts, "violations")
+	}
+	var names []string
+	for _, e := range engines {
+		if counts["decided_by_"+string(e)] > 0 {
+			names = append(names, string(e))
+		}
+	}
+	switch {
+	case len(names) == 0:
+		return ""
+	case len(names) == 1 && names[0] == string(byPorcupine):
+		return "decided by porcupine"
+	}
+	return "decided by " + strings.Join(names, ", ") + ", confirmed by porcupine"
 }
 
 // maxListed bounds the keys that a note names.

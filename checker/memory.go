@@ -2,14 +2,12 @@ package checker
 
 import (
 	"context"
-	"errors"
 	"runtime"
 	"runtime/metrics"
 	"sync"
+	"sync/atomic"
 	"time"
 )
-
-var errMemory = errors.New("out of memory")
 
 // A heapGuard keeps the heap from outgrowing a limit by stopping searches, the
 // hungriest first. Porcupine's search has no such limit of its own, and what it
@@ -27,9 +25,12 @@ type hungry interface {
 	starve()
 }
 
-// guardInterval is how often the heap is looked at. A search can take up a few
-// tens of megabytes in that time.
-const guardInterval = 50 * time.Millisecond
+// interval returns how often the heap is looked at: often enough that not a tenth of the
+// limit can be taken up in between, at gigabytes a second.
+func (g *heapGuard) interval() time.Duration {
+	const perSecond = 4 << 30
+	return min(max(time.Duration(g.limit/10)*time.Second/perSecond, time.Millisecond), 50*time.Millisecond)
+}
 
 func newHeapGuard(limit uint64) *heapGuard {
 	return &heapGuard{limit: limit, running: map[hungry]struct{}{}}
@@ -38,7 +39,7 @@ func newHeapGuard(limit uint64) *heapGuard {
 // watch guards until ctx ends. What is on the heap at its first look does not
 // count: most checks are over before, and need no guard.
 func (g *heapGuard) watch(ctx context.Context) {
-	tick := time.NewTicker(guardInterval)
+	tick := time.NewTicker(g.interval())
 	defer tick.Stop()
 	base := uint64(0)
 	for {
@@ -51,13 +52,14 @@ func (g *heapGuard) watch(ctx context.Context) {
 			runtime.GC()
 			base = heapBytes()
 		}
-		if heapBytes() < base+g.limit {
+		// Much of it may be garbage, above all after a search was stopped; while that is
+		// collected more comes, hence before the limit is reached. That the second bar is
+		// lower keeps us from collecting at every tick.
+		if heapBytes() < base+g.limit/20*17 {
 			continue
 		}
-		// Much of it may be garbage, above all after a search was stopped. That the
-		// second bar is lower keeps us from collecting at every tick.
 		runtime.GC()
-		if heapBytes() > base+g.limit/4*3 {
+		if heapBytes() > base+g.limit/20*15 {
 			g.stopHungriest()
 		}
 	}
@@ -95,4 +97,38 @@ func heapBytes() uint64 {
 	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
 	metrics.Read(sample)
 	return sample[0].Value.Uint64()
+}
+
+// A meter is an engine's limit: it ends with its context, or when the guard finds that
+// the engine holds more than others.
+type meter struct {
+	guard *heapGuard
+	ctx   context.Context
+	stop  context.CancelCauseFunc
+	held  atomic.Int64
+}
+
+// meter returns the limit of an engine. Its owner calls done when the engine has ended.
+func (g *heapGuard) meter(ctx context.Context) *meter {
+	m := &meter{guard: g}
+	m.ctx, m.stop = context.WithCancelCause(ctx)
+	g.add(m)
+	return m
+}
+
+// limit is a linear.Limit.
+func (m *meter) limit(bytes int64) bool {
+	m.held.Store(bytes)
+	return m.ctx.Err() == nil
+}
+
+// ended returns why the engine may not go on.
+func (m *meter) ended() error { return context.Cause(m.ctx) }
+
+func (m *meter) bytes() int64 { return m.held.Load() }
+func (m *meter) starve()      { m.stop(errMemory) }
+
+func (m *meter) done() {
+	m.guard.remove(m)
+	m.stop(nil)
 }

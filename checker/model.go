@@ -2,6 +2,7 @@ package checker
 
 import (
 	"encoding/json"
+	"slices"
 
 	"github.com/hacheck/hacheck/checker/linear"
 	"github.com/hacheck/hacheck/histories"
@@ -14,6 +15,10 @@ import (
 // S is the state. Equal states behave alike; a state that == cannot compare, such
 // as a list, is given as a string or a hash of it.
 type Model[S comparable, In, Out any] struct {
+	// Functions are those whose calls it judges; what else clients did plays no part. If nil
+	// it judges all.
+	Functions []string
+
 	// In and Out decode the payloads of the workload's functions, as
 	// [histories.Calls] wants them.
 	In  func(f string, value json.RawMessage) (In, error)
@@ -45,8 +50,9 @@ type Model[S comparable, In, Out any] struct {
 	// has the last word. If nil the object is not a register.
 	Register func(c histories.Call[In, Out]) Access[S]
 
-	// ReadOnly says whether c leaves every state as it is. If it is indeterminate
-	// it is left out, for it constrains nothing. If nil no call is known to.
+	// ReadOnly says whether c leaves every state as it is in which it is possible: Step
+	// returns just that. If it is indeterminate it is left out, for it constrains nothing.
+	// If nil no call is known to.
 	ReadOnly func(c histories.Call[In, Out]) bool
 
 	// The rest serves the evidence, not the verdict.
@@ -99,6 +105,10 @@ type Violation[In, Out any] struct {
 	// those that play no part in the verdict: the failed ones, the reads of which
 	// nothing is known.
 	Calls []histories.Call[In, Out]
+}
+
+func (m *Model[S, In, Out]) judges(f string) bool {
+	return m.Functions == nil || slices.Contains(m.Functions, f)
 }
 
 func (m *Model[S, In, Out]) key(in In) string {

@@ -2,6 +2,7 @@ package checker
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"html"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/anishathalye/porcupine"
 
+	"github.com/hacheck/hacheck/checker/linear"
 	"github.com/hacheck/hacheck/histories"
 )
 
@@ -32,31 +34,24 @@ const (
 // two writes of one picture may differ in their bytes.
 func (j *judgement[S, In, Out]) picture(o *object[S, In, Out], x excerpt[In, Out], a Anomaly) func(io.Writer) error {
 	last := x.last()
-	calls := j.model.upTo(o.told, last.Completed)
-	shown := excerpt[In, Out]{true, calls}
-	if len(calls) > maxPictured {
-		shown = x
-		if j.model.States != nil {
-			shown = excerpt[In, Out]{calls: j.model.since(calls, calls[len(calls)-maxPictured/2].Invoked)}
-		}
-	}
 	return func(w io.Writer) (err error) {
 		defer func() {
 			if r := recover(); r != nil { // Visualize does, where a step is no longer possible
 				err = fmt.Errorf("picture of %s: %v", o.name(), r)
 			}
 		}()
-		s := j.search(j.bestStart(shown), shown.calls)
+		shown := j.pictured(o, x)
+		s := j.search(j.bestStart(shown), j.model.trial(shown.calls))
 		s.ctx, s.stop = context.WithCancelCause(context.Background())
 		defer s.stop(nil)
 		model := s.porcupine()
-		model.DescribeOperation = func(call, _ any) string { return j.model.describe(s.calls[call.(int)]) }
+		model.DescribeOperation = func(call, _ any) string { return j.model.describe(shown.calls[call.(int)]) }
 		model.DescribeState = func(n any) string { return j.model.state(n.(node[S]).state) }
-		model.DescribeOperationMetadata = func(call any) string { return where(s.calls[call.(int)]) }
-		ops, rows := drawn(s)
+		model.DescribeOperationMetadata = func(call any) string { return where(shown.calls[call.(int)]) }
+		ops, rows := drawn(s, shown.calls)
 		_, info := porcupine.CheckOperationsVerbose(model, ops, pictureTime)
 		info.AddAnnotations([]porcupine.Annotation{{
-			Tag: "verdict", Start: int64(last.Invoked), End: int64(last.Completed),
+			Tag: "verdict", Start: int64(last.Index), End: int64(last.Completion),
 			Description: a.Kind, Details: a.Note,
 		}})
 		var page bytes.Buffer
@@ -66,6 +61,31 @@ func (j *judgement[S, In, Out]) picture(o *object[S, In, Out], x excerpt[In, Out
 		_, err = w.Write(headed(page.Bytes(), o.name()+": "+a.Kind, rows))
 		return err
 	}
+}
+
+// pictured returns what is drawn of o: what happened up to the violation that x shows, or
+// the last of it, or x.
+func (j *judgement[S, In, Out]) pictured(o *object[S, In, Out], x excerpt[In, Out]) excerpt[In, Out] {
+	last := x.last()
+	end, _ := slices.BinarySearchFunc(o.call, linear.Time(last.Completion), cmp.Compare)
+	from := 0
+	if end > maxPictured {
+		if j.model.States == nil {
+			return x
+		}
+		from = end - maxPictured/2
+	}
+	var calls []histories.Call[In, Out]
+	for op := range o.call[:end] {
+		if op >= from || o.ret[op] >= o.call[from] {
+			calls = append(calls, j.at(o, int32(op)))
+		}
+	}
+	calls = j.model.upTo(calls, last.Completed)
+	if from == 0 {
+		return excerpt[In, Out]{true, calls}
+	}
+	return excerpt[In, Out]{calls: j.model.since(calls, j.history.At(int(o.call[from])).Time)}
 }
 
 // headed returns porcupine's page with a title, and with the processes that its
@@ -93,7 +113,7 @@ func (j *judgement[S, In, Out]) bestStart(x excerpt[In, Out]) S {
 	defer cancel()
 	best, furthest := j.model.Init, -1
 	for _, start := range j.starts(x) {
-		s := j.search(start, x.calls)
+		s := j.search(start, j.model.trial(x.calls))
 		_, _ = s.answer(ctx) // how far it gets is what matters
 		if s.furthest > furthest {
 			best, furthest = start, s.furthest
@@ -104,10 +124,10 @@ func (j *judgement[S, In, Out]) bestStart(x excerpt[In, Out]) S {
 
 // drawn returns the operations of s with what a picture needs beside: a row for
 // each process, which porcupine wants numbered from 0, and whose rows these are.
-func drawn[S comparable, In, Out any](s *search[S, In, Out]) (ops []porcupine.Operation, processes []histories.Process) {
+func drawn[S comparable, In, Out any](s *search[S], calls []histories.Call[In, Out]) (ops []porcupine.Operation, processes []histories.Process) {
 	rows := map[histories.Process]int{}
 	ops = s.operations()
-	for i, c := range s.calls {
+	for i, c := range calls {
 		rows[c.Process] = 0
 		ops[i].Metadata = i
 	}
@@ -115,7 +135,7 @@ func drawn[S comparable, In, Out any](s *search[S, In, Out]) (ops []porcupine.Op
 	for row, p := range processes {
 		rows[p] = row
 	}
-	for i, c := range s.calls {
+	for i, c := range calls {
 		ops[i].ClientId = rows[c.Process]
 	}
 	return ops, processes

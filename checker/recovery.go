@@ -45,9 +45,9 @@ func Recovery(readBack ReadBack) Checker {
 		case len(unread) > 0:
 			result.Verdict = Unknown
 			result.Note += fmt.Sprintf("; acknowledged and not read back: %s (%d of %s)",
-				list(unread, func(key string) string { return key }), len(unread), count(keys, "key"))
+				list(unread, func(key string) string { return key }), len(unread), Count(keys, "key"))
 		case keys > 0:
-			result.Note += fmt.Sprintf("; read back: %d of %s", keys, count(keys, "key"))
+			result.Note += fmt.Sprintf("; read back: %d of %s", keys, Count(keys, "key"))
 		}
 		return result, nil
 	})

@@ -100,7 +100,7 @@ func stats(h *histories.History, functions []string) (Result, error) {
 // outcomes says how calls ended.
 func outcomes(counts map[string]int64) string {
 	all := counts["ok"] + counts["fail"] + counts["info"]
-	return fmt.Sprintf("%s: %d ok, %d failed, %d indeterminate", count(all, "call"), counts["ok"], counts["fail"], counts["info"])
+	return fmt.Sprintf("%s: %d ok, %d failed, %d indeterminate", Count(all, "call"), counts["ok"], counts["fail"], counts["info"])
 }
 
 // timeline is the time in which some fault held: disjoint intervals, ascending. One

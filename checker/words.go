@@ -59,6 +59,14 @@ func Brief(d time.Duration) string {
 	panic("unreachable: seconds are the last unit")
 }
 
+// Count returns n with its noun, e.g. "1 key", "3 keys".
+func Count[N int | int64](n N, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
 // Ops returns what an anomaly rests on if it rests on calls: the indices of their
 // invocations and completions, ascending. Completions that say nothing, as they are
 // indeterminate, are left out, and so are zero calls, which are none.

@@ -3,7 +3,6 @@ package histories
 import (
 	"encoding/json"
 	"fmt"
-	"iter"
 	"math"
 	"time"
 )
@@ -44,31 +43,17 @@ func Calls[In, Out any](
 	out func(f string, value json.RawMessage) (Out, error),
 ) ([]Call[In, Out], error) {
 	var calls []Call[In, Out]
-	for c, err := range EachCall(h, in, out) {
+	for i := range h.Len() {
+		if r := h.record(i); r.process < 0 || r.typ != Invoke {
+			continue
+		}
+		c, err := CallAt(h, i, in, out)
 		if err != nil {
 			return nil, err
 		}
 		calls = append(calls, c)
 	}
 	return calls, nil
-}
-
-// EachCall yields what [Calls] returns, one by one, up to the first error.
-func EachCall[In, Out any](
-	h *History,
-	in func(f string, value json.RawMessage) (In, error),
-	out func(f string, value json.RawMessage) (Out, error),
-) iter.Seq2[Call[In, Out], error] {
-	return func(yield func(Call[In, Out], error) bool) {
-		for i := range h.Len() {
-			if r := h.record(i); r.process < 0 || r.typ != Invoke {
-				continue
-			}
-			if c, err := CallAt(h, i, in, out); !yield(c, err) || err != nil {
-				return
-			}
-		}
-	}
 }
 
 // CallAt returns the operation that op i, which is one of a client, invokes.

@@ -185,6 +185,34 @@ func (r *Register) Step(v Value, op int32) (Value, bool) {
 	return v, false
 }
 
+// Sets returns the value that op sets, and whether it sets one.
+func (r *Register) Sets(op int) (Value, bool) {
+	switch r.Kind[op] {
+	case Write:
+		return r.A[op], true
+	case CAS:
+		return r.B[op], true
+	}
+	return Nothing, false
+}
+
+// Phantom says that op found a value which nothing called by then had set. By itself that
+// is a witness: nothing else that happened can be what is missing.
+func (r *Register) Phantom(op int32) bool {
+	if r.Kind[op] != Read && r.Kind[op] != CAS || r.A[op] == Initial {
+		return false
+	}
+	for other, call := range r.Call {
+		if call > r.Return[op] {
+			break
+		}
+		if v, sets := r.Sets(other); sets && v == r.A[op] && int32(other) != op {
+			return false
+		}
+	}
+	return true
+}
+
 // Replay says why order does not explain r, if so: every operation that returned must be
 // in it, once, those that did not return at most once; each must be possible where it
 // stands; and none may stand before one that precedes it.

@@ -92,6 +92,7 @@ func usage(format string, args ...any) error { return &usageError{fmt.Sprintf(fo
 // it exits by itself.
 func (p *program) app() *cli.App {
 	bare, run, shrink, prove := newOptions(), newOptions(), newShrinkOptions(), newProveOptions()
+	checking := defaultBudget()
 	app := &cli.App{
 		Name:                  "hacheck",
 		Usage:                 "does a distributed system keep its promises when things break?",
@@ -122,8 +123,8 @@ func (p *program) app() *cli.App {
 				Description: "A FILE is a history, or the directory of a run, such as store/latest. One file\n" +
 					"gets the text that its run printed, several get a line each. The exit status\n" +
 					"is that of the worst. Nothing is written unless --artifacts asks for it.",
-				Flags:  checkFlags(),
-				Action: p.check,
+				Flags:  checkFlags(&checking),
+				Action: func(c *cli.Context) error { return p.check(c, checking) },
 			},
 			{
 				Name:      "shrink",

@@ -19,19 +19,19 @@ import (
 	"github.com/hacheck/hacheck/report"
 )
 
-func checkFlags() []cli.Flag {
+func checkFlags(b *checker.Budget) []cli.Flag {
 	var name string
-	return []cli.Flag{
+	return append([]cli.Flag{
 		&cli.GenericFlag{
 			Name: "workload", Aliases: []string{"w"}, Value: choice(&name, "workload", workloadNames()),
 			Usage: "judge as a run of workload `NAME`; by default run.json or the functions tell",
 		},
 		&cli.StringFlag{Name: "artifacts", Usage: "write the pictures that belong to the verdict into `DIR`"},
 		jsonFlag("print the verdict tree; of several files one on each line"),
-	}
+	}, budgetFlags("", b)...)
 }
 
-func (p *program) check(c *cli.Context) error {
+func (p *program) check(c *cli.Context, b checker.Budget) error {
 	if err := p.leftover(c, c.NArg()); err != nil {
 		return err
 	}
@@ -40,7 +40,7 @@ func (p *program) check(c *cli.Context) error {
 		return usage("check: which history? Name a file, or the directory of a run such as store/latest")
 	}
 	asked, _ := c.Generic("workload").(*value)
-	j := judging{workload: asked.String(), artifacts: c.String("artifacts"), json: c.Bool("json")}
+	j := judging{workload: asked.String(), artifacts: c.String("artifacts"), json: c.Bool("json"), budget: b}
 	if len(files) == 1 {
 		r, err := p.judgeFile(c.Context, files[0], j)
 		if err != nil {
@@ -120,6 +120,7 @@ type judging struct {
 	workload  string // "" to find out
 	artifacts string // directory, or ""
 	json      bool
+	budget    checker.Budget
 }
 
 // A judged is a history with its verdict.
@@ -128,6 +129,7 @@ type judged struct {
 	run      *store.Run // the run it belongs to, or nil
 	info     store.Info // of that run
 	workload string
+	budget   checker.Budget
 	history  *histories.History
 	result   checker.Result
 	where    func(artifact string) string
@@ -136,7 +138,7 @@ type judged struct {
 
 // judgeFile reads and judges a history, or that of a run's directory.
 func (p *program) judgeFile(ctx context.Context, path string, j judging) (*judged, error) {
-	r := &judged{path: path}
+	r := &judged{path: path, budget: j.budget}
 	switch stat, err := os.Stat(path); {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, usage("check: there is no file %s", path)
@@ -281,7 +283,7 @@ func clientFunctions(h *histories.History) []string {
 // for what the run was to do and never came to: faults that were asked for, its
 // end.
 func (r *judged) judge(ctx context.Context) (err error) {
-	r.result, err = findWorkload(r.workload).checker(checker.Budget{}).Check(ctx, r.history)
+	r.result, err = findWorkload(r.workload).checker(r.budget).Check(ctx, r.history)
 	if err != nil {
 		return err
 	}
@@ -376,7 +378,7 @@ func (r *judged) unkept() string {
 	if kept == all {
 		return ""
 	}
-	return fmt.Sprintf("%d of the %s that the schedule has a time for began; for the others there was no room beside those before them, or no time", kept, count(all, "fault"))
+	return fmt.Sprintf("%d of the %s that the schedule has a time for began; for the others there was no room beside those before them, or no time", kept, checker.Count(all, "fault"))
 }
 
 // place writes the artifacts into dir, if there is one; or else says where the run

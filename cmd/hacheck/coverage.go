@@ -24,7 +24,7 @@ func covered(h *histories.History) (checker.Result, bool) {
 
 func coverage(c nemesis.Coverage, end time.Duration) checker.Result {
 	note := fmt.Sprintf("%s of the cluster seen; the next would be a new one with a chance of %s",
-		count(c.Distinct, "state"), percent(c.New))
+		checker.Count(c.Distinct, "state"), percent(c.New))
 	if unseen := int(math.Round(c.Unseen)); unseen > 0 {
 		note += fmt.Sprintf("; at least %d unseen", unseen)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/hacheck/hacheck/checker"
 	"github.com/hacheck/hacheck/cluster"
 	"github.com/hacheck/hacheck/nemesis"
 )
@@ -38,6 +39,7 @@ type options struct {
 	store                 string
 	untilInvalid          bool
 	quiet, json, pcap     bool
+	budget                checker.Budget // of judging
 
 	// recorded are the options of the run that is repeated, or nil, and replayed says
 	// what of it is not.
@@ -49,6 +51,7 @@ func newOptions() *options {
 	return &options{
 		system: systems[0].name, policy: nemesis.Uniform, nodes: 5, concurrency: 10,
 		timeLimit: 20 * time.Second, interval: 3 * time.Second, heal: heals[0], store: "store",
+		budget: defaultBudget(),
 	}
 }
 
@@ -70,7 +73,8 @@ const (
 	whatIsTested = "1. What is tested"
 	whatBreaks   = "2. What breaks"
 	howMuch      = "3. How hard, and how long"
-	whatIsKept   = "4. What is shown and kept"
+	howJudged    = "4. How it is judged"
+	whatIsKept   = "5. What is shown and kept"
 )
 
 func (o *options) flags() []cli.Flag {
@@ -84,7 +88,7 @@ func (o *options) flags() []cli.Flag {
 	rate := flag(howMuch, "rate", "operations per second: `N`, 0 for as many as go", rate(&o.rate))
 	keys := flag(howMuch, "keys", "`N` keys in use at once", number(&o.keys, maxKeys))
 	keys.DefaultText = fmt.Sprintf("%d, or one for every two clients", minKeys)
-	return []cli.Flag{
+	return append([]cli.Flag{
 		workload,
 		flag(whatIsTested, "system", "the system under test: `NAME`", choice(&o.system, "system", systemNames())),
 		flag(whatIsTested, "bug", "build the system with a deliberate bug: `NAME`", bug(&o.bug)),
@@ -112,7 +116,7 @@ func (o *options) flags() []cli.Flag {
 		&cli.BoolFlag{Category: whatIsKept, Name: "pcap", Usage: "keep the network's packets in net.pcap", Destination: &o.pcap, DisableDefaultText: true},
 		&cli.BoolFlag{Category: whatIsKept, Name: "quiet", Usage: "show no progress", Destination: &o.quiet, DisableDefaultText: true},
 		&cli.BoolFlag{Category: whatIsKept, Name: "json", Usage: "print results.json instead of text", Destination: &o.json, DisableDefaultText: true},
-	}
+	}, budgetFlags(howJudged, &o.budget)...)
 }
 
 // minKeys is the least number of keys in use by default.

@@ -394,7 +394,7 @@ func (b matrixBug) by() string {
 // summary says it in two sentences.
 func (m matrix) summary() string {
 	t := m.Tally
-	s := fmt.Sprintf("%d of %s found", t.Found, count(len(m.Bugs), "bug"))
+	s := fmt.Sprintf("%d of %s found", t.Found, checker.Count(len(m.Bugs), "bug"))
 	if t.Found > 0 {
 		s += fmt.Sprintf(", half of them within %.0f s", math.Ceil(t.Median.Seconds()))
 	}
@@ -406,16 +406,16 @@ func (m matrix) summary() string {
 			s += fmt.Sprintf(", %d %s", of.n, of.word)
 		}
 	}
-	runs := count(len(m.Clean), "run")
+	runs := checker.Count(len(m.Clean), "run")
 	if t.NotRun > 0 {
 		runs = fmt.Sprintf("%d of %s", len(m.Clean)-t.NotRun, runs)
 	}
-	s += fmt.Sprintf("; %s in %s without a bug", count(t.Invalid, "false alarm"), runs)
+	s += fmt.Sprintf("; %s in %s without a bug", checker.Count(t.Invalid, "false alarm"), runs)
 	if t.Unknown > 0 {
 		s += fmt.Sprintf(", %d of them unknown", t.Unknown)
 	}
 	return s + fmt.Sprintf(". It took %v, with %s at a time on %s.",
-		time.Duration(m.Took*float64(time.Second)).Round(time.Second), count(m.Jobs, "run"), count(m.CPUs, "CPU"))
+		time.Duration(m.Took*float64(time.Second)).Round(time.Second), checker.Count(m.Jobs, "run"), checker.Count(m.CPUs, "CPU"))
 }
 
 // text prints the matrix for people. me is the command, for what they may want to type

@@ -342,5 +342,5 @@ func (p *proving) standing() (far string, running []string) {
 		}
 	}
 	return fmt.Sprintf("%d of %s found, %d of %s without one",
-		t.Found, count(len(p.bugs), "bug"), len(p.clean)-t.NotRun, count(len(p.clean), "run")), running
+		t.Found, checker.Count(len(p.bugs), "bug"), len(p.clean)-t.NotRun, checker.Count(len(p.clean), "run")), running
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/hacheck/hacheck/checker"
 	"github.com/hacheck/hacheck/cluster"
 	"github.com/hacheck/hacheck/histories"
 	"github.com/hacheck/hacheck/internal/store"
@@ -69,7 +70,7 @@ func (o *options) repeat(c *cli.Context) error {
 	}
 	recorded.store = newOptions().store // what differs from that is to be said
 	if o.nodes < recorded.nodes && len(o.timetable) > 0 {
-		return usage("run: --replay %s: its faults are those of %s: --nodes %d is too few", quote(o.replay), count(recorded.nodes, "node"), o.nodes)
+		return usage("run: --replay %s: its faults are those of %s: --nodes %d is too few", quote(o.replay), checker.Count(recorded.nodes, "node"), o.nodes)
 	}
 	if line := r.history.Torn(); line > 0 {
 		o.replayed = append(o.replayed, fmt.Sprintf("the history of that run ends in the middle of line %d: what broke later is not repeated", line))
@@ -77,7 +78,7 @@ func (o *options) repeat(c *cli.Context) error {
 	all := len(o.timetable)
 	o.timetable = slices.DeleteFunc(o.timetable, func(e nemesis.Entry) bool { return e.At >= o.timeLimit })
 	if late := all - len(o.timetable); late > 0 {
-		o.replayed = append(o.replayed, fmt.Sprintf("%d of the %s of that run began after %v, and will not", late, count(all, "fault"), o.timeLimit))
+		o.replayed = append(o.replayed, fmt.Sprintf("%d of the %s of that run began after %v, and will not", late, checker.Count(all, "fault"), o.timeLimit))
 	}
 	return nil
 }

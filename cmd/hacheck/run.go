@@ -18,6 +18,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/hacheck/hacheck/checker"
 	"github.com/hacheck/hacheck/cluster"
 	"github.com/hacheck/hacheck/internal/runner"
 	"github.com/hacheck/hacheck/internal/store"
@@ -279,7 +280,7 @@ func (t *trial) name() string {
 // perform brings the lab up, runs, and takes it down again. What an error leaves
 // is no run.
 func (t *trial) perform(ctx context.Context) (outcome runner.Outcome, err error) {
-	t.show(report.Snapshot{Phase: fmt.Sprintf("starting %s of %s", count(t.nodes, "node"), t.system)})
+	t.show(report.Snapshot{Phase: fmt.Sprintf("starting %s of %s", checker.Count(t.nodes, "node"), t.system)})
 	history, err := t.run.CreateFile(store.HistoryFile)
 	if err != nil {
 		return outcome, err
@@ -394,7 +395,7 @@ func (t *trial) judge() error {
 	t.interrupt.enter(phaseJudging)
 	t.show(report.Snapshot{Phase: phaseJudging, Elapsed: time.Since(t.zero)})
 	defer t.progress.Done()
-	r := &judged{path: t.run.History(), run: t.run, info: t.info, workload: t.workload}
+	r := &judged{path: t.run.History(), run: t.run, info: t.info, workload: t.workload, budget: t.budget}
 	if err := t.program.read(r); err != nil {
 		return fmt.Errorf("read back what was recorded: %v", err) // no usage error any more
 	}

@@ -65,10 +65,10 @@ func (r *judged) title() string {
 		words = append(words, "and nemesis "+strings.Join(i.Nemesis, ","))
 	}
 	if n := len(i.Schedule); n > 0 {
-		words = append(words, "and a schedule of "+count(n, "fault"))
+		words = append(words, "and a schedule of "+checker.Count(n, "fault"))
 	}
 	return fmt.Sprintf("%s; %s, %.1f s, seed %d", strings.Join(words, " "),
-		count(i.Options.Nodes, "node"), r.history.Duration().Seconds(), i.Options.Seed)
+		checker.Count(i.Options.Nodes, "node"), r.history.Duration().Seconds(), i.Options.Seed)
 }
 
 // remarks say what is to be known of the faults of a run beside what they did.
@@ -84,14 +84,6 @@ func (r *judged) remarks() (remarks []string) {
 		remarks = append(remarks, "the quorum guard was off: faults may have taken more nodes than any system can bear to lose")
 	}
 	return remarks
-}
-
-// count returns n with its noun.
-func count(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 // files says where the run's files are and what is among them.

@@ -203,11 +203,11 @@ func (s *shrinking) summary(of int, wanted []anomalyKind) string {
 			kinds = append(kinds, k.kind)
 		}
 	}
-	left := fmt.Sprintf("%s left of %d", count(len(s.best.timetable), "fault"), of)
+	left := fmt.Sprintf("%s left of %d", checker.Count(len(s.best.timetable), "fault"), of)
 	if len(s.best.timetable) == 0 {
 		left = fmt.Sprintf("No fault left of %d", of)
 	}
-	return fmt.Sprintf("%s; %d of %s showed %s", left, s.shown, count(s.ran, "run"), strings.Join(kinds, " or "))
+	return fmt.Sprintf("%s; %d of %s showed %s", left, s.shown, checker.Count(s.ran, "run"), strings.Join(kinds, " or "))
 }
 
 // A rerunner performs runs, each as a process of its own.

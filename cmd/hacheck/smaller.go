@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hacheck/hacheck/checker"
 	"github.com/hacheck/hacheck/nemesis"
 )
 
@@ -60,7 +61,7 @@ func (s *shrinking) shrink(ctx context.Context) error {
 		return err
 	case !shows:
 		return fmt.Errorf("%w: %d of %s with the whole schedule showed it, and it takes %d; a lower --need or more --runs may help",
-			errNotReproduced, s.shown, count(s.ran, "run"), s.need)
+			errNotReproduced, s.shown, checker.Count(s.ran, "run"), s.need)
 	}
 	if err := s.improved(); err != nil {
 		return err
@@ -255,7 +256,7 @@ func (s *shrinking) shows(ctx context.Context, o options) (bool, error) {
 	if took {
 		verdict = "yes"
 	}
-	s.tell("%.0fs  %s: %d of %s: %s", time.Since(s.begun).Seconds(), brief(o), s.shown, count(s.ran, "run"), verdict)
+	s.tell("%.0fs  %s: %d of %s: %s", time.Since(s.begun).Seconds(), brief(o), s.shown, checker.Count(s.ran, "run"), verdict)
 	return took, nil
 }
 
@@ -270,7 +271,7 @@ func (s *shrinking) measure(ctx context.Context) error {
 			return err
 		}
 	}
-	s.tell("%.0fs  %s: %d of %s, counted anew", time.Since(s.begun).Seconds(), brief(s.best), s.shown, count(s.ran, "run"))
+	s.tell("%.0fs  %s: %d of %s, counted anew", time.Since(s.begun).Seconds(), brief(s.best), s.shown, checker.Count(s.ran, "run"))
 	return nil
 }
 
@@ -298,7 +299,7 @@ func (s *shrinking) once(ctx context.Context) error {
 
 // brief says in a few words how much a run does.
 func brief(o options) string {
-	words := []string{count(len(o.timetable), "fault"), o.timeLimit.String(), count(o.concurrency, "client"), count(o.keysInUse(), "key")}
+	words := []string{checker.Count(len(o.timetable), "fault"), o.timeLimit.String(), checker.Count(o.concurrency, "client"), checker.Count(o.keysInUse(), "key")}
 	if o.rate > 0 {
 		words = append(words, fmt.Sprintf("%.0f op/s", o.rate))
 	}

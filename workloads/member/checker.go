@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/hacheck/hacheck/checker"
+	"github.com/hacheck/hacheck/checker/linear"
 	"github.com/hacheck/hacheck/histories"
 	"github.com/hacheck/hacheck/workloads"
 )
@@ -18,97 +19,9 @@ import (
 // the run tried hard enough to say so.
 func Checker(b checker.Budget) checker.Checker {
 	return workloads.Judge("member", []string{Read, Write, Members, Leave, Join}, readBack,
-		checker.Part{Name: "linearizable", Checker: registersJudged(b)},
+		checker.Part{Name: "linearizable", Checker: checker.Linearizable(registerModel(), b)},
 		checker.Part{Name: "members", Checker: membersJudged(b)},
 	)
-}
-
-// registersJudged returns the checker of the registers. The search is exponential in the
-// number of indeterminate writes that are open, and those that nobody saw stay open for
-// ever: so it does without them. That changes no verdict, since in an order that explains
-// all reads one whose value none of them found can be left out, or come last.
-func registersJudged(b checker.Budget) checker.Checker {
-	return checker.Func(func(ctx context.Context, h *histories.History) (checker.Result, error) {
-		unseen := unseenWrites(h)
-		registers, err := excerpt(h, func(op *histories.Op) bool {
-			return op.Process >= 0 && (op.F == Read || op.F == Write) && !unseen[op.Index]
-		})
-		if err != nil {
-			return checker.Result{}, err
-		}
-		r, err := judgeRegisters(ctx, registers, b)
-		if len(unseen) > 0 {
-			r.Note += "; not counted: indeterminate writes that nobody saw"
-		}
-		return r, err
-	})
-}
-
-// judgeRegisters judges a history of registers alone. It searches only where it has to
-// show what is wrong, or to say that there is nothing to judge.
-func judgeRegisters(ctx context.Context, h *histories.History, b checker.Budget) (checker.Result, error) {
-	m := registerModel()
-	calls, err := histories.Calls(h, m.In, m.Out)
-	if err != nil {
-		return checker.Result{}, err
-	}
-	good, keys := explainedKeys(calls)
-	told := slices.ContainsFunc(calls, func(c registerCall) bool { return c.Type == histories.OK })
-	if told && len(good) == keys {
-		return allExplained(keys, calls), nil
-	}
-	if told && len(good) > 0 {
-		h, err = excerpt(h, func(op *histories.Op) bool {
-			key, _, err := parseValue(op.Value)
-			return op.Process >= 0 && (err != nil || !good[key])
-		})
-		if err != nil {
-			return checker.Result{}, err
-		}
-	}
-	r, err := checker.Linearizable(m, b).Check(ctx, h)
-	if told && len(good) > 0 {
-		r.Note += fmt.Sprintf("; of %s the others are linearizable", several(keys, "key"))
-	}
-	return r, err
-}
-
-// unseenWrites returns the ops of the indeterminate writes of which no read that
-// succeeded has found the value. What cannot be read is not among them: the judge is to
-// say what is wrong with it.
-func unseenWrites(h *histories.History) map[int]bool {
-	type content struct {
-		key string
-		value
-	}
-	found := map[content]bool{}
-	for _, op := range h.All() {
-		if op.Process < 0 || op.F != Read || op.Type != histories.OK {
-			continue
-		}
-		if key, v, err := parseValue(op.Value); err == nil {
-			found[content{key, v}] = true
-		}
-	}
-	unseen := map[int]bool{}
-	for i, op := range h.All() {
-		if op.Process < 0 || op.F != Write || op.Type != histories.Invoke {
-			continue
-		}
-		end := h.Pair(i)
-		if end >= 0 && h.At(end).Type != histories.Info {
-			continue
-		}
-		key, v, err := parseValue(op.Value)
-		if err != nil || !v.present || found[content{key, v}] {
-			continue
-		}
-		unseen[i] = true
-		if end >= 0 {
-			unseen[end] = true
-		}
-	}
-	return unseen
 }
 
 // membersJudged returns the checker of the members. The search is exponential in the
@@ -160,6 +73,8 @@ type registerCall = histories.Call[register, value]
 // registerModel is the sequential specification of a register.
 func registerModel() checker.Model[value, register, value] {
 	return checker.Model[value, register, value]{
+		Functions: []string{Read, Write},
+
 		In:  parseRegister,
 		Out: func(_ string, b json.RawMessage) (value, error) { _, v, err := parseValue(b); return v, err },
 		Key: func(r register) string { return r.key },
@@ -170,6 +85,12 @@ func registerModel() checker.Model[value, register, value] {
 			return v, c.Type == histories.Info || c.Out == v
 		},
 		ReadOnly: func(c registerCall) bool { return c.F == Read },
+		Register: func(c registerCall) checker.Access[value] {
+			if c.F == Write {
+				return checker.Access[value]{Kind: linear.Write, New: value{c.In.v, true}}
+			}
+			return checker.Access[value]{Kind: linear.Read, Old: c.Out}
+		},
 		States: func(calls []registerCall) []value {
 			states := []value{{n: Garbage - 1, present: true}} // for all that nobody sees
 			for _, c := range calls {

@@ -301,9 +301,15 @@ func (r *roster) model() checker.Model[state, set, set] {
 		Out:  r.out,
 		Key:  func(set) string { return "members" },
 		Step: r.step,
-		// A read changes no members; and what one that did not return has found,
-		// nobody knows.
-		ReadOnly: func(c changeCall) bool { return c.F == Members },
+		// A read changes no members, but what is known of them: it is not read-only.
+		Removable: func(calls []changeCall) (sets [][]int) {
+			for i, c := range calls {
+				if c.F == Members {
+					sets = append(sets, []int{i})
+				}
+			}
+			return sets
+		},
 		// Of whom nothing is known, anything is possible, and more so if it is wild.
 		States:   func([]changeCall) []state { return []state{{wild: r.disturbed}} },
 		Explain:  r.explain,

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 
 	"github.com/hacheck/hacheck/checker"
+	"github.com/hacheck/hacheck/checker/linear"
 	"github.com/hacheck/hacheck/histories"
 	"github.com/hacheck/hacheck/workloads"
 )
@@ -29,6 +30,7 @@ func model() checker.Model[Value, Input, Value] {
 		Init:      Absent,
 		Step:      step,
 		Refused:   refused,
+		Register:  access,
 		ReadOnly:  readOnly,
 		States:    states,
 		Removable: removable,
@@ -56,6 +58,17 @@ func step(v Value, c call) (Value, bool) {
 		return c.In.New, true
 	}
 	return v, c.Type == histories.Info
+}
+
+// access says what c is to a register.
+func access(c call) checker.Access[Value] {
+	switch {
+	case c.F == Write:
+		return checker.Access[Value]{Kind: linear.Write, New: c.In.New}
+	case c.F == CAS && c.Type != histories.Fail:
+		return checker.Access[Value]{Kind: linear.CAS, Old: c.In.Old, New: c.In.New}
+	}
+	return checker.Access[Value]{Kind: linear.Read, Old: c.Out, Impossible: c.F == CAS && c.Out == c.In.Old}
 }
 
 // refused makes of a failed cas the observation that it is, if the system said

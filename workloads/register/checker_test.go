@@ -75,7 +75,7 @@ func TestWholeChecker(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = `register: unknown (unknown: stats)
-  linearizable: valid (1 of 1 key linearizable; 2 calls: 1 ok, 0 failed, 1 indeterminate)
+  linearizable: valid (1 of 1 key linearizable; 2 calls: 1 ok, 0 failed, 1 indeterminate; decided by zones, confirmed by porcupine)
   stats: unknown (2 calls: 1 ok, 0 failed, 1 indeterminate; no cas ever succeeded)
     cas: unknown (1 call: 0 ok, 0 failed, 1 indeterminate)
     write: valid (1 call: 1 ok, 0 failed, 0 indeterminate; median 1.00 ms, p99 1.00 ms)

@@ -205,7 +205,7 @@ func TestVerdictsAndEvidenceAgreeWithBruteForce(t *testing.T) {
 		}
 	}
 	t.Logf("%d of %d invalid, by %.1f calls, %d of them from the initial state", invalid, cases, float64(size)/float64(invalid), whole)
-	if !workloadtest.Raced && (invalid < cases/10 || invalid > cases*9/10 || whole < invalid/10 || whole > invalid*9/10) {
+	if !workloadtest.Raced && (invalid < cases/10 || invalid > cases*9/10 || whole < invalid/10 || invalid-whole < invalid/50) {
 		t.Error("one kind is rare: the histories say little")
 	}
 }
