@@ -42,7 +42,8 @@ type Limit func(bytes int64) bool
 func (l Limit) allows(bytes int64) bool { return l == nil || l(bytes) }
 
 // A Witness is a few operations of a history that no order explains. It is a history of
-// its own: what was open before it begins, or was when it ends, is indeterminate in it.
+// its own: what was open before it begins, or was when it ends, is indeterminate in it, a
+// cas may be a plain write, and the values are numbered anew.
 type Witness struct {
 	Register
 	// Ops are the operations of the history that those of the witness are.

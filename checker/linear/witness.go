@@ -297,7 +297,7 @@ func (w *Witness) unseen() []int32 {
 		returns Time // of it and those before it: the last
 	}
 	var observers []observer
-	var taken []Value // set, or cared for by others than indeterminate cas
+	var taken []Value // those set, or cared for by others than indeterminate cas
 	refused := 0
 	for i, kind := range w.Kind {
 		if !kind.Pure() {
@@ -310,7 +310,7 @@ func (w *Witness) unseen() []int32 {
 		case Read, CAS:
 			observers = append(observers, observer{w.A[i], w.Call[i], w.Return[i]})
 		case Refused:
-			observers = append(observers, observer{all, w.Call[i], w.Return[i]}, observer{w.A[i], always, always})
+			observers = append(observers, observer{all, w.Call[i], w.Return[i]}, observer{w.A[i], w.Call[i], always}) // the other sees none
 			refused++
 		}
 	}
@@ -321,8 +321,8 @@ func (w *Witness) unseen() []int32 {
 			b.returns = max(b.returns, a.returns)
 		}
 	}
-	has := func(sorted []Value, v Value) bool {
-		_, found := slices.BinarySearch(sorted, v)
+	isTaken := func(v Value) bool {
+		_, found := slices.BinarySearch(taken, v)
 		return found
 	}
 	mentioned := func(v Value) bool {
@@ -361,7 +361,7 @@ func (w *Witness) unseen() []int32 {
 			if refused--; refused >= 0 {
 				continue
 			}
-		case kind == CAS && w.Return[i] == Never && !w.Whole && !mentioned(v) && !has(taken, w.A[i]):
+		case kind == CAS && w.Return[i] == Never && !w.Whole && !mentioned(v) && !isTaken(w.A[i]):
 		case sees(v, last, w.Call[i]) || sees(all, last, w.Call[i]):
 			continue
 		}

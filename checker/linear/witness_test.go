@@ -333,7 +333,7 @@ func TestShrinkOfManyOperations(t *testing.T) {
 // has to be looked at, but not over and over.
 func TestShrinkAWideWindow(t *testing.T) {
 	r := &linear.Register{}
-	const n = 300_000
+	const n = 100_000
 	r.Add(linear.Write, 1, 0, 0, 1)
 	r.Add(linear.Read, 9, 0, 2, 2*n+8)
 	for i := range linear.Time(n) {

@@ -1,6 +1,7 @@
 package linear
 
 import (
+	"cmp"
 	"math"
 	"slices"
 )
@@ -107,7 +108,7 @@ func (z *zones) decide() bool {
 // gather fills the clusters with what is certain.
 func (z *zones) gather() bool {
 	r := z.r
-	if !z.hold(24 * r.Values) {
+	if !z.hold(24 * r.Values) { // a cluster each
 		return false
 	}
 	z.clusters = make([]cluster, max(r.Values, 1))
@@ -211,7 +212,7 @@ func (z *zones) owned() bool {
 // are in the order of their calls.
 func (z *zones) link() bool {
 	r := z.r
-	if !z.hold(12 * z.writes) {
+	if !z.hold(12 * z.writes) { // a block each
 		return false
 	}
 	z.blocks = make([]block, 0, z.writes)
@@ -293,15 +294,7 @@ func sortBlocks(blocks []block) {
 		}
 		blocks[j] = b
 		if budget -= i - j; budget < 0 {
-			slices.SortFunc(blocks, func(a, b block) int {
-				switch ka, kb := key(a), key(b); {
-				case ka < kb:
-					return -1
-				case ka > kb:
-					return 1
-				}
-				return 0
-			})
+			slices.SortFunc(blocks, func(a, b block) int { return cmp.Compare(key(a), key(b)) })
 			return
 		}
 	}

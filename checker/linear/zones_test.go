@@ -199,7 +199,7 @@ func checkWitness(t *testing.T, r *linear.Register, w *linear.Witness) {
 		}
 	}
 	for _, start := range w.Starts() {
-		explained := false
+		var explained bool
 		if w.Len() <= 12 {
 			explained = lineartest.Brute(&w.Register, start)
 		} else {
@@ -325,7 +325,7 @@ func TestZonesAgainstPorcupine(t *testing.T) {
 				if d.Verdict == linear.Undecided {
 					continue
 				}
-				switch lineartest.Porcupine(r, linear.Initial, 200*time.Millisecond) {
+				switch lineartest.Porcupine(r, linear.Initial, 100*time.Millisecond) {
 				case porcupine.Unknown:
 					unknown++
 				case porcupine.Ok:
