@@ -1,15 +1,14 @@
 package queue
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
-	"sort"
 	"strings"
 	"time"
 
 	"github.com/hacheck/hacheck/checker"
+	"github.com/hacheck/hacheck/checker/linear"
 	"github.com/hacheck/hacheck/histories"
 	"github.com/hacheck/hacheck/workloads"
 )
@@ -27,18 +26,14 @@ func name(fifo bool) string {
 // lost; a queue that says it is empty while something is in it; and if fifo, values
 // that overtake others.
 //
-// Where every dequeue has a known outcome, a queue without these is linearizable, and
-// one with any of them is not (Henzinger, Sezgin, Vafeiadis: Aspect-oriented
-// linearizability proofs, CONCUR 2013). An indeterminate dequeue may have taken any
-// one value, at any time from its invocation on; so of values that nobody saw come
-// out only as many are missed as these dequeues together cannot have taken.
+// A queue without these is linearizable, and one with any of them is not, whatever
+// became of the operations of unknown outcome; see [linear.Queue.Decide] for why.
 func Checker(fifo bool) checker.Checker {
 	return workloads.Judge(name(fifo), []string{Enqueue, Dequeue}, readBack,
 		checker.Part{Name: "contents", Checker: contents(fifo)})
 }
 
-// maxNamed bounds the values that a note names, and of what is lost or skipped the
-// operations that are evidence.
+// maxNamed bounds the values that a note names.
 const maxNamed = 8
 
 // The kinds of anomalies.
@@ -58,93 +53,138 @@ func contents(fifo bool) checker.Checker {
 		if err != nil {
 			return checker.Result{}, err
 		}
-		tubes, err := tubes(calls)
+		tubes, err := tubes(calls, fifo)
 		if err != nil {
 			return checker.Result{}, err
 		}
-		f := findings{fifo: fifo, tubes: tubes, counts: map[string]int64{}}
+		f := findings{tubes: tubes, counts: map[string]int64{}}
 		for _, t := range tubes {
-			f.judge(t)
+			if err := f.judge(t); err != nil {
+				return checker.Result{}, err
+			}
 		}
 		return f.result(), nil
 	})
 }
 
-// A tube is all that is known of a queue, in the order of invocations.
+// A tube is all that is known of a queue.
 type tube struct {
 	name     string
-	elements []*element
-	empties  []call // dequeues that found nothing
-	unsure   []call // dequeues of unknown outcome
-	values   map[int64]*element
+	ops      linear.Queue // at positions of the history
+	calls    []*call      // those of ops
+	elements []*element   // by their numbers in ops
+	values   map[int64]linear.Value
+	missing  []*element // acknowledged, and not seen to come out, in the order of that
+	unsure   []*call    // dequeues of unknown outcome
 }
 
 // An element is a value with the calls that put it in and took it out.
 type element struct {
 	value int64
 	in    *call // nil if nobody did
-	out   []call
+	out   *call // the first; nil if nobody did
 }
 
 // tubes sorts calls by their queues and values.
-func tubes(calls []call) ([]*tube, error) {
+func tubes(calls []call, fifo bool) ([]*tube, error) {
 	var tubes []*tube
 	byName := map[string]*tube{}
 	for i := range calls {
 		c := &calls[i]
 		t := byName[c.In.queue]
 		if t == nil {
-			t = &tube{name: c.In.queue, values: map[int64]*element{}}
+			t = &tube{name: c.In.queue, values: map[int64]linear.Value{}, ops: linear.Queue{Unordered: !fifo}}
 			byName[t.name] = t
 			tubes = append(tubes, t)
 		}
 		switch {
 		case c.F == Enqueue:
-			e := t.element(c.In.value)
+			v := t.number(c.In.value)
+			e := t.elements[v]
 			if e.in != nil {
 				return nil, fmt.Errorf("op %d: %d is enqueued to %s for a second time: values must be unique", c.Index, e.value, t.name)
 			}
 			e.in = c
+			if c.Type != histories.Fail {
+				t.add(linear.Enqueue, v, c)
+			}
 		case c.Type == histories.Info:
-			t.unsure = append(t.unsure, *c)
+			t.unsure = append(t.unsure, c)
+			t.add(linear.Dequeue, linear.Nothing, c)
 		case c.Type == histories.Fail:
 		case c.Out.empty:
-			t.empties = append(t.empties, *c)
+			t.add(linear.Empty, linear.Nothing, c)
 		default:
-			e := t.element(c.Out.value)
-			e.out = append(e.out, *c)
+			v := t.number(c.Out.value)
+			if e := t.elements[v]; e.out == nil {
+				e.out = c
+			}
+			t.add(linear.Dequeue, v, c)
+		}
+	}
+	for _, t := range tubes {
+		t.ops.Finish()
+		for _, op := range t.ops.Returns {
+			if t.ops.Kind[op] == linear.Enqueue {
+				if e := t.elements[t.ops.Value[op]]; e.out == nil {
+					t.missing = append(t.missing, e)
+				}
+			}
 		}
 	}
 	return tubes, nil
 }
 
-func (t *tube) element(v int64) *element {
-	e := t.values[v]
-	if e == nil {
-		e = &element{value: v}
-		t.values[v] = e
-		t.elements = append(t.elements, e)
+// number returns the number of a value.
+func (t *tube) number(value int64) linear.Value {
+	v, is := t.values[value]
+	if !is {
+		v = linear.Value(len(t.elements))
+		t.values[value] = v
+		t.elements = append(t.elements, &element{value: value})
 	}
-	return e
+	return v
 }
 
-// unsureBefore returns how many dequeues of unknown outcome can have taken effect
-// before a time.
-func (t *tube) unsureBefore(at time.Duration) int {
-	return sort.Search(len(t.unsure), func(i int) bool { return t.unsure[i].Invoked >= at })
+func (t *tube) add(kind linear.QueueKind, v linear.Value, c *call) {
+	end := linear.Never
+	if c.Type == histories.OK {
+		end = linear.Time(c.Completion)
+	}
+	t.ops.Add(kind, v, linear.Time(c.Index), end)
+	t.calls = append(t.calls, c)
+}
+
+// named returns the elements of the given numbers.
+func (t *tube) named(values []linear.Value) []*element {
+	elements := make([]*element, len(values))
+	for i, v := range values {
+		elements[i] = t.elements[v]
+	}
+	return elements
 }
 
 // findings are what is wrong, and how much was looked at.
 type findings struct {
-	fifo   bool
 	tubes  []*tube
 	counts map[string]int64
 	found  checker.Findings
 	ins    map[int64]*call // the last enqueue of each value, to whichever queue
 }
 
-// add adds an anomaly of n values.
-func (f *findings) add(kind string, n int, calls []call, note string, args ...any) {
+// add adds an anomaly of n values, with the operations that show it. Dequeues of unknown
+// outcome that it allows for are not shown: they are why there is not more.
+func (f *findings) add(kind string, n int, t *tube, v linear.QueueViolation, note string, args ...any) {
+	var calls []call
+	for _, op := range v.Ops {
+		if c := t.calls[op]; c.F == Enqueue || c.Type != histories.Info {
+			calls = append(calls, *c)
+		}
+	}
+	f.show(kind, n, calls, note, args...)
+}
+
+func (f *findings) show(kind string, n int, calls []call, note string, args ...any) {
 	f.found.AddMany(n, checker.Anomaly{Kind: kind, Note: fmt.Sprintf(note, args...), Ops: checker.Ops(calls...)})
 }
 
@@ -160,62 +200,78 @@ func (f *findings) result() checker.Result {
 }
 
 // judge looks at one queue. What is wrong with a value by itself says enough of it:
-// the rest is told of values that went in and came out, or did not, once.
-func (f *findings) judge(t *tube) {
-	f.counts["unsure"] += int64(len(t.unsure))
-	f.counts["empty"] += int64(len(t.empties))
-	var passed []*element // went in, and came out
-	var missing []*element
+// the rest is told of values that went in and came out, or did not, once. Of what was lost
+// and what was skipped it tells once, where most of it shows: it is for the same values
+// that each dequeue shows it, and what is lost is skipped by what comes after.
+func (f *findings) judge(t *tube) error {
 	for _, e := range t.elements {
 		if e.in != nil && e.in.Type == histories.OK {
 			f.counts["enqueued"]++
 		}
-		if len(e.out) > 0 {
+		if e.out != nil {
 			f.counts["dequeued"]++
 		}
-		switch {
-		case f.phantom(e):
-		case len(e.out) > 1:
-			f.add(duplicated, 1, append([]call{*e.in}, e.out[:2]...), "%s, and %s: it was enqueued once (%s)", did(e.out[0]), did(e.out[1]), did(*e.in))
-		case len(e.out) == 1:
-			passed = append(passed, e)
-		case e.in.Type == histories.OK:
-			missing = append(missing, e)
+	}
+	f.counts["unsure"] += int64(len(t.unsure))
+	for _, kind := range t.ops.Kind {
+		if kind == linear.Empty {
+			f.counts["empty"]++
 		}
 	}
-	slices.SortFunc(missing, func(a, b *element) int { return cmp.Compare(a.in.Completed, b.in.Completed) })
-	slices.SortFunc(passed, func(a, b *element) int { return cmp.Compare(a.in.Invoked, b.in.Invoked) })
-	isLost := f.lost(t, missing)
-	if f.fifo {
-		if !isLost {
-			f.skipped(t, missing, passed)
-		}
-		f.order(passed)
+	violations, err := t.ops.Violations()
+	if err != nil {
+		return fmt.Errorf("queue %s: %w", t.name, err)
 	}
-	f.empty(t, missing, passed)
+	var isLost, isSkipped linear.QueueViolation
+	for v := range violations {
+		out := t.calls[v.Op]
+		switch v.Fault {
+		case linear.FromNowhere, linear.BeforeEnqueue:
+			f.phantom(t.elements[v.Values[0]], out)
+		case linear.DequeuedTwice:
+			e := t.elements[v.Values[0]]
+			f.add(duplicated, 1, t, v, "%s, and %s: it was enqueued once (%s)", did(*e.out), did(*out), did(*e.in))
+		case linear.OutOfOrder:
+			e, last := t.elements[t.values[out.Out.value]], t.elements[v.Values[0]]
+			f.add(outOfOrder, 1, t, v, "%s before %s, but in the other order they were enqueued: %s, then %s",
+				did(*out), did(*last.out), did(*last.in), did(*e.in))
+		case linear.Skipped:
+			isSkipped = v
+		case linear.Lost:
+			if isLost.Fault == 0 || len(v.Values)-v.Unseen > len(isLost.Values)-isLost.Unseen {
+				isLost = v
+			}
+		case linear.NotEmpty:
+			f.add(notEmpty, 1, t, v, "%s, but it was not: %s", did(*out), t.presence(v))
+		}
+	}
+	switch n := len(isLost.Values); {
+	case isLost.Fault != 0:
+		f.add(lost, n-isLost.Unseen, t, isLost, "%s: %s%s, but %s",
+			values(t.named(isLost.Values)), acknowledged(n), unseen(isLost.Unseen), did(*t.calls[isLost.Op]))
+	case isSkipped.Fault != 0:
+		n, before := len(isSkipped.Values), t.calls[isSkipped.Op]
+		f.add(skipped, n-isSkipped.Unseen, t, isSkipped, "%s: %s%s, but %s, which came after: %s",
+			values(t.named(isSkipped.Values)), acknowledged(n), unseen(isSkipped.Unseen), did(*before),
+			did(*t.elements[t.values[before.Out.value]].in))
+	}
+	return nil
 }
 
 // phantom tells of a value that came out and cannot have been in.
-func (f *findings) phantom(e *element) bool {
-	if len(e.out) == 0 {
-		return false
-	}
-	out := slices.MinFunc(e.out, func(a, b call) int { return cmp.Compare(a.Completed, b.Completed) })
+func (f *findings) phantom(e *element, out *call) {
 	switch {
 	case e.in == nil:
-		note, calls := "which nobody ever enqueued", []call{out}
+		note, calls := "which nobody ever enqueued", []call{*out}
 		if elsewhere := f.enqueued(e.value); elsewhere != nil {
 			note, calls = "where nobody had enqueued it: "+did(*elsewhere), append(calls, *elsewhere)
 		}
-		f.add(phantom, 1, calls, "%s, %s", did(out), note)
+		f.show(phantom, 1, calls, "%s, %s", did(*out), note)
 	case e.in.Type == histories.Fail:
-		f.add(phantom, 1, []call{out, *e.in}, "%s, but that had not been enqueued: %s", did(out), did(*e.in))
-	case e.in.Invoked > out.Completed:
-		f.add(phantom, 1, []call{out, *e.in}, "%s, before anybody enqueued it: %s", did(out), did(*e.in))
+		f.show(phantom, 1, []call{*out, *e.in}, "%s, but that had not been enqueued: %s", did(*out), did(*e.in))
 	default:
-		return false
+		f.show(phantom, 1, []call{*out, *e.in}, "%s, before anybody enqueued it: %s", did(*out), did(*e.in))
 	}
-	return true
 }
 
 // enqueued returns the call that enqueued v to some queue.
@@ -233,172 +289,36 @@ func (f *findings) enqueued(v int64) *call {
 	return f.ins[v]
 }
 
-// lost tells, for the dequeue that found nothing which shows most of it, how many
-// acknowledged values were gone that nobody can have taken. missing are the values
-// that were acknowledged and not seen to come out, in the order of that.
-//
-// All that were in before the dequeue began were taken before it ended, each by an
-// indeterminate dequeue invoked by then, or are lost.
-func (f *findings) lost(t *tube, missing []*element) bool {
-	most, many, few := call{}, 0, 0
-	for _, c := range t.empties {
-		gone := sort.Search(len(missing), func(i int) bool { return missing[i].in.Completed >= c.Invoked })
-		taken := t.unsureBefore(c.Completed)
-		if gone-taken > many-few {
-			most, many, few = c, gone, taken
+// presence says which values were in while a dequeue was told that there are none.
+func (t *tube) presence(v linear.QueueViolation) string {
+	var notes []string
+	for i, e := range t.named(v.Values) {
+		if i == maxNamed {
+			notes = append(notes, fmt.Sprintf("and %d more until it returned", len(v.Values)-i))
+			break
 		}
-	}
-	if many == few {
-		return false
-	}
-	f.add(lost, many-few, append(enqueues(missing[:few+1]), most), "%s: %s%s, but %s",
-		values(missing[:many]), acknowledged(many), taken(few), did(most))
-	return true
-}
-
-// skipped tells of values that must have come out, since others did that were
-// enqueued later, and that nobody can have taken.
-//
-// Each missing value was taken before the first of these others was, so before
-// that call ended, and by an indeterminate dequeue of its own, invoked by then. Any
-// of those can have taken any value, so that counting is enough (Hall's theorem).
-func (f *findings) skipped(t *tube, missing, passed []*element) {
-	type due struct {
-		*element
-		before *element // the first to come out of those that were enqueued after it
-	}
-	first := make([]*element, len(passed)+1) // to come out of those from there on
-	for i := len(passed) - 1; i >= 0; i-- {
-		first[i] = passed[i]
-		if next := first[i+1]; next != nil && next.out[0].Completed < passed[i].out[0].Completed {
-			first[i] = next
+		from := e.in.Completed
+		if e.out != nil {
+			from = min(from, e.out.Completed)
 		}
-	}
-	var dues []due
-	for _, e := range missing {
-		later := sort.Search(len(passed), func(i int) bool { return passed[i].in.Invoked > e.in.Completed })
-		if first[later] != nil {
-			dues = append(dues, due{e, first[later]})
+		who, until := fmt.Sprint(e.value), ""
+		n := slices.Index(t.missing, e) + 1 // 0 if it came out
+		switch {
+		case n == 0:
+			until = fmt.Sprintf(" until %v, when process %d began to take it", e.out.Invoked.Round(time.Microsecond), e.out.Process)
+		case n == 1 && v.Takers[i] >= 0:
+			until = fmt.Sprintf(" until %v at least, when the first dequeue of unknown outcome began", t.calls[v.Takers[i]].Invoked.Round(time.Microsecond))
+		case n > 1 && v.Takers[i] >= 0:
+			until = fmt.Sprintf(" until %v at least, when as many dequeues of unknown outcome had begun", t.calls[v.Takers[i]].Invoked.Round(time.Microsecond))
+		case n > 1:
+			until = ", since there are fewer dequeues of unknown outcome"
 		}
-	}
-	// Those that went in first are due first, so this is the order of that, too.
-	most, many, few := -1, 0, 0
-	for i, d := range dues {
-		if taken := t.unsureBefore(d.before.out[0].Completed); i+1-taken > many-few {
-			most, many, few = i, i+1, taken
+		if n > 1 { // those before may have been taken, or this in place of one
+			who = "one of " + values(t.missing[:n])
 		}
+		notes = append(notes, fmt.Sprintf("%s was in it from %v on%s", who, from.Round(time.Microsecond), until))
 	}
-	if most < 0 {
-		return
-	}
-	gone := make([]*element, many)
-	for i := range gone {
-		gone[i] = dues[i].element
-	}
-	before := dues[most].before
-	f.add(skipped, many-few, append(enqueues(gone[:few+1]), *before.in, before.out[0]), "%s: %s%s, but %s, which came after: %s",
-		values(gone), acknowledged(many), taken(few), did(before.out[0]), did(*before.in))
-}
-
-// order tells of values that were overtaken: enqueued after others had been, and
-// out again before anybody began to take those. passed is in the order of enqueues.
-func (f *findings) order(passed []*element) {
-	byEnd := slices.SortedFunc(slices.Values(passed), func(a, b *element) int { return cmp.Compare(a.in.Completed, b.in.Completed) })
-	var last *element // to come out, of those that were in before
-	i := 0
-	for _, e := range passed {
-		for ; byEnd[i].in.Completed < e.in.Invoked; i++ {
-			if last == nil || byEnd[i].out[0].Invoked > last.out[0].Invoked {
-				last = byEnd[i]
-			}
-		}
-		if last != nil && last.out[0].Invoked > e.out[0].Completed {
-			f.add(outOfOrder, 1, []call{*last.in, *e.in, e.out[0], last.out[0]}, "%s before %s, but in the other order they were enqueued: %s, then %s",
-				did(e.out[0]), did(last.out[0]), did(*last.in), did(*e.in))
-		}
-	}
-}
-
-// A presence is the time in which an element was in the queue for certain: from when
-// it was in to when the first began who can have taken it.
-type presence struct {
-	*element
-	from, to time.Duration
-}
-
-// empty tells of dequeues that found nothing while at no time the queue was empty.
-func (f *findings) empty(t *tube, missing, passed []*element) {
-	var there []presence
-	for _, e := range passed {
-		there = append(there, presence{e, min(e.in.Completed, e.out[0].Completed), e.out[0].Invoked})
-	}
-	untaken := histories.Never
-	if len(t.unsure) > 0 {
-		untaken = t.unsure[0].Invoked
-	}
-	for _, e := range missing {
-		there = append(there, presence{e, e.in.Completed, untaken})
-	}
-	there = slices.DeleteFunc(there, func(p presence) bool { return p.from >= p.to })
-	slices.SortFunc(there, func(a, b presence) int { return cmp.Compare(a.from, b.from) })
-	longest := make([]int, len(there)) // there, of those up to here, counted by when they end
-	var full []presence                // the times without a gap
-	for i, p := range there {
-		longest[i] = i
-		if i > 0 && there[longest[i-1]].to > p.to {
-			longest[i] = longest[i-1]
-		}
-		if n := len(full); n > 0 && p.from < full[n-1].to {
-			full[n-1].to = max(full[n-1].to, p.to)
-		} else {
-			full = append(full, p)
-		}
-	}
-	for _, c := range t.empties {
-		i := sort.Search(len(full), func(i int) bool { return full[i].from >= c.Invoked }) - 1
-		if i < 0 || full[i].to <= c.Completed {
-			continue
-		}
-		var chain []presence
-		for at := c.Invoked; at <= c.Completed; at = chain[len(chain)-1].to {
-			begun := sort.Search(len(there), func(i int) bool { return there[i].from >= at })
-			chain = append(chain, there[longest[begun-1]])
-		}
-		if len(chain) == 1 && len(chain[0].out) == 0 {
-			continue // it is lost, which was told
-		}
-		var calls []call
-		var notes []string
-		for _, p := range chain {
-			calls = append(calls, *p.in)
-			if len(p.out) > 0 {
-				calls = append(calls, p.out[0])
-			}
-			if len(notes) == maxNamed {
-				continue
-			}
-			note := fmt.Sprintf("%d was in it from %v on", p.value, p.from.Round(time.Microsecond))
-			if len(p.out) > 0 {
-				note += fmt.Sprintf(" until %v, when process %d began to take it", p.to.Round(time.Microsecond), p.out[0].Process)
-			} else if len(t.unsure) > 0 {
-				note += fmt.Sprintf(" until %v at least, when the first dequeue of unknown outcome began", p.to.Round(time.Microsecond))
-			}
-			notes = append(notes, note)
-		}
-		if more := len(chain) - len(notes); more > 0 {
-			notes = append(notes, fmt.Sprintf("and %d more until it returned", more))
-		}
-		f.add(notEmpty, 1, append(calls, c), "%s, but it was not: %s", did(c), strings.Join(notes, "; "))
-	}
-}
-
-// enqueues returns the calls by which elements went in, or the first of many.
-func enqueues(elements []*element) []call {
-	var calls []call
-	for _, e := range elements[:min(len(elements), maxNamed)] {
-		calls = append(calls, *e.in)
-	}
-	return calls
+	return strings.Join(notes, "; ")
 }
 
 // values names elements, or the first of many.
@@ -420,8 +340,8 @@ func acknowledged(n int) string {
 	return "they were enqueued, which was acknowledged, and never came out"
 }
 
-// taken says how many of them may have been taken unseen.
-func taken(n int) string {
+// unseen says how many of them may have been taken unseen.
+func unseen(n int) string {
 	switch n {
 	case 0:
 		return ""
