@@ -69,19 +69,51 @@ func BenchmarkQueue(b *testing.B) {
 	}
 }
 
-// BenchmarkQueueWrong decides one that lost a value near its end.
+// BenchmarkQueueWrong decides queues in which a dequeue near the end found nothing where
+// something was; in which one of the first values was lost, which each Empty shows from then on, and
+// hundreds of indeterminate dequeues were there to excuse it; and of which all is wrong.
 func BenchmarkQueueWrong(b *testing.B) {
-	q := lineartest.BusyQueue(rand.New(rand.NewPCG(1, 1)), 1_000_000, 3, 0)
-	for op := q.Len() * 95 / 100; ; op++ {
-		if q.Kind[op] == linear.Dequeue {
-			q.Kind[op], q.Value[op] = linear.Empty, linear.Nothing
+	const n = 1_000_000
+	denies := lineartest.BusyQueue(rand.New(rand.NewPCG(1, 1)), n, 3, 0)
+	for op := n * 95 / 100; ; op++ {
+		if denies.Kind[op] == linear.Dequeue {
+			denies.Kind[op], denies.Value[op] = linear.Empty, linear.Nothing
 			break
 		}
 	}
-	for b.Loop() {
-		if d, v := q.Decide(nil); d.Verdict != linear.Illegal || len(v.Ops) > 4 {
-			b.Fatal(d.Verdict, v)
+	loses := lineartest.BusyQueue(rand.New(rand.NewPCG(1, 1)), n, 3, 0.001)
+	for op := range n {
+		if loses.Kind[op] == linear.Dequeue && op%100 == 0 {
+			loses.Kind[op], loses.Value[op] = linear.Empty, linear.Nothing
 		}
+	}
+	random := lineartest.BusyQueue(rand.New(rand.NewPCG(1, 1)), n, 3, 0)
+	rand.New(rand.NewPCG(1, 1)).Shuffle(n, func(i, j int) {
+		if random.Kind[i] == random.Kind[j] {
+			random.Value[i], random.Value[j] = random.Value[j], random.Value[i]
+		}
+	})
+	for name, q := range map[string]*linear.Queue{"denies": denies, "loses": loses, "random": random} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if d, v := q.Decide(nil); d.Verdict != linear.Illegal || len(v.Ops) > 4 {
+					b.Fatal(d.Verdict, v)
+				}
+			}
+		})
+		b.Run(name+"/all", func(b *testing.B) {
+			for b.Loop() {
+				all, err := q.Violations()
+				if err != nil {
+					b.Fatal(err)
+				}
+				found := 0
+				for range all {
+					found++
+				}
+				b.ReportMetric(float64(found), "violations")
+			}
+		})
 	}
 }
 

@@ -53,20 +53,23 @@ type QueueViolation struct {
 	// or Lost: fewer than there are. If NotEmpty, it is how many may have taken Values
 	// and those missing that were in before.
 	Unseen int
-	// Ops are operations that show it, ascending. They alone are not linearizable, which
-	// [Queue.Part] makes a history of, and neither is a history that has them: all the
-	// operations of a value are among them, and the first Unseen of the
-	// indeterminate dequeues, which may have taken those that nobody saw come out.
+	// Ops are operations that show it, ascending. The history of them alone, as [Queue.Part]
+	// has it, is not linearizable, and that is why q is not: an explanation of q without some
+	// of its values, and without an Empty, explains what is left. So of each value all the
+	// operations are among them, or two dequeues; and of the indeterminate dequeues the
+	// first Unseen, which are given to the values that nobody saw come out; see [Queue.Decide].
 	Ops []int32
 }
 
 // Decide says whether q is linearizable. If it is Illegal, few operations show it, but not
 // always the fewest. It is Undecided only if limit ended it, or if a value was enqueued twice.
 //
-// It takes linear time, and at most 48 bytes for each operation.
+// It takes linear time, and at most 48 bytes for each operation. To order what is Unordered
+// takes O(n log n), and to name the values that fill the queue while an Empty is open as
+// much for each Empty as there are such values.
 //
 // A complete history of distinct values is linearizable if and only if it has none of
-// four patterns, as Henzinger, Sezgin and Vafeiadis proved (Aspect-oriented
+// its bad patterns, as Henzinger, Sezgin and Vafeiadis proved (Aspect-oriented
 // linearizability proofs, CONCUR 2013). What is indeterminate comes down to that. An
 // enqueue whose value was seen to come out took effect before that did. One whose value
 // was not is left out: take such a value out of an explanation, with both its operations,
@@ -81,7 +84,9 @@ type QueueViolation struct {
 // is no earlier, since it is of fewer. And the value is in for sure between the return of
 // its enqueue and c, where no Empty can be explained. Now let v have the later c, and
 // change them over. Then v has an earlier c; w has one that met v's deadline, so it meets
-// its own; and where v and w are in for sure, v was.
+// its own; and where v and w are in for sure, v was. That is all: what nobody took stays
+// behind what was given to somebody, since its enqueue returned later. If q is Unordered, there
+// are no deadlines, and the rest is the same.
 func (q *Queue) Decide(limit Limit) (Decision, *QueueViolation) {
 	d := Decision{At: -1, Explained: math.MinInt32}
 	const perOp = 48
@@ -113,9 +118,10 @@ func (q *Queue) Decide(limit Limit) (Decision, *QueueViolation) {
 }
 
 // Violations yields all that is wrong with q: each value that came out and should not have;
-// of the others, each that overtook one, and each Empty that is not possible; and once what
-// was Skipped, by the dequeue that shows most of it. Nothing is if and only if q is
-// linearizable. If a value was enqueued twice, nothing is known, and it is an error.
+// of the others, each that overtook one, and each Empty that found nothing where something
+// was; and once what was Skipped, and what was Lost, by the dequeue that shows most of it.
+// Nothing is wrong if and only if q is linearizable. That a value was enqueued twice is an
+// error: then nothing is known.
 func (q *Queue) Violations() (iter.Seq[QueueViolation], error) {
 	s, distinct := q.survey()
 	if !distinct {
@@ -220,11 +226,15 @@ func (q *Queue) survey() (s *queueSurvey, distinct bool) {
 	return s, true
 }
 
-// violations yields what is wrong. If not all, what was Skipped is shown by few
-// operations, and not by the dequeue that shows most.
-func (s *queueSurvey) violations(all bool) iter.Seq[QueueViolation] {
+// violations yields what is wrong: of what was Skipped or Lost, where most of it shows, or
+// what shows it by the fewest operations.
+func (s *queueSurvey) violations(most bool) iter.Seq[QueueViolation] {
 	return func(yield func(QueueViolation) bool) {
-		_ = s.strays(yield) && (s.Unordered || s.overtaken(yield) && s.skipped(all, yield)) && s.full(yield)
+		if !s.strays(yield) || !s.Unordered && !(s.overtaken(yield) && s.skipped(most, yield)) {
+			return
+		}
+		gaps := s.gaps()
+		_ = s.lost(most, gaps, yield) && s.full(gaps, yield)
 	}
 }
 
@@ -361,23 +371,41 @@ func (s *queueSurvey) gaps() []gap {
 	return gaps
 }
 
-// full yields each Empty that took effect while the queue was not empty.
-func (s *queueSurvey) full(yield func(QueueViolation) bool) bool {
-	var seen, all *cover
-	for _, g := range s.gaps() {
-		call, ret := s.Call[g.empty], s.Return[g.empty]
-		if g.at <= ret {
-			continue
+// lost yields what was gone when nothing was found, and cannot have been taken: where most
+// is to be seen, or least has to be shown.
+//
+// All that were in when the Empty was called were taken before it returned, each by an
+// indeterminate dequeue that was called by then.
+func (s *queueSurvey) lost(most bool, gaps []gap, yield func(QueueViolation) bool) bool {
+	v := QueueViolation{Fault: Lost, Op: none}
+	for _, g := range gaps {
+		gone, unseen := s.goneBy(g)
+		if gone > unseen && (v.Op == none || most && gone-unseen > len(v.Values)-v.Unseen || !most && unseen < v.Unseen) {
+			v.Op, v.Values, v.Unseen = g.empty, s.missing[:gone], unseen
 		}
-		gone := sort.Search(len(s.missing), func(i int) bool { return s.from[s.missing[i]] >= call })
-		unseen := s.unseenBy(ret)
-		if unseen < gone {
-			if !yield(QueueViolation{
-				Fault: Lost, Op: g.empty, Values: s.missing[:gone], Unseen: unseen,
-				Ops: s.show(unseen+1, unseen, g.empty),
-			}) {
-				return false
-			}
+	}
+	if v.Op == none {
+		return true
+	}
+	v.Ops = s.show(v.Unseen+1, v.Unseen, v.Op)
+	return yield(v)
+}
+
+// goneBy returns how many of the missing values were in when an Empty was called, and how
+// many indeterminate dequeues were called before it returned.
+func (s *queueSurvey) goneBy(g gap) (gone, unseen int) {
+	gone = sort.Search(len(s.missing), func(i int) bool { return s.from[s.missing[i]] >= s.Call[g.empty] })
+	return gone, s.unseenBy(s.Return[g.empty])
+}
+
+// full yields each Empty that took effect while the queue was not empty, but those for
+// which something was lost.
+func (s *queueSurvey) full(gaps []gap, yield func(QueueViolation) bool) bool {
+	var seen, all *cover
+	for _, g := range gaps {
+		call, ret := s.Call[g.empty], s.Return[g.empty]
+		gone, unseen := s.goneBy(g)
+		if g.at <= ret || gone > unseen {
 			continue
 		}
 		if seen == nil {
@@ -394,7 +422,7 @@ func (s *queueSurvey) full(yield func(QueueViolation) bool) bool {
 			if s.fates[w] == passed {
 				ops = append(ops, s.in[w], s.out[w])
 			} else {
-				missing = 1 + slices.Index(s.missing, w)
+				missing = 1 + s.nth(w)
 				if missing > unseen { // so is the first of which that is so, in until after the return
 					missing = unseen + 1
 					chain[i] = s.missing[unseen]
@@ -409,6 +437,15 @@ func (s *queueSurvey) full(yield func(QueueViolation) bool) bool {
 		}
 	}
 	return true
+}
+
+// nth returns the place of v among the missing.
+func (s *queueSurvey) nth(v Value) int {
+	i := sort.Search(len(s.missing), func(i int) bool { return s.from[s.missing[i]] >= s.from[v] })
+	for s.missing[i] != v {
+		i++
+	}
+	return i
 }
 
 // A cover is the times in which values are in for sure, by when they begin.

@@ -200,9 +200,8 @@ func (f *findings) result() checker.Result {
 }
 
 // judge looks at one queue. What is wrong with a value by itself says enough of it:
-// the rest is told of values that went in and came out, or did not, once. Of what was lost
-// and what was skipped it tells once, where most of it shows: it is for the same values
-// that each dequeue shows it, and what is lost is skipped by what comes after.
+// the rest is told of values that went in and came out, or did not, once. What is lost is
+// skipped, too, by what comes after it, and that is not told again.
 func (f *findings) judge(t *tube) error {
 	for _, e := range t.elements {
 		if e.in != nil && e.in.Type == histories.OK {
@@ -238,9 +237,7 @@ func (f *findings) judge(t *tube) error {
 		case linear.Skipped:
 			isSkipped = v
 		case linear.Lost:
-			if isLost.Fault == 0 || len(v.Values)-v.Unseen > len(isLost.Values)-isLost.Unseen {
-				isLost = v
-			}
+			isLost = v
 		case linear.NotEmpty:
 			f.add(notEmpty, 1, t, v, "%s, but it was not: %s", did(*out), t.presence(v))
 		}
