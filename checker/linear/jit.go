@@ -14,14 +14,43 @@ type JITOptions struct {
 // It goes through the history once, and keeps all configurations the register may be in,
 // but those that another one is as good as. How many there are is bounded by what is open
 // at once, so it takes time linear in the length of the history. It is exponential in what
-// is open at worst; there are two or three configurations with ten clients, about a
-// hundred with a hundred clients and five values.
+// is open at worst: there are two or three configurations with ten clients, a hundred on
+// average and thousands at times with a hundred clients and five values. So at first it
+// keeps the most promising only. Those are enough to find an order, mostly; if they come
+// to nothing it starts again with more, in the end with all.
 //
-// It is Lowe's just-in-time linearization ("Testing for linearizability", 2017), with what
-// is special about registers: see jit_steps.go for why it is exact.
-func JIT(r *Register, o JITOptions) Decision {
+// With All, what no order explains is left out: a pure operation altogether, and a cas is
+// a plain write from its return on. A plain write is always possible.
+//
+// It is just-in-time linearization (Lowe, "Testing for linearizability", 2017), with what
+// is special about registers; jit_steps.go says why it is exact.
+func JIT(r *Register, o JITOptions) Decision { return jit(r, o, beam) }
+
+// beam is how many configurations are kept at first when there are four times as many.
+const beam = 32
+
+func jit(r *Register, o JITOptions, beam int) Decision {
+	explained := Time(math.MinInt32)
+	for {
+		d, sure := try(r, o, beam)
+		if d.Verdict == Undecided {
+			d.Explained = max(d.Explained, explained)
+		}
+		if sure {
+			return d
+		}
+		explained = max(explained, d.Explained)
+		if beam *= 8; beam > 1<<13 {
+			beam = 0 // no bound
+		}
+	}
+}
+
+// try goes through the history once, with so many configurations. It is not sure if it
+// left some out, and the others came to nothing.
+func try(r *Register, o JITOptions, beam int) (d Decision, sure bool) {
 	e := newEngine()
-	e.ahead = true
+	e.ahead, e.beam, e.limit = true, beam, o.Limit
 	e.future = look(r)
 	e.dense = make([]int32, r.Values+2)
 	if !o.NoOrder {
@@ -36,34 +65,40 @@ func JIT(r *Register, o JITOptions) Decision {
 	}
 	e.reduce()
 	w := &walk{engine: e, r: r}
-	d := Decision{Verdict: Linearizable, At: -1}
-	for j, x := range r.Returns {
-		if j&1023 == 0 && !o.Limit.allows(w.bytes()) {
-			d.Explained = math.MinInt32
-			if j > 0 {
-				d.Explained = r.Return[r.Returns[j-1]]
+	d = Decision{At: -1, Explained: math.MinInt32}
+	for _, x := range r.Returns {
+		explained := w.next(x)
+		switch {
+		case e.stopped:
+			if d.At >= 0 {
+				d.Verdict = Illegal
 			}
-			if d.Verdict != Illegal {
-				d.Verdict = Undecided
+			return d, true
+		case explained:
+			if d.At < 0 {
+				d.Explained = r.Return[x]
 			}
-			return d
-		}
-		if w.next(x) {
-			continue
-		}
-		if d.Verdict != Illegal {
+		case e.trimmed:
+			return d, false
+		case !o.All:
 			d.Verdict, d.At = Illegal, x
-			e.log = nil
+			return d, true
+		default:
+			if d.At < 0 {
+				d.At, e.log = x, nil
+			}
+			d.Violations = append(d.Violations, x)
 		}
-		if !o.All {
-			return d
-		}
-		d.Violations = append(d.Violations, x)
 	}
-	if d.Verdict == Linearizable && e.log != nil {
+	if d.At >= 0 {
+		d.Verdict = Illegal
+		return d, true
+	}
+	d.Verdict = Linearizable
+	if e.log != nil {
 		d.Order = e.log.order(e.future, starts, e.at(&e.now, 0).record())
 	}
-	return d
+	return d, true
 }
 
 // walk takes an engine through a register's history.
@@ -74,7 +109,8 @@ type walk struct {
 	late, maybe int // how many of the future's are over
 }
 
-// next takes all steps to the return of x, and says whether anything explains that.
+// next takes all steps to the return of x, and says whether anything explains that, unless
+// it has to stop.
 func (w *walk) next(x int32) bool {
 	r, f := w.r, w.future
 	for ; w.called < r.Len() && r.Call[w.called] <= r.Return[x]; w.called++ {
@@ -100,6 +136,7 @@ func (w *walk) next(x int32) bool {
 	if w.log != nil {
 		w.log.collect(w.engine)
 	}
+	w.worked(w.now.n)
 	return explained
 }
 
@@ -109,6 +146,7 @@ func (w *walk) call(op int32) {
 	if kind == Write {
 		a = w.canonical(a)
 	}
+	w.calls = op
 	if r.Return[op] != Never {
 		f.place[op] = w.begin(op, kind, a, b, false, f.place[op])
 	} else if m := &f.maybe[f.place[op]]; m.last >= f.returns {

@@ -69,6 +69,8 @@ func (b bitset) clear(i int32)    { b[i>>6] &^= 1 << (i & 63) }
 //     take effect unseen, because they were called before the horizon, or because the
 //     register held their value when they were open; and all cas and indeterminate ones,
 //     to which it does not apply.
+//
+// And its ends.
 type config []uint64
 
 func (c config) value() Value      { return Value(int32(uint32(c[0]))) }
@@ -87,11 +89,14 @@ const header = 2
 type engine struct {
 	ahead   bool // returns are known before they come
 	width   int  // words of a set
+	room    int  // how many ends there may be
+	cramped bool // there were more
 	slots   []slot
 	spare   []int32
 	open    bitset
 	writes  bitset // open writes that will return
 	changes bitset // open writes and cas
+	plain   bitset // open writes
 	denied  bitset // open Refused
 	newest  int32  // slot of the latest call that is open, or -1
 	calls   int32
@@ -110,6 +115,11 @@ type engine struct {
 	horizons  []horizon
 	reduced   int  // how many there were when each was compared with each
 	dirty     bool // some may have become alike
+	beam      int  // how many are kept when there are four times as many; 0 is all
+	trimmed   bool // some were not
+	limit     Limit
+	work      int  // since it was asked
+	stopped   bool // by it
 
 	future *future
 	log    *log
@@ -137,7 +147,7 @@ func (e *engine) canonical(v Value) Value {
 	return v
 }
 
-func (e *engine) stride() int { return header + 2*e.width }
+func (e *engine) stride() int { return header + 2*e.width + e.room }
 
 func (e *engine) at(s *configs, i int) config {
 	n := e.stride()
@@ -145,7 +155,8 @@ func (e *engine) at(s *configs, i int) config {
 }
 
 func (e *engine) taken(c config) bitset { return bitset(c[header : header+e.width]) }
-func (e *engine) free(c config) bitset  { return bitset(c[header+e.width:]) }
+func (e *engine) free(c config) bitset  { return bitset(c[header+e.width : header+2*e.width]) }
+func (e *engine) ends(c config) []end   { return c[header+2*e.width:] }
 
 func (e *engine) push(s *configs, c config) config {
 	need := (s.n + 1) * e.stride()
@@ -161,12 +172,12 @@ func (e *engine) push(s *configs, c config) config {
 
 // widen makes room for 64 more open operations.
 func (e *engine) widen() {
-	old, w := e.stride(), e.width
-	e.width++
+	e.resize(e.width+1, e.room)
 	grow := func(b *bitset) { *b = append(*b, 0) }
 	grow(&e.open)
 	grow(&e.writes)
 	grow(&e.changes)
+	grow(&e.plain)
 	grow(&e.denied)
 	for i := range e.live {
 		l := &e.live[i]
@@ -174,16 +185,20 @@ func (e *engine) widen() {
 		grow(&l.denied)
 		grow(&l.writes)
 	}
-	e.horizons = nil
-	e.next, e.scratch = configs{}, nil
-	was := e.now
-	e.now = configs{}
+}
+
+// resize gives configurations sets of so many words, and room for so many ends.
+func (e *engine) resize(width, room int) {
+	was, n, w := e.now, e.stride(), e.width
+	e.width, e.room = width, room
+	e.now, e.next, e.scratch, e.horizons = configs{}, configs{}, nil, nil
+	c := make(config, e.stride())
 	for i := range was.n {
-		c := was.words[i*old : (i+1)*old]
-		d := make(config, e.stride())
-		copy(d, c[:header+w])
-		copy(d[header+w+1:], c[header+w:])
-		e.push(&e.now, d)
+		old := was.words[i*n : (i+1)*n]
+		copy(c, old[:header+w])
+		copy(e.free(c), old[header+w:header+2*w])
+		copy(c[header+2*width:], old[header+2*w:])
+		e.push(&e.now, c)
 	}
 }
 
@@ -376,6 +391,9 @@ func (e *engine) begin(op int32, kind Kind, a, b Value, maybe bool, deadline int
 		}
 	default:
 		e.changes.set(i)
+		if kind == Write {
+			e.plain.set(i)
+		}
 		if kind == Write && !maybe {
 			e.writes.set(i)
 		}
@@ -409,6 +427,7 @@ func (e *engine) end(i int32) {
 		e.part(i)
 		e.writes.clear(i)
 		e.changes.clear(i)
+		e.plain.clear(i)
 	}
 	if s.newer >= 0 {
 		e.slots[s.newer].older = s.older
@@ -477,6 +496,9 @@ func (e *engine) dominates(c, d config) bool {
 				return false
 			}
 		}
+	}
+	if !covers(e.ends(c), e.ends(d)) {
+		return false
 	}
 	if differ == 0 {
 		return true
@@ -571,6 +593,7 @@ func (e *engine) matches(k int32, c, d config) bool {
 // add puts c among the next ones, and returns it, unless one of those dominates it. Those
 // that c dominates leave.
 func (e *engine) add(c config) config {
+	e.worked(e.next.n / 16)
 	for i := 0; i < e.next.n; i++ {
 		if e.dominates(e.at(&e.next, i), c) {
 			return nil
@@ -584,7 +607,47 @@ func (e *engine) add(c config) config {
 		}
 		i++
 	}
+	if e.beam > 0 && e.next.n >= 4*e.beam {
+		e.trim()
+	}
 	return e.push(&e.next, c)
+}
+
+// worked asks the limit whether to go on, after some configurations were looked at.
+func (e *engine) worked(n int) {
+	if e.work += n; e.work >= 1<<15 {
+		e.work = 0
+		e.stopped = e.stopped || !e.limit.allows(e.bytes())
+	}
+}
+
+// trim keeps the most promising of the next configurations: those in which most pure
+// operations and cas took effect, and fewest writes, and of each value some.
+func (e *engine) trim() {
+	type promise struct{ at, score, rank int }
+	all := make([]promise, e.next.n)
+	for i := range all {
+		c := e.at(&e.next, i)
+		score := 0
+		for w, t := range e.taken(c) {
+			score += 2*bits.OnesCount64(t&^e.changes[w]) + 2*bits.OnesCount64(t&e.changes[w]&^e.plain[w]) - bits.OnesCount64(t&e.plain[w])
+		}
+		all[i] = promise{at: i, score: score}
+	}
+	slices.SortStableFunc(all, func(a, b promise) int { return b.score - a.score })
+	seen := map[Value]int{}
+	for i := range all {
+		v := e.at(&e.next, all[i].at).value()
+		all[i].rank = seen[v]
+		seen[v]++
+	}
+	slices.SortStableFunc(all, func(a, b promise) int { return a.rank - b.rank })
+	old := configs{slices.Clone(e.next.words[:e.next.n*e.stride()]), e.next.n}
+	e.next.n = 0
+	for _, p := range all[:e.beam] {
+		e.push(&e.next, e.at(&old, p.at))
+	}
+	e.trimmed = true
 }
 
 // reduce compares each with each.
@@ -592,7 +655,9 @@ func (e *engine) reduce() {
 	e.next.n = 0
 	e.horizons = e.horizons[:0]
 	for i := range e.now.n {
-		e.add(e.at(&e.now, i))
+		c := e.at(&e.now, i)
+		e.prune(c)
+		e.add(c)
 	}
 	e.now, e.next = e.next, e.now
 	e.reduced, e.dirty = e.now.n, false
@@ -640,7 +705,7 @@ func (e *engine) expire(i int32) {
 }
 
 func newEngine() *engine {
-	e := &engine{newest: -1, x: -1}
+	e := &engine{newest: -1, x: -1, room: 1}
 	e.widen()
 	return e
 }
@@ -657,7 +722,7 @@ func (e *engine) start(v Value, i int32) {
 func (e *engine) clone() *engine {
 	f := *e
 	f.slots, f.spare = slices.Clone(e.slots), slices.Clone(e.spare)
-	f.open, f.writes, f.changes, f.denied = slices.Clone(e.open), slices.Clone(e.writes), slices.Clone(e.changes), slices.Clone(e.denied)
+	f.open, f.writes, f.changes, f.plain, f.denied = slices.Clone(e.open), slices.Clone(e.writes), slices.Clone(e.changes), slices.Clone(e.plain), slices.Clone(e.denied)
 	f.sparse = maps.Clone(e.sparse)
 	f.live = slices.Clone(e.live)
 	for i := range f.live {

@@ -14,19 +14,35 @@ type log struct {
 }
 
 type record struct {
-	parent int32 // the one before; -1-i for the beginning with start i
-	at     int32 // at which return
-	op     int32 // what took effect; its complement if it was hidden
+	parent int32  // the one before; -1-i for the beginning with start i
+	at     int32  // at which return
+	op     uint32 // what took effect, and how in the upper two bits
 }
 
+// How an operation took effect.
+const (
+	appended uint32 = iota << 30
+	hidden          // before the last plain write; several are a group
+	atEnd           // at an end, the latest one mentioned
+	theEnd          // this is no operation, but the end: the value is what the next one is a cas from
+	how      = 3 << 30
+)
+
 // add records a group of operations, and returns its last record.
-func (l *log) add(parent int32, ops []int32, hidden bool) int32 {
-	for _, op := range ops {
-		if hidden {
-			op = ^op
-		}
+func (l *log) add(parent int32, ops []int32, p place) int32 {
+	add := func(op uint32) {
 		l.records = append(l.records, record{parent, l.at, op})
 		parent = int32(len(l.records) - 1)
+	}
+	mode := appended
+	if p.end {
+		mode = atEnd
+		add(uint32(p.before) | theEnd)
+	} else if p.hidden {
+		mode = hidden
+	}
+	for _, op := range ops {
+		add(uint32(op) | mode)
 	}
 	return parent
 }
@@ -96,67 +112,87 @@ func (l *log) order(f *future, starts []Value, last int32) []int32 {
 	r := f.r
 	n := int32(r.Len())
 	o := &ordering{
-		f: f, v: starts[-1-last], next: make([]int32, n+1), placed: make([]bool, n), tail: n, eve: n, left: make([]spot, r.Values+1),
+		f: f, v: starts[-1-last], next: make([]int32, n+1), prev: make([]int32, n+1), placed: make([]bool, n), last: n, left: make([]spot, r.Values+1),
 	}
-	o.next[n] = -1
+	o.next[n], o.prev[n] = n, n
+	var group []int32
 	for j, x := range r.Returns {
 		f.returns = int32(j)
 		for ; o.called < n && r.Call[o.called] <= r.Return[x]; o.called++ {
 			o.call(o.called)
 		}
+		group = group[:0]
+		before, end := o.horizon, false
 		for len(path) > 0 && l.records[path[len(path)-1]].at == int32(j) {
 			op := l.records[path[len(path)-1]].op
 			path = path[:len(path)-1]
-			if op < 0 {
-				o.hide(^op)
-			} else {
-				o.append(op)
+			switch op & how {
+			case appended:
+				o.append(int32(op))
+			case theEnd:
+				before, end = int32(op&^how), true
+			default:
+				group = append(group, int32(op&^how))
 			}
+		}
+		if len(group) > 0 {
+			o.hide(group, before, end)
 		}
 		if !o.placed[x] {
 			o.overlook(x)
 		}
 	}
 	order := make([]int32, 0, n)
-	for op := o.next[n]; op >= 0; op = o.next[op] {
+	for op := o.next[n]; op != n; op = o.next[op] {
 		order = append(order, op)
 	}
 	return order
 }
 
-// ordering is an order in the making: a list of operations, from a head that is none.
+// ordering is an order in the making: operations in a ring, with a head that is none.
 type ordering struct {
 	f          *future
 	v          Value
-	next       []int32
+	next, prev []int32
 	placed     []bool
-	tail       int32
-	eve        int32 // what stands before the last plain write
+	last       int32 // the plain write that was appended last, or the head
 	called     int32
 	horizon    int32   // operations before it were called when that was appended
 	waiting    []int32 // pure operations
-	left       []spot  // by value: the last place where the register held it
-	nameless   spot    // the last place where it held what nobody asked for
+	cas        []int32
+	ends       []ordered
+	left       []spot // by value: the last place where the register held it
+	nameless   spot   // the last place where it held what nobody asked for
 	departures int32
+}
+
+// ordered is an end in the order.
+type ordered struct {
+	v             Value
+	before, after int32
 }
 
 // A spot is after an operation, in the order in which the register left them.
 type spot struct{ after, when int32 }
 
 func (o *ordering) put(op, after int32) {
-	o.next[op], o.next[after] = o.next[after], op
+	next := o.next[after]
+	o.next[op], o.prev[op] = next, after
+	o.next[after], o.prev[next] = op, op
 	o.placed[op] = true
-	if after == o.tail {
-		o.tail = op
-	}
 }
 
+func (o *ordering) tail() int32 { return o.prev[len(o.placed)] }
+
 func (o *ordering) call(op int32) {
+	if o.f.r.Kind[op] == CAS {
+		o.cas = append(o.cas, op)
+	}
 	if !o.f.r.Kind[op].Pure() {
 		return
 	}
 	if _, possible := o.f.r.Step(o.v, op); possible {
-		o.put(op, o.tail)
+		o.put(op, o.tail())
 	} else {
 		o.waiting = append(o.waiting, op)
 	}
@@ -178,27 +214,63 @@ func (o *ordering) serve(v Value, horizon, after int32) int32 {
 	return after
 }
 
+// offer notes an end, of v, if there is a cas for it.
+func (o *ordering) offer(v Value, before, after int32) {
+	r := o.f.r
+	o.cas = slices.DeleteFunc(o.cas, func(op int32) bool { return o.placed[op] })
+	wanted := func(v Value) bool {
+		return slices.ContainsFunc(o.cas, func(op int32) bool { return r.A[op] == v })
+	}
+	if !wanted(v) {
+		return
+	}
+	if len(o.ends) > 2*len(o.cas)+16 {
+		o.ends = slices.DeleteFunc(o.ends, func(d ordered) bool { return !wanted(d.v) })
+	}
+	o.ends = append(o.ends, ordered{v, before, after})
+}
+
 func (o *ordering) append(op int32) {
 	o.departures++
-	s := spot{o.tail, o.departures}
+	tail := o.tail()
+	s := spot{tail, o.departures}
 	if int(o.v) < len(o.left) {
 		o.left[o.v] = s
 	}
 	if o.f.over(o.v) {
 		o.nameless = s
 	}
+	v, _ := o.f.r.Step(o.v, op)
+	o.put(op, tail)
 	if o.f.r.Kind[op] == Write {
-		o.eve, o.horizon = o.tail, o.called
+		o.offer(o.v, o.called, tail)
+		o.last, o.horizon = op, o.called
 	}
-	o.v, _ = o.f.r.Step(o.v, op)
-	o.put(op, o.tail)
-	o.serve(o.v, o.called+1, o.tail)
+	o.v = v
+	o.serve(v, o.called, op)
 }
 
-func (o *ordering) hide(op int32) {
-	v, _ := o.f.r.Step(o.v, op)
-	o.put(op, o.eve)
-	o.eve = o.serve(v, o.horizon, op)
+// hide puts a group before the last plain write, or at the earliest end that will do.
+func (o *ordering) hide(group []int32, before int32, end bool) {
+	r := o.f.r
+	after := o.prev[o.last]
+	if end {
+		best := -1
+		for i, d := range o.ends {
+			if d.v == r.A[group[0]] && d.before >= before && (best < 0 || d.before < o.ends[best].before) {
+				best = i
+			}
+		}
+		before, after = o.ends[best].before, o.ends[best].after
+		o.ends = slices.Delete(o.ends, best, best+1)
+	}
+	var v Value
+	for _, op := range group {
+		v, _ = r.Step(r.A[op], op)
+		o.put(op, after)
+		after = o.serve(v, before, op)
+	}
+	o.offer(v, before, after)
 }
 
 // overlook places a write that changes nothing.
@@ -210,10 +282,10 @@ func (o *ordering) overlook(op int32) {
 	}
 	switch {
 	case op < o.horizon:
-		o.hide(op)
+		o.hide([]int32{op}, o.horizon, false)
 	case o.v == v || o.f.over(o.v) && o.f.over(v):
 		o.v = v
-		o.put(op, o.tail)
+		o.put(op, o.tail())
 	default:
 		o.put(op, s.after)
 	}

@@ -3,12 +3,16 @@ package linear
 // What may happen by a return. Let x be the operation that returns, at time T. Where it
 // took effect, nothing has to. Otherwise:
 //
-// Append: cas one after the other from what the register holds; then perhaps one plain
-// write, and cas from what it sets; and x, at the first place where it is possible. If x
-// is a write, it is the plain write, and the last.
+// Append: cas, one after the other, from what the register holds, until x is possible. Or
+// a plain write, which leaves an end, and cas from what it sets. If x is a write, it is the
+// plain write, and that is all.
 //
-// Hide: a plain write, cas from what it sets, x, and perhaps more cas, all called before
-// the horizon, right before the plain write that was appended last.
+// Hide: a plain write and cas from what it sets, until x is possible, all called before
+// the horizon, right before the plain write that was appended last. That leaves an end.
+// If x is a write, it is the plain write, and that is all.
+//
+// At an end: cas from its value, until x is possible, all called before it. That leaves
+// an end where they end.
 //
 // That is enough. Take any order that explains the history.
 //
@@ -20,16 +24,21 @@ package linear
 //     appended: all that were called by then can go before z. They can do so late, when
 //     one of them returns. Those called after cannot. What z overwrites nobody sees.
 //  3. Of two plain writes in a burst, the first and the cas on it can be hidden before
-//     the second. Cas from what the register held before the burst cannot: whether they
-//     happen is decided before it is left.
-//  4. A write of what the register holds changes nothing, and need not be asked about
+//     the second.
+//  4. Cas from a value that was overwritten, by z or by a hidden group before it, can go
+//     there for as long as what was held at that end is known, since what follows is a
+//     plain write; and which of them do need not be known before one returns or something
+//     that returns needs what they set. Then it may as well be found out: those that took
+//     effect earlier in the order would have done no more by then.
+//  5. A write of what the register holds changes nothing, and need not be asked about
 //     when it returns. Neither need a write that was called before the horizon. But it
 //     may do some good before it goes, hidden or appended: both are tried.
-//  5. To append a write that is free, and whose value nobody sees from now on, does none:
+//  6. To append a write that is free, and whose value nobody sees from now on, does none:
 //     all it buys is a later horizon. The first operation that needs that, hidden, can be
 //     appended instead, which buys one that is later still, and whatever hides before x
-//     hides there. Only one that must not see what is then held could tell; so this is
-//     left out only if there are none of those.
+//     hides there; cas at the end that x leaves can be appended, too. Only an operation
+//     that must not see what is then held could tell; so this is left out only if there
+//     are none of those to come.
 
 // consumed says that slot i took effect in c.
 func (e *engine) consumed(c config, i int32) bool {
@@ -139,12 +148,13 @@ func (e *engine) undo() { e.depth-- }
 func (e *engine) step(slot int32) { e.path = append(e.path, e.slots[slot].op) }
 func (e *engine) back()           { e.path = e.path[:len(e.path)-1] }
 
-// emit adds c, in which x took effect or need not.
-func (e *engine) emit(c config, hidden bool) {
+// emit adds c, in which x took effect or need not, in some way that p says.
+func (e *engine) emit(c config, p place) {
 	d := e.fork(c)
 	e.settle(d, e.x)
-	if o := e.add(d); o != nil && e.log != nil && !(hidden && len(e.path) < 2 && e.slots[e.x].kind == Write) {
-		o.setRecord(e.log.add(o.record(), e.path, hidden))
+	e.prune(d)
+	if o := e.add(d); o != nil && e.log != nil && len(e.path) > 0 {
+		o.setRecord(e.log.add(o.record(), e.path, p))
 	}
 	e.undo()
 }
@@ -168,127 +178,114 @@ func (e *engine) leads(v Value) bool {
 // explain adds all that may become of c, in which x did not take effect, by its return.
 func (e *engine) explain(c config) {
 	s := &e.slots[e.x]
-	old := s.seq < c.horizon()
 	if s.a == Nothing {
 		return
 	}
+	old := s.seq < c.horizon()
 	if s.kind == Write {
 		free := e.free(c).has(e.x)
 		if old {
 			e.hideWrite(c, s.class)
 		} else if free {
-			e.emit(c, true)
+			e.emit(c, place{})
 		}
 		if !free || e.future == nil || e.future.sees(s.a) {
-			e.append(c, false)
+			e.appendWrite(c, s.class)
 		}
 		return
 	}
-	if old {
-		e.hide(c)
-	}
-	e.append(c, false)
-}
-
-// append tries what can be appended; written says that a plain write has been.
-func (e *engine) append(c config, written bool) {
-	x := &e.slots[e.x]
-	if l := e.lookup(c.value()); l != nil {
-		for _, k := range l.cas {
+	e.chain(c, c.value(), place{before: e.calls})
+	for i, d := range e.ends(c) {
+		if v, before := endOf(d); s.seq < before {
 			d := e.fork(c)
-			if i := e.take(d, k, e.calls); i >= 0 {
-				e.step(i)
-				e.enter(d, e.class[k].b)
-				if x.kind != Write && e.consumed(d, e.x) {
-					e.emit(d, false)
-				} else {
-					e.append(d, written)
-				}
-				e.back()
-			}
+			e.withdraw(d, i)
+			e.chain(d, v, place{hidden: true, end: true, before: before})
 			e.undo()
 		}
 	}
-	if written {
-		return
-	}
-	if x.kind == Write {
-		e.appendWrite(c, x.class)
-		return
-	}
 	for _, k := range e.writ {
 		if e.leads(e.class[k].a) {
+			if old {
+				e.hideWrite(c, k)
+			}
 			e.appendWrite(c, k)
 		}
 	}
 }
 
-func (e *engine) appendWrite(c config, k int32) {
-	d := e.fork(c)
-	if i := e.take(d, k, e.calls); i >= 0 {
-		e.step(i)
-		d.setHorizon(e.calls)
-		f := e.free(d)
-		for w, m := range e.writes {
-			f[w] |= m
-		}
-		e.enter(d, e.class[k].a)
-		if e.consumed(d, e.x) {
-			e.emit(d, false)
-		} else {
-			e.append(d, true)
-		}
-		e.back()
-	}
-	e.undo()
+// A place is where changes may take effect.
+type place struct {
+	hidden bool  // before some plain write, rather than after all
+	end    bool  // at an end
+	before int32 // of how many calls
 }
 
-// hide tries what can be hidden so that x is possible.
-func (e *engine) hide(c config) {
-	for _, k := range e.writ {
-		if e.leads(e.class[k].a) {
-			e.hideWrite(c, k)
-		}
-	}
-}
-
-func (e *engine) hideWrite(c config, k int32) {
-	d := e.fork(c)
-	if i := e.take(d, k, c.horizon()); i >= 0 {
-		e.step(i)
-		v := e.class[k].a
-		e.glimpse(d, v, e.until(c.horizon()))
-		e.hideOn(d, v)
-		e.back()
-	}
-	e.undo()
-}
-
-// hideOn goes on where v is held, hidden.
-func (e *engine) hideOn(c config, v Value) {
-	if e.consumed(c, e.x) {
-		e.emit(c, true)
-	}
+// chain tries cas one after the other, at a place where v is held, until x is possible.
+func (e *engine) chain(c config, v Value, p place) {
 	l := e.lookup(v)
-	if l == nil {
+	if l == nil || e.stopped {
 		return
 	}
 	for _, k := range l.cas {
 		d := e.fork(c)
-		if i := e.take(d, k, c.horizon()); i >= 0 {
+		if i := e.take(d, k, p.before); i >= 0 {
 			e.step(i)
-			b := e.class[k].b
-			e.glimpse(d, b, e.until(c.horizon()))
-			e.hideOn(d, b)
+			e.reach(d, e.class[k].b, p)
 			e.back()
 		}
 		e.undo()
 	}
 }
 
+// reach has v held at a place, and goes on from there if x was not possible yet.
+func (e *engine) reach(c config, v Value, p place) {
+	if p.hidden {
+		e.glimpse(c, v, e.until(p.before))
+	} else {
+		e.enter(c, v)
+	}
+	if !e.consumed(c, e.x) {
+		e.chain(c, v, p)
+		return
+	}
+	if p.hidden {
+		e.offer(c, v, p.before)
+	}
+	e.emit(c, p)
+}
+
+func (e *engine) appendWrite(c config, k int32) {
+	d := e.fork(c)
+	if i := e.take(d, k, e.calls); i >= 0 {
+		e.step(i)
+		e.offer(d, c.value(), e.calls)
+		d.setHorizon(e.calls)
+		f := e.free(d)
+		for w, m := range e.writes {
+			f[w] |= m
+		}
+		e.reach(d, e.class[k].a, place{before: e.calls})
+		e.back()
+	}
+	e.undo()
+}
+
+func (e *engine) hideWrite(c config, k int32) {
+	d := e.fork(c)
+	if i := e.take(d, k, c.horizon()); i >= 0 {
+		e.step(i)
+		e.reach(d, e.class[k].a, place{hidden: true, before: c.horizon()})
+		e.back()
+	}
+	e.undo()
+}
+
 // returns makes slot x return, and says whether anything explains that. If nothing does,
 // x is left out: as if it had not been called, or, if it is a cas, as if it were a write.
 func (e *engine) returns(x int32) bool {
+	if e.slots[x].kind == CAS {
+		e.dirty = true // ends nobody wants any more
+	}
 	explained := e.survive(x)
 	if !explained {
 		if e.slots[x].kind == CAS {
@@ -317,21 +314,27 @@ func (e *engine) survive(x int32) bool {
 		}
 		return true
 	}
-	e.x, e.next.n = x, 0
-	e.horizons = e.horizons[:0]
-	for i := range e.now.n {
-		if c := e.at(&e.now, i); e.consumed(c, x) {
-			e.settle(e.push(&e.next, c), x)
+	e.x = x
+	for e.cramped = true; e.cramped; {
+		e.cramped, e.next.n = false, 0
+		e.horizons = e.horizons[:0]
+		for i := range e.now.n {
+			if c := e.at(&e.now, i); e.consumed(c, x) {
+				e.settle(e.push(&e.next, c), x)
+			}
 		}
-	}
-	for i := range e.now.n {
-		if c := e.at(&e.now, i); !e.consumed(c, x) {
-			e.explain(c)
+		for i := 0; i < e.now.n && !e.cramped && !e.stopped; i++ {
+			if c := e.at(&e.now, i); !e.consumed(c, x) {
+				e.explain(c)
+			}
+		}
+		if e.cramped {
+			e.resize(e.width, 2*e.room)
 		}
 	}
 	e.x = -1
-	if e.next.n == 0 {
-		return false
+	if e.next.n == 0 || e.stopped {
+		return e.stopped
 	}
 	e.now, e.next = e.next, e.now
 	return true
@@ -344,6 +347,7 @@ func (e *engine) weaken(x int32) {
 	s.kind, s.a = Write, e.canonical(s.b)
 	e.join(x)
 	e.writes.set(x)
+	e.plain.set(x)
 	for i := range e.now.n {
 		c := e.at(&e.now, i)
 		if s.seq >= c.horizon() && c.value() != s.a {

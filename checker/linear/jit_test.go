@@ -63,9 +63,10 @@ func show(r *linear.Register) string {
 	return s
 }
 
-// judge compares a decision with brute force.
-func judgeJIT(r *linear.Register, starts []linear.Value) error {
-	d := linear.JIT(r, linear.JITOptions{Starts: starts})
+// judge compares a decision with brute force. If the engine keeps few configurations at
+// first, it has to find out that they were not enough.
+func judgeJIT(r *linear.Register, starts []linear.Value, beam int) error {
+	d := linear.JITBeam(r, linear.JITOptions{Starts: starts}, beam)
 	if len(starts) == 0 {
 		starts = []linear.Value{linear.Initial}
 	}
@@ -110,7 +111,7 @@ func TestJITAgreesWithBruteForce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for seed := range uint64(jitCases) {
 				r := lineartest.Random(rand.New(rand.NewPCG(seed, 1)), m)
-				if err := judgeJIT(r, nil); err != nil {
+				if err := judgeJIT(r, nil, int(seed%3)); err != nil {
 					t.Fatalf("seed %d: %v\n%s", seed, err, show(r))
 				}
 			}
@@ -129,7 +130,7 @@ func TestJITFromAnyStart(t *testing.T) {
 				for range 1 + rng.IntN(3) {
 					starts = append(starts, linear.Value(rng.IntN(r.Values+1)))
 				}
-				if err := judgeJIT(r, starts); err != nil {
+				if err := judgeJIT(r, starts, int(seed%3)); err != nil {
 					t.Fatalf("seed %d from %v: %v\n%s", seed, starts, err, show(r))
 				}
 			}
@@ -235,6 +236,77 @@ func TestJITFindsAllViolations(t *testing.T) {
 	if several < 50 {
 		t.Errorf("%d histories with several violations say little", several)
 	}
+}
+
+// TestJITStops: what it explained until then is linearizable.
+func TestJITStops(t *testing.T) {
+	r := jitLoad{clients: 10, ops: 40_000, values: 5, seed: 1}.history()
+	asked := 0
+	d := linear.JIT(r, linear.JITOptions{Limit: func(bytes int64) bool {
+		asked++
+		if bytes < 1000 || bytes > 10_000_000 {
+			t.Errorf("it holds %d bytes", bytes)
+		}
+		return asked < 2
+	}})
+	if d.Verdict != linear.Undecided || asked != 2 {
+		t.Fatalf("%v, asked %d times", d.Verdict, asked)
+	}
+	returned := 0
+	for returned < len(r.Returns) && r.Return[r.Returns[returned]] <= d.Explained {
+		returned++
+	}
+	if returned < 1000 || returned == len(r.Returns) {
+		t.Errorf("%d returns are explained", returned)
+	}
+}
+
+// TestStreamForgets: it holds what is open, not what is over.
+func TestStreamForgets(t *testing.T) {
+	r := jitLoad{clients: 10, ops: 60_000, seed: 1}.history()
+	s, ids := linear.NewStream(linear.Initial), make([]int32, r.Len())
+	var early int64
+	events(r, func(op int32) {
+		ids[op] = s.Call(r.Kind[op], r.A[op], r.B[op], true)
+	}, func(n int, op int32) bool {
+		if !s.Return(ids[op]) {
+			t.Fatalf("it breaks at %d", op)
+		}
+		if n == 5000 {
+			early = s.Bytes()
+		}
+		return true
+	})
+	if late := s.Bytes(); late > 2*early || late > 100_000 {
+		t.Errorf("it holds %d bytes, after %d early on", late, early)
+	}
+}
+
+// FuzzJIT: bytes are a small history, four of them an operation.
+func FuzzJIT(f *testing.F) {
+	f.Add([]byte{1, 0x12, 3, 5, 0, 0x10, 4, 2})
+	f.Add([]byte{2, 0x01, 1, 9, 2, 0x12, 0, 200, 3, 0x20, 1, 1, 0, 0x20, 1, 3})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r := &linear.Register{}
+		now := linear.Time(0)
+		for ; len(data) >= 4 && r.Len() < 9; data = data[4:] {
+			now += linear.Time(data[2] % 8)
+			ret := now + linear.Time(data[3]%32)
+			if data[3] >= 192 {
+				ret = linear.Never
+			}
+			r.Add(linear.Kind(data[0]%4)+linear.Read, linear.Value(data[1]>>4%4), linear.Value(data[1]%4), now, ret)
+		}
+		r.Finish()
+		if err := r.Check(); err != nil {
+			t.Fatal(err)
+		}
+		for beam := range 3 {
+			if err := judgeJIT(r, nil, beam); err != nil {
+				t.Fatalf("%v\n%s", err, show(r))
+			}
+		}
+	})
 }
 
 // TestJITAgreesWithPorcupine: longer histories, of more clients.

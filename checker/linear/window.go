@@ -334,7 +334,7 @@ func (w *window[S]) take(op int32) {
 	for w.first++; w.first < len(w.returns); w.first++ {
 		op := w.returns[w.first]
 		slot := w.slot[op]
-		if int(op) >= w.called || w.set[slot/64]&(1<<(slot%64)) == 0 {
+		if w.set[slot/64]&(1<<(slot%64)) == 0 { // nor is it set if op has not been called
 			w.enter()
 			return
 		}

@@ -431,36 +431,43 @@ func TestSearchStopsAtItsLimit(t *testing.T) {
 }
 
 // hindsight is a history of two registers. Of one it does not show before the end which
-// of the two writes at the beginning came last: then that is read.
+// of two writes came last, at the beginning and again in the middle: then it is read, as
+// one digit for each.
 func hindsight(ops, read int) linear.Problem[[2]int] {
 	one := spec[[2]int]{asks: 2, readOnly: func(o trade) bool { return o.ask == 1 }}
 	one.do = func(s [2]int, ask, arg int) ([2]int, int) {
 		if ask == 1 {
-			return s, s[0]
+			return s, s[0] / 4
 		}
-		s[0] = arg
+		s[0] = (s[0] + arg) % 16 // so that different orders meet again
 		return s, 0
 	}
 	middle := simulate(rand.New(rand.NewPCG(1, 5)), one, load{ops: ops, clients: 3, args: 5})
-	p := linear.Problem[[2]int]{Call: []linear.Time{0, 1}, Return: []linear.Time{2, 3}, Starts: middle.Starts}
-	for i := range middle.Call {
-		p.Call, p.Return = append(p.Call, middle.Call[i]+4), append(p.Return, middle.Return[i]+4)
+	p := linear.Problem[[2]int]{Starts: middle.Starts}
+	do := []func(s [2]int) ([2]int, bool){}
+	pure := []bool{}
+	add := func(call, ret linear.Time, readOnly bool, step func(s [2]int) ([2]int, bool)) {
+		p.Call, p.Return = append(p.Call, call), append(p.Return, ret)
+		do, pure = append(do, step), append(pure, readOnly)
+	}
+	digit := func(unit, to int) func(s [2]int) ([2]int, bool) {
+		return func(s [2]int) ([2]int, bool) {
+			s[1] += (to - s[1]/unit%10) * unit
+			return s, true
+		}
+	}
+	for i, call := range middle.Call {
+		if half := ops / 2; i == 0 || i == half {
+			unit := 1 + 9*(i/half)
+			add(6*call+1, 6*call+3, false, digit(unit, 1))
+			add(6*call+2, 6*call+4, false, digit(unit, 2))
+		}
+		add(6*call+5, 6*middle.Return[i]+5, middle.ReadOnly(int32(i)), func(s [2]int) ([2]int, bool) { return middle.Step(s, int32(i)) })
 	}
 	end := slices.Max(p.Return) + 1
-	p.Call, p.Return = append(p.Call, end), append(p.Return, end)
-	p.Step = func(s [2]int, op int32) ([2]int, bool) {
-		switch {
-		case op < 2:
-			s[1] = 1 + int(op)
-			return s, true
-		case int(op) == len(p.Call)-1:
-			return s, s[1] == read
-		}
-		return middle.Step(s, op-2)
-	}
-	p.ReadOnly = func(op int32) bool {
-		return int(op) == len(p.Call)-1 || op >= 2 && middle.ReadOnly(op-2)
-	}
+	add(end, end, true, func(s [2]int) ([2]int, bool) { return s, s[1] == read })
+	p.Step = func(s [2]int, op int32) ([2]int, bool) { return do[op](s) }
+	p.ReadOnly = func(op int32) bool { return pure[op] }
 	return p
 }
 
@@ -485,8 +492,8 @@ func TestSearchGoesFarBack(t *testing.T) {
 		}
 		return n
 	}
-	ahead := steps(2, linear.Linearizable) // the order of returns is right
-	back, none := steps(1, linear.Linearizable), steps(3, linear.Illegal)
+	ahead := steps(22, linear.Linearizable) // the order of returns is right
+	back, none := steps(11, linear.Linearizable), steps(33, linear.Illegal)
 	t.Logf("steps: %d straight on, %d and back, %d to find nothing", ahead, back, none)
 	if none > 20*ahead {
 		t.Errorf("%d steps straight on, but %d to find nothing", ahead, none)

@@ -1,0 +1,4 @@
+package linear
+
+// JITBeam is [JIT] that keeps so many configurations at first.
+var JITBeam = jit
