@@ -67,6 +67,9 @@ fuzz:
 	$(GO) test -run '^$$' -fuzz FuzzRead -fuzztime 60s ./histories
 	$(GO) test -run '^$$' -fuzz FuzzScanner -fuzztime 60s ./histories
 	$(GO) test -run '^$$' -fuzz FuzzVerdict -fuzztime 60s ./workloads/register
+	$(GO) test -run '^$$' -fuzz FuzzEDN -fuzztime 60s ./histories/edn
+	$(GO) test -run '^$$' -fuzz FuzzJSON -fuzztime 60s ./histories/edn
+	$(GO) test -run '^$$' -fuzz FuzzRead -fuzztime 60s -fuzzminimizetime 100x ./histories/foreign
 
 .PHONY: lint
 lint:

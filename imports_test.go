@@ -31,6 +31,8 @@ const outside = -1
 
 var floors = []floor{
 	{"histories", 0, "what happened: knows nothing of clients, nodes, workloads or checkers"},
+	{"histories/edn", 0, "a notation: knows nothing of histories"},
+	{"histories/foreign", 1, "the files of other tools: becomes and comes of histories, and knows no workload"},
 	{"generator", 1, "what to do next: knows a history's words, no clock and no cluster"},
 	{"checker", 1, "needs only a history, so that a recorded file gets the verdict the run got"},
 	{"checker/linear", 0, "decides histories in normal form: numbers, of which it does not know what they stand for"},
@@ -80,6 +82,7 @@ var owners = []owner{
 	{module: "github.com/hashicorp/go-hclog", folders: []string{"systems/raftkv/server", "systems/raftkv/raftkvtest"}, why: "raft logs to it"},
 	{module: "github.com/hashicorp/go-immutable-radix/v2", folders: []string{"systems/raftkv/server/mvcc"}, why: "ordered keys, of which a snapshot is a pointer"},
 	{module: "github.com/hashicorp/raft", folders: []string{"systems/raftkv/server", "systems/raftkv/raftkvtest"}, why: "the consensus under test; no part of the tester"},
+	{module: "github.com/klauspost/compress", folders: []string{"histories/foreign"}, why: "zstd, which the standard library does not have"},
 	{module: "github.com/rogpeppe/go-internal", tests: true, why: "testscript: the command, tested as a shell sees it"},
 	{module: "github.com/urfave/cli/v2", folders: []string{"cmd"}, why: "flags are for people, and people are met in cmd"},
 	{module: "github.com/vishvananda/netlink", folders: []string{"cluster"}, why: "links and addresses of the lab"},

@@ -14,6 +14,7 @@ type parsedOp struct {
 	typ                  Type
 	f, value             []byte
 	err, node, meta      []byte
+	others               [][]byte // the names of other fields
 }
 
 var errTruncated = errors.New("ends in the middle")
@@ -23,7 +24,7 @@ var errTruncated = errors.New("ends in the middle")
 // time. It accepts JSON objects and nothing else; fields it does not know are
 // passed over, so that files of other tools can be read.
 func parseOp(line []byte, op *parsedOp) error {
-	*op = parsedOp{}
+	*op = parsedOp{others: op.others[:0]}
 	s := scanner{b: line}
 	var seen uint
 	if err := s.expect('{'); err != nil {
@@ -46,7 +47,7 @@ func parseOp(line []byte, op *parsedOp) error {
 		if err != nil {
 			return err
 		}
-		bit, err := op.set(string(key), raw)
+		bit, err := op.set(key, raw)
 		if err != nil {
 			return fmt.Errorf("%q: %w", key, err)
 		}
@@ -77,8 +78,8 @@ func parseOp(line []byte, op *parsedOp) error {
 }
 
 // set stores one field. The bit tells the fields apart; required ones first.
-func (op *parsedOp) set(key string, raw []byte) (bit uint, err error) {
-	switch key {
+func (op *parsedOp) set(key, raw []byte) (bit uint, err error) {
+	switch string(key) {
 	case "index":
 		op.index, err = number(raw)
 		return 1 << 0, err
@@ -124,6 +125,7 @@ func (op *parsedOp) set(key string, raw []byte) (bit uint, err error) {
 		op.meta = raw
 		return 1 << 8, nil
 	}
+	op.others = append(op.others, key)
 	return 0, nil
 }
 

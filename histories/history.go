@@ -12,6 +12,8 @@ type History struct {
 	blocks [][]record // full but for the last one
 	pages  [][]byte   // payloads: of one op, value and meta side by side in one page
 	names  []string   // functions, nodes, errors; names[0] is ""
+	lines  []int32    // of the file, where op i is not on line i+1; else nil
+	others map[string]int
 	n      int
 	torn   int
 }
@@ -43,6 +45,18 @@ func (h *History) Len() int { return h.n }
 // Torn returns the number of the line at which reading stopped because the file
 // ends in the middle of it, as after a crash, or 0.
 func (h *History) Torn() int { return h.torn }
+
+// LeftOut returns the fields of the file that an [Op] has no place for, and in how many
+// ops they stood. Do not change it.
+func (h *History) LeftOut() map[string]int { return h.others }
+
+// Line returns the line of the file on which op i stands, or begins.
+func (h *History) Line(i int) int {
+	if h.lines == nil {
+		return i + 1
+	}
+	return int(h.lines[i])
+}
 
 // At returns op i. Its payloads alias the history: do not change them.
 func (h *History) At(i int) Op {

@@ -11,6 +11,8 @@
 //     function of its invocation;
 //   - a client process does nothing after an indeterminate op.
 //
+// A [Builder] makes a History of what other tools recorded, which keeps fewer of them.
+//
 // The package knows nothing of clients, nodes, workloads or checkers.
 package histories
 

@@ -14,9 +14,13 @@ import (
 type InvalidError struct {
 	Line   int // from 1
 	Reason string
+	Cause  error // what a reader of another notation says, or nil
 }
 
 func (e *InvalidError) Error() string { return fmt.Sprintf("line %d: %s", e.Line, e.Reason) }
+
+// Unwrap returns the cause.
+func (e *InvalidError) Unwrap() error { return e.Cause }
 
 // ReadFile reads the history in the named file; see [Read].
 func ReadFile(name string) (*History, error) {
@@ -38,7 +42,7 @@ const maxBuffer = 1 << 20
 
 func read(in *bufio.Reader) (*History, error) {
 	b := newBuilder()
-	rules := rules{processes: map[Process]*processState{}, last: -1}
+	rules := newRules(&b.h)
 	var op parsedOp
 	var long []byte
 	for n := 1; ; n++ {
@@ -70,6 +74,12 @@ func read(in *bufio.Reader) (*History, error) {
 			return nil, &InvalidError{Line: n, Reason: reason}
 		}
 		b.add(&op, pair)
+		for _, name := range op.others {
+			if b.h.others == nil {
+				b.h.others = map[string]int{}
+			}
+			b.h.others[string(name)]++
+		}
 		if last {
 			break
 		}
@@ -79,8 +89,13 @@ func read(in *bufio.Reader) (*History, error) {
 
 // rules checks that one op may follow another: what the package comment promises.
 type rules struct {
+	history   *History // whose ops have been judged so far
 	processes map[Process]*processState
 	last      int64
+}
+
+func newRules(h *History) rules {
+	return rules{history: h, processes: map[Process]*processState{}, last: -1}
 }
 
 type processState struct {
@@ -119,7 +134,7 @@ func (r *rules) next(op *parsedOp, n int) (pair int32, reason string) {
 		case s.dead > 0:
 			return -1, fmt.Sprintf("process %v invokes %s after its indeterminate op of line %d: it is dead", p, op.f, s.dead)
 		case s.outstanding >= 0:
-			return -1, fmt.Sprintf("process %v invokes %s while its %s of line %d is outstanding", p, op.f, s.f, s.outstanding+1)
+			return -1, fmt.Sprintf("process %v invokes %s while its %s of line %d is outstanding", p, op.f, s.f, r.history.Line(int(s.outstanding)))
 		}
 		s.outstanding = int32(op.index)
 		s.f = append(s.f[:0], op.f...)
@@ -129,7 +144,7 @@ func (r *rules) next(op *parsedOp, n int) (pair int32, reason string) {
 	case s.outstanding < 0:
 		return -1, fmt.Sprintf("process %v completes %s, but has nothing outstanding", p, op.f)
 	case !bytes.Equal(s.f, op.f):
-		return -1, fmt.Sprintf("process %v completes %s, but its %s of line %d is outstanding", p, op.f, s.f, s.outstanding+1)
+		return -1, fmt.Sprintf("process %v completes %s, but its %s of line %d is outstanding", p, op.f, s.f, r.history.Line(int(s.outstanding)))
 	}
 	pair, s.outstanding = s.outstanding, -1
 	if op.typ == Info && p >= 0 {

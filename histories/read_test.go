@@ -87,6 +87,13 @@ func TestWhatIsJournalledIsReadBack(t *testing.T) {
 	if h.Torn() != 0 || h.Duration() != 1<<40 {
 		t.Errorf("got torn line %d, duration %v", h.Torn(), h.Duration())
 	}
+	var written strings.Builder
+	if err := histories.Write(&written, h); err != nil || written.String() != journalled(t, sample) {
+		t.Errorf("written anew, with error %v, it is\n%s", err, written.String())
+	}
+	if err := histories.Write(broken{io.ErrShortWrite}, h); !errors.Is(err, io.ErrShortWrite) {
+		t.Errorf("got %v", err)
+	}
 	again, err := histories.FromOps(sample)
 	if err != nil {
 		t.Fatal(err)
@@ -235,6 +242,9 @@ func TestFilesOfOtherToolsAreRead(t *testing.T) {
 	}
 	if got := ops(h); !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %v\nwant %v", got, want)
+	}
+	if got, want := h.LeftOut(), map[string]int{"clock-offsets": 1, "exception": 1, "end-process?": 1}; !reflect.DeepEqual(got, want) {
+		t.Errorf("left out %v, want %v", got, want)
 	}
 }
 

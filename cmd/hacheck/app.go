@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"regexp"
 	"runtime/debug"
 	"slices"
@@ -27,6 +28,7 @@ const (
 // A program is one invocation of the command.
 type program struct {
 	args           []string
+	stdin          io.Reader
 	stdout, stderr io.Writer
 }
 
@@ -39,7 +41,7 @@ func hacheck(args []string, stdout, stderr io.Writer) (status int) {
 			status = exitFailed
 		}
 	}()
-	p := &program{args: args, stdout: stdout, stderr: stderr}
+	p := &program{args: args, stdin: os.Stdin, stdout: stdout, stderr: stderr}
 	err := p.app().RunContext(context.Background(), args)
 	if status, ok := errors.AsType[exitStatus](err); ok {
 		return int(status)
@@ -120,11 +122,22 @@ func (p *program) app() *cli.App {
 				Name:      "check",
 				Usage:     "judge recorded histories again",
 				UsageText: "hacheck check [options] FILE...",
-				Description: "A FILE is a history, or the directory of a run, such as store/latest. One file\n" +
+				Description: "A FILE is a history, or the directory of a run, such as store/latest, or - for\n" +
+					"standard input. Histories are hacheck's JSON lines, Jepsen's EDN, JSON as Elle\n" +
+					"takes it, or a log of Jepsen's, each also compressed with zstd or gzip. One file\n" +
 					"gets the text that its run printed, several get a line each. The exit status\n" +
 					"is that of the worst. Nothing is written unless --artifacts asks for it.",
 				Flags:  checkFlags(&checking),
 				Action: func(c *cli.Context) error { return p.check(c, checking) },
+			},
+			{
+				Name:      "convert",
+				Usage:     "write a recorded history in the format of another tool",
+				UsageText: "hacheck convert [options] FILE",
+				Description: "Reads what check does, and writes hacheck's JSON lines (jsonl), Jepsen's EDN (edn)\n" +
+					"or JSON as Elle takes it (json). What the other format has no place for is named.",
+				Flags:  convertFlags(),
+				Action: p.convert,
 			},
 			{
 				Name:      "shrink",
@@ -235,7 +248,7 @@ func misplacedFlags(c *cli.Context) error {
 }
 
 func unknownCommand(name string) error {
-	names := []string{"run", "check", "shrink", "prove", "list", "doctor", "help"}
+	names := []string{"run", "check", "convert", "shrink", "prove", "list", "doctor", "help"}
 	switch {
 	case exists(name):
 		return usage("unknown command %q; to judge that file: hacheck check %s", name, quote(name))

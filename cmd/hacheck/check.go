@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/hacheck/hacheck/checker"
 	"github.com/hacheck/hacheck/histories"
+	"github.com/hacheck/hacheck/histories/foreign"
 	"github.com/hacheck/hacheck/internal/store"
 	"github.com/hacheck/hacheck/nemesis"
 	"github.com/hacheck/hacheck/report"
@@ -38,6 +40,9 @@ func (p *program) check(c *cli.Context, b checker.Budget) error {
 	files := c.Args().Slice()
 	if len(files) == 0 {
 		return usage("check: which history? Name a file, or the directory of a run such as store/latest")
+	}
+	if first := slices.Index(files, stdin); first >= 0 && slices.Contains(files[first+1:], stdin) {
+		return usage("check: standard input, called %s, can be read but once", stdin)
 	}
 	asked, _ := c.Generic("workload").(*value)
 	j := judging{workload: asked.String(), artifacts: c.String("artifacts"), json: c.Bool("json"), budget: b}
@@ -125,47 +130,26 @@ type judging struct {
 
 // A judged is a history with its verdict.
 type judged struct {
-	path     string     // of the history
-	run      *store.Run // the run it belongs to, or nil
-	info     store.Info // of that run
-	workload string
-	budget   checker.Budget
-	history  *histories.History
-	result   checker.Result
-	where    func(artifact string) string
-	trouble  []string
+	path      string     // of the history
+	run       *store.Run // the run it belongs to, or nil
+	info      store.Info // of that run
+	workload  string
+	budget    checker.Budget
+	recording *foreign.Recording
+	history   *histories.History // the recording's
+	result    checker.Result
+	where     func(artifact string) string
+	trouble   []string
 }
 
 // judgeFile reads and judges a history, or that of a run's directory.
 func (p *program) judgeFile(ctx context.Context, path string, j judging) (*judged, error) {
 	r := &judged{path: path, budget: j.budget}
-	switch stat, err := os.Stat(path); {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, usage("check: there is no file %s", path)
-	case err != nil:
+	if err := r.find(); err != nil {
 		return nil, usage("check: %v", err)
-	case stat.IsDir():
-		run, err := store.Open(path)
-		if err != nil {
-			return nil, usage("check: %s is no run's directory: there is no %s in it", path, store.HistoryFile)
-		}
-		r.path, r.run = run.History(), run
-	case filepath.Base(path) == store.HistoryFile:
-		r.run = &store.Run{Dir: filepath.Dir(path)}
-	}
-	if r.run != nil {
-		info, err := r.run.Info()
-		switch {
-		case err == nil:
-			r.info = info
-		case errors.Is(err, fs.ErrNotExist):
-			r.run = nil // a history that happens to be called so
-		default:
-			return nil, usage("check: %v", err)
-		}
 	}
 	if err := p.read(r); err != nil {
-		return nil, err
+		return nil, usage("check: %v", err)
 	}
 	if err := r.recognise(j.workload); err != nil {
 		return nil, err
@@ -173,23 +157,133 @@ func (p *program) judgeFile(ctx context.Context, path string, j judging) (*judge
 	if err := r.judge(ctx); err != nil {
 		return nil, err
 	}
+	if lines := r.lines(); lines != "" {
+		r.trouble = append(r.trouble, lines)
+	}
 	return r, r.place(j.artifacts)
 }
 
-// read reads the history.
+// find finds the file of the history, and the run that it belongs to. What is wrong is
+// wrong with what was asked for.
+func (r *judged) find() error {
+	if r.path == stdin {
+		return nil
+	}
+	switch stat, err := os.Stat(r.path); {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("there is no file %s", r.path)
+	case err != nil:
+		return err
+	case stat.IsDir():
+		run, err := store.Open(r.path)
+		if err != nil {
+			return fmt.Errorf("%s is no run's directory: there is no %s in it", r.path, store.HistoryFile)
+		}
+		r.path, r.run = run.History(), run
+	case filepath.Base(r.path) == store.HistoryFile:
+		r.run = &store.Run{Dir: filepath.Dir(r.path)}
+	}
+	if r.run == nil {
+		return nil
+	}
+	info, err := r.run.Info()
+	switch {
+	case err == nil:
+		r.info = info
+	case errors.Is(err, fs.ErrNotExist):
+		r.run = nil // a history that happens to be called so
+	default:
+		return err
+	}
+	return nil
+}
+
+// stdin is how standard input is called in place of a file.
+const stdin = "-"
+
+// read reads the history, and says what is to be known of it. That of a run is ours, and
+// keeps all rules; else somebody has changed it.
 func (p *program) read(r *judged) error {
-	h, err := histories.ReadFile(r.path)
+	var err error
+	if r.run != nil {
+		r.recording = &foreign.Recording{Format: foreign.JSONL}
+		r.recording.History, err = histories.ReadFile(r.path)
+	} else {
+		r.recording, err = p.readForeign(r.path)
+	}
 	if invalid, ok := errors.AsType[*histories.InvalidError](err); ok {
-		return usage("check: %s is no history: %v", r.path, invalid)
+		return fmt.Errorf("%s is no history: %w", r.path, invalid)
 	}
 	if err != nil {
-		return usage("check: %v", err)
+		return err
 	}
-	if line := h.Torn(); line > 0 {
+	r.history = r.recording.History
+	if line := r.history.Torn(); line > 0 {
 		fmt.Fprintf(p.stderr, "hacheck: %s: read up to line %d: the file ends in the middle of line %d\n", r.path, line-1, line)
 	}
-	r.history = h
+	for _, note := range r.recording.Notes {
+		fmt.Fprintf(p.stderr, "hacheck: %s: %s\n", r.path, note)
+	}
 	return nil
+}
+
+// readForeign reads a history of any format. Standard input goes into a file first, since
+// it may have to be read twice.
+func (p *program) readForeign(path string) (*foreign.Recording, error) {
+	if path != stdin {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		return foreign.Read(f, path)
+	}
+	f, err := os.CreateTemp("", "hacheck-stdin-*")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if err := os.Remove(f.Name()); err != nil { // it lives as long as it is open
+		return nil, err
+	}
+	if _, err := io.Copy(f, p.stdin); err != nil {
+		return nil, fmt.Errorf("standard input: %w", err)
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	return foreign.Read(f, path)
+}
+
+// maxLines bounds how many ops of evidence are told the lines of.
+const maxLines = 20
+
+// lines says on which lines of the file the ops of the evidence stand, if their indices
+// do not tell.
+func (r *judged) lines() string {
+	var told []string
+	ops := evidenceOps(r.result)
+	slices.Sort(ops)
+	for _, i := range slices.Compact(ops) {
+		if i >= 0 && i < r.history.Len() && r.history.Line(i) != i+1 && len(told) < maxLines {
+			told = append(told, fmt.Sprintf("op %d on line %d", i, r.history.Line(i)))
+		}
+	}
+	if len(told) == 0 {
+		return ""
+	}
+	return "in " + r.path + ": " + strings.Join(told, ", ")
+}
+
+// evidenceOps returns the ops of all anomalies.
+func evidenceOps(r checker.Result) (ops []int) {
+	for _, a := range r.Anomalies {
+		ops = append(ops, a.Ops...)
+	}
+	for _, part := range r.Parts {
+		ops = append(ops, evidenceOps(part)...)
+	}
+	return ops
 }
 
 // recognise finds the workload that the history is of: the one asked for, or the
