@@ -50,6 +50,7 @@ var floors = []floor{
 	{"workloads/lock", 3, "one workload; it knows no other, and no system"},
 	{"workloads/member", 3, "one workload; it knows no other, and no system"},
 	{"workloads/queue", 3, "one workload; it knows no other, and no system"},
+	{"workloads/recorded", 3, "objects of which others record histories; it knows no workload of ours, and no system"},
 	{"workloads/register", 3, "one workload; it knows no other, and no system"},
 	{"workloads/session", 3, "one workload; it knows no other, and no system"},
 	{"workloads/set", 3, "one workload; it knows no other, and no system"},

@@ -38,13 +38,11 @@ func (j *judgement[S, In, Out]) explain(ctx context.Context, o *object[S, In, Ou
 	}
 	x := *o.found
 	v := Violation[In, Out]{Key: o.key, Witness: x.calls, Whole: x.whole, Last: x.last(), Calls: j.all(o)}
+	v.Stale = j.staleness(o, v.Last)
 	if j.model.Explain != nil {
 		a = j.model.Explain(v)
 	} else {
 		a = Anomaly{Kind: notLinearizable, Note: fmt.Sprintf("%s: no order explains %s", o.name(), Count(len(x.calls), "call"))}
-	}
-	if stale := j.staleness(o, v.Last); stale != "" {
-		a.Note += "; " + stale
 	}
 	a.Ops = append(a.Ops, x.ops()...)
 	slices.Sort(a.Ops)

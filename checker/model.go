@@ -78,10 +78,11 @@ type Model[S comparable, In, Out any] struct {
 	State    func(s S) string
 }
 
-// An Access is what a call is to a register.
+// An Access is what a call is to a register. Without a kind it says nothing.
 type Access[S comparable] struct {
 	Kind linear.Kind
-	// Old is what was found there, or expected by a cas; New is what a write or a cas sets.
+	// Old is what was found there, or expected by a cas; of a [linear.Refused] it is what
+	// was not there. New is what a write or a cas sets.
 	Old, New S
 	// Impossible says that no state allows it, whatever it saw.
 	Impossible bool
@@ -101,6 +102,8 @@ type Violation[In, Out any] struct {
 	// Last is the call of the witness that returned last: up to there everything
 	// could be explained.
 	Last histories.Call[In, Out]
+	// Stale says how old what Last saw was, if it was sure to be; of registers only.
+	Stale string
 	// Calls are all calls on the object, in the order of their invocations, also
 	// those that play no part in the verdict: the failed ones, the reads of which
 	// nothing is known.

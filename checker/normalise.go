@@ -127,6 +127,7 @@ func (in *intake[S, In, Out]) add(c histories.Call[In, Out]) {
 		return
 	}
 	switch a := in.model.Register(c); {
+	case a.Kind == 0:
 	case a.Impossible:
 		in.register.Add(linear.Read, linear.Nothing, 0, call, ret)
 	case a.Kind == linear.CAS:

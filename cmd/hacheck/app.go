@@ -95,6 +95,7 @@ func usage(format string, args ...any) error { return &usageError{fmt.Sprintf(fo
 func (p *program) app() *cli.App {
 	bare, run, shrink, prove := newOptions(), newOptions(), newShrinkOptions(), newProveOptions()
 	checking := defaultBudget()
+	told := &semantics{}
 	app := &cli.App{
 		Name:                  "hacheck",
 		Usage:                 "does a distributed system keep its promises when things break?",
@@ -127,8 +128,8 @@ func (p *program) app() *cli.App {
 					"takes it, or a log of Jepsen's, each also compressed with zstd or gzip. One file\n" +
 					"gets the text that its run printed, several get a line each. The exit status\n" +
 					"is that of the worst. Nothing is written unless --artifacts asks for it.",
-				Flags:  checkFlags(&checking),
-				Action: func(c *cli.Context) error { return p.check(c, checking) },
+				Flags:  checkFlags(told, &checking),
+				Action: func(c *cli.Context) error { return p.check(c, told, checking) },
 			},
 			{
 				Name:      "convert",
@@ -254,6 +255,8 @@ func unknownCommand(name string) error {
 		return usage("unknown command %q; to judge that file: hacheck check %s", name, quote(name))
 	case slices.Contains(workloadNames(), name):
 		return usage("unknown command %q; to run that workload: hacheck --workload %s", name, name)
+	case slices.Contains(checkedNames(), name):
+		return usage("unknown command %q; to judge a history of that workload: hacheck check --workload %s FILE", name, name)
 	case slices.Contains(nemesisNames(), name):
 		return usage("unknown command %q; to run with that nemesis: hacheck --workload %s --nemesis %s", name, workloadNames()[0], name)
 	}

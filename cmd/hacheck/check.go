@@ -21,19 +21,22 @@ import (
 	"github.com/hacheck/hacheck/report"
 )
 
-func checkFlags(b *checker.Budget) []cli.Flag {
+func checkFlags(s *semantics, b *checker.Budget) []cli.Flag {
 	var name string
 	return append([]cli.Flag{
 		&cli.GenericFlag{
-			Name: "workload", Aliases: []string{"w"}, Value: choice(&name, "workload", workloadNames()),
+			Name: "workload", Aliases: []string{"w"}, Value: choice(&name, "workload", checkedNames()),
 			Usage: "judge as a run of workload `NAME`; by default run.json or the functions tell",
 		},
 		&cli.StringFlag{Name: "artifacts", Usage: "write the pictures that belong to the verdict into `DIR`"},
 		jsonFlag("print the verdict tree; of several files one on each line"),
-	}, budgetFlags("", b)...)
+		&cli.StringFlag{
+			Name: "only", Usage: "judge by one `PART` of the verdict alone, such as linearizable",
+		},
+	}, slices.Concat(s.flags(), budgetFlags("", b))...)
 }
 
-func (p *program) check(c *cli.Context, b checker.Budget) error {
+func (p *program) check(c *cli.Context, s *semantics, b checker.Budget) error {
 	if err := p.leftover(c, c.NArg()); err != nil {
 		return err
 	}
@@ -45,7 +48,10 @@ func (p *program) check(c *cli.Context, b checker.Budget) error {
 		return usage("check: standard input, called %s, can be read but once", stdin)
 	}
 	asked, _ := c.Generic("workload").(*value)
-	j := judging{workload: asked.String(), artifacts: c.String("artifacts"), json: c.Bool("json"), budget: b}
+	j := judging{
+		workload: asked.String(), semantics: *s, only: c.String("only"),
+		artifacts: c.String("artifacts"), json: c.Bool("json"), budget: b,
+	}
 	if len(files) == 1 {
 		r, err := p.judgeFile(c.Context, files[0], j)
 		if err != nil {
@@ -123,6 +129,8 @@ func summary(r checker.Result) string {
 // judging says how to judge recorded histories.
 type judging struct {
 	workload  string // "" to find out
+	semantics semantics
+	only      string // the part that the verdict is of, or ""
 	artifacts string // directory, or ""
 	json      bool
 	budget    checker.Budget
@@ -134,6 +142,7 @@ type judged struct {
 	run       *store.Run // the run it belongs to, or nil
 	info      store.Info // of that run
 	workload  string
+	semantics semantics
 	budget    checker.Budget
 	recording *foreign.Recording
 	history   *histories.History // the recording's
@@ -144,7 +153,7 @@ type judged struct {
 
 // judgeFile reads and judges a history, or that of a run's directory.
 func (p *program) judgeFile(ctx context.Context, path string, j judging) (*judged, error) {
-	r := &judged{path: path, budget: j.budget}
+	r := &judged{path: path, semantics: j.semantics, budget: j.budget}
 	if err := r.find(); err != nil {
 		return nil, usage("check: %v", err)
 	}
@@ -159,6 +168,12 @@ func (p *program) judgeFile(ctx context.Context, path string, j judging) (*judge
 	}
 	if lines := r.lines(); lines != "" {
 		r.trouble = append(r.trouble, lines)
+	}
+	if others := r.others(); j.workload == "" && len(others) > 0 {
+		fmt.Fprintf(p.stderr, "hacheck: %s: if it is not of workload %s, say so: --workload %s\n", r.path, r.workload, strings.Join(others, " or --workload "))
+	}
+	if err := r.keep(j.only); err != nil {
+		return nil, err
 	}
 	return r, r.place(j.artifacts)
 }
@@ -312,7 +327,7 @@ func (r *judged) recognise(asked string) error {
 	switch len(fit) {
 	case 0:
 		return usage("check: %s: no workload has all of its functions (%s); name one with --workload: %s",
-			r.path, strings.Join(functions, ", "), enumerate(workloadNames()))
+			r.path, strings.Join(functions, ", "), enumerate(checkedNames()))
 	case 1:
 		r.workload = fit[0]
 		return nil
@@ -329,10 +344,17 @@ func (r *judged) recognise(asked string) error {
 // have them all. Who has no others is preferred. Most histories that others have recorded
 // are of registers, which is what they are taken for if they may be; hacheck's own, with
 // the system observed, are not: to read and to write is what sessions do, too, of which
-// less is promised.
+// less is promised. What only others record is thought of last.
 func fitting(functions []string, own bool) []string {
+	if fit := fittingOf(allWorkloads, functions, own); len(fit) > 0 {
+		return fit
+	}
+	return fittingOf(recordedWorkloads, functions, own)
+}
+
+func fittingOf(workloads []workload, functions []string, own bool) []string {
 	var fit, exactly []string
-	for _, w := range allWorkloads {
+	for _, w := range workloads {
 		if len(w.functions) == 0 || slices.ContainsFunc(functions, func(f string) bool { return !slices.Contains(w.functions, f) }) {
 			continue
 		}
@@ -348,6 +370,19 @@ func fitting(functions []string, own bool) []string {
 		return exactly
 	}
 	return fit
+}
+
+// others returns the workloads that only others record and that the history may be of as
+// well, if it was taken for one of ours and came to nothing.
+func (r *judged) others() []string {
+	if r.run != nil || r.result.Verdict != checker.Unknown || !slices.Contains(workloadNames(), r.workload) {
+		return nil
+	}
+	functions := clientFunctions(r.history)
+	if len(functions) == 0 {
+		return nil
+	}
+	return fittingOf(recordedWorkloads, functions, observed(r.history))
 }
 
 // observed says whether a history tells of the state of the system: then hacheck has
@@ -376,9 +411,12 @@ func clientFunctions(h *histories.History) []string {
 // judge finds the verdict: by the history and the workload's checker alone, but
 // for what the run was to do and never came to: faults that were asked for, its
 // end.
-func (r *judged) judge(ctx context.Context) (err error) {
-	r.result, err = findWorkload(r.workload).checker(r.budget).Check(ctx, r.history)
+func (r *judged) judge(ctx context.Context) error {
+	c, err := r.semantics.checker(findWorkload(r.workload), r.budget)
 	if err != nil {
+		return err
+	}
+	if r.result, err = c.Check(ctx, r.history); err != nil {
 		return err
 	}
 	if part, ok := covered(r.history); ok {
@@ -395,6 +433,23 @@ func (r *judged) judge(ctx context.Context) (err error) {
 		r.lacks("run", "it did not come to its end; this is what it had recorded")
 	}
 	return nil
+}
+
+// keep makes of the result that of one part of it, if one is named.
+func (r *judged) keep(only string) error {
+	if only == "" {
+		return nil
+	}
+	var names []string
+	for _, part := range r.result.Parts {
+		if part.Name == only {
+			r.result.Verdict, r.result.Note = part.Verdict, ""
+			r.result.Parts = []checker.Result{part}
+			return nil
+		}
+		names = append(names, part.Name)
+	}
+	return usage("check: --only %q: the verdict on %s has no such part; it has %s", only, r.path, enumerate(names))
 }
 
 // lacks adds to the result what the run lacks, for which nothing is proven valid.

@@ -20,7 +20,9 @@ import (
 type listing struct {
 	Systems   []listed `json:"systems"`
 	Workloads []listed `json:"workloads"`
-	Nemeses   []listed `json:"nemeses"`
+	// Recorded are workloads that are checked and not run.
+	Recorded []listed `json:"recorded"`
+	Nemeses  []listed `json:"nemeses"`
 }
 
 type listed struct {
@@ -59,6 +61,9 @@ func list() listing {
 	}
 	for _, w := range allWorkloads {
 		l.Workloads = append(l.Workloads, listed{Name: w.name, About: w.about, Functions: w.functions})
+	}
+	for _, w := range recordedWorkloads {
+		l.Recorded = append(l.Recorded, listed{Name: w.name, About: w.about, Functions: w.functions})
 	}
 	for _, f := range faults {
 		entry := listed{Name: f.Name, About: f.About, Needs: needs(f.Needs)}
@@ -168,6 +173,10 @@ func (l listing) sections() []listSection {
 	for _, w := range l.Workloads {
 		workloads.add(0, w.Name, w.About)
 	}
+	recorded := listSection{title: "Recorded by others, for check only (check --workload)"}
+	for _, w := range l.Recorded {
+		recorded.add(0, w.Name, w.About)
+	}
 	nemeses := listSection{title: "Nemeses (--nemesis NAME[:VARIANT][:TARGET])"}
 	for _, n := range l.Nemeses {
 		nemeses.add(0, n.Name, n.About+needing(n.Needs))
@@ -175,7 +184,7 @@ func (l listing) sections() []listSection {
 			nemeses.add(1, ":"+v.Name, v.About+needing(v.Needs)+ifNamed(v.OnRequest))
 		}
 	}
-	all := []listSection{systems, workloads, nemeses}
+	all := []listSection{systems, workloads, recorded, nemeses}
 	if targets := l.targets(); len(targets.entries) > 0 {
 		all = append(all, targets)
 	}

@@ -81,7 +81,7 @@ func (o *options) flags() []cli.Flag {
 	flag := func(category, name, usage string, v *value) *cli.GenericFlag {
 		return &cli.GenericFlag{Category: category, Name: name, Usage: usage, Value: v}
 	}
-	workload := flag(whatIsTested, "workload", "what clients do: `NAME` (hacheck list)", choice(&o.workload, "workload", workloadNames()))
+	workload := flag(whatIsTested, "workload", "what clients do: `NAME` (hacheck list)", runnable(&o.workload))
 	workload.Aliases = []string{"w"}
 	seed := flag(howMuch, "seed", "choose at random, but as a run with this `N` did", number64(&o.seed, &o.seeded))
 	seed.DefaultText = "random"
@@ -268,6 +268,17 @@ func choice(s *string, what string, names []string) *value {
 			return nil
 		},
 	}
+}
+
+// runnable is the name of a workload that can be run.
+func runnable(s *string) *value {
+	one := choice(s, "workload", workloadNames())
+	return &value{now: one.now, set: func(given string) error {
+		if slices.Contains(namesOf(recordedWorkloads), given) {
+			return fmt.Errorf("it is checked and not run, for others have recorded it: hacheck check --workload %s FILE", given)
+		}
+		return one.set(given)
+	}}
 }
 
 // noBug is how to ask for none.

@@ -21,6 +21,7 @@ import (
 	"github.com/hacheck/hacheck/workloads/lock"
 	"github.com/hacheck/hacheck/workloads/member"
 	"github.com/hacheck/hacheck/workloads/queue"
+	"github.com/hacheck/hacheck/workloads/recorded"
 	"github.com/hacheck/hacheck/workloads/register"
 	"github.com/hacheck/hacheck/workloads/session"
 	"github.com/hacheck/hacheck/workloads/set"
@@ -87,7 +88,12 @@ type workload struct {
 	// absent is how many of so many nodes its clients may have made no members; nil: none.
 	absent  func(nodes int) int
 	checker func(checker.Budget) checker.Checker
-	new     func(s installed, o *options) workloads.Workload
+	// as is checker, of histories of others, for what these flags of [semantics] say; nil
+	// if they say nothing to it.
+	as        func(register.Semantics, checker.Budget) checker.Checker
+	semantics []string
+	// new is what is played; nil of what others play, and we can but check.
+	new func(s installed, o *options) workloads.Workload
 }
 
 // unbounded makes a checker that takes what it takes one with a budget: it needs none.
@@ -101,14 +107,18 @@ var allWorkloads = []workload{
 		about:     "read, write and compare-and-set keys; each must be linearizable",
 		functions: []string{register.Read, register.Write, register.CAS},
 		checker:   register.Checker,
+		as:        register.Semantics.Checker,
+		semantics: []string{initialFlag, nilReadsFlag, failedCASFlag},
 		new: func(s installed, o *options) workloads.Workload {
 			return register.New(register.Options{Keys: o.keysInUse(), Rate: o.rate}, s.OpenRegister, checker.Budget{})
 		},
 	},
 	{
-		name:    "cas-register",
-		about:   "the same, and most changes are compare-and-sets",
-		checker: register.Checker,
+		name:      "cas-register",
+		about:     "the same, and most changes are compare-and-sets",
+		checker:   register.Checker,
+		as:        register.Semantics.Checker,
+		semantics: []string{initialFlag, nilReadsFlag, failedCASFlag},
 		new: func(s installed, o *options) workloads.Workload {
 			return register.New(register.Options{Keys: o.keysInUse(), Rate: o.rate, CAS: true}, s.OpenRegister, checker.Budget{})
 		},
@@ -224,6 +234,45 @@ var allWorkloads = []workload{
 	},
 }
 
+// recordedWorkloads are those that others have recorded, and that are checked and not run.
+var recordedWorkloads = []workload{
+	{
+		name:      "mutex",
+		about:     "acquire and release locks, whoever holds them; one holder at a time",
+		functions: recorded.MutexFunctions(),
+		checker:   recorded.Mutex,
+	},
+	{
+		name:      "multi-register",
+		about:     "transactions that read and write registers; all of those must be linearizable as one",
+		functions: recorded.MultiRegisterFunctions(),
+		checker:   func(b checker.Budget) checker.Checker { return recorded.MultiRegister(nil, b) },
+		as:        asMultiRegister,
+		semantics: []string{initialFlag},
+	},
+	{
+		name:      "kv-append",
+		about:     "get, put and append to texts; each must be linearizable",
+		functions: recorded.KVAppendFunctions(),
+		checker:   recorded.KVAppend,
+	},
+	{
+		name:      "fifo-queue",
+		about:     "enqueue and dequeue values, which may be equal; each queue must be linearizable",
+		functions: recorded.FIFOQueueFunctions(),
+		checker:   recorded.FIFOQueue,
+	},
+	{
+		name:      "linearizable-set",
+		about:     "add, remove and look for elements; each must be linearizable",
+		functions: recorded.SetFunctions(),
+		checker:   recorded.Set,
+	},
+}
+
+// checkedWorkloads returns all that can be checked.
+func checkedWorkloads() []workload { return slices.Concat(allWorkloads, recordedWorkloads) }
+
 // faults are what a nemesis can do.
 var faults = []nemesis.Fault{
 	nemesis.Kill(),
@@ -282,8 +331,14 @@ func systemNames() (names []string) {
 	return names
 }
 
-func workloadNames() (names []string) {
-	for _, w := range allWorkloads {
+// workloadNames returns what run --workload takes.
+func workloadNames() []string { return namesOf(allWorkloads) }
+
+// checkedNames returns what check --workload takes.
+func checkedNames() []string { return namesOf(checkedWorkloads()) }
+
+func namesOf(workloads []workload) (names []string) {
+	for _, w := range workloads {
 		names = append(names, w.name)
 	}
 	return names
@@ -297,5 +352,6 @@ func findSystem(name string) *system {
 }
 
 func findWorkload(name string) *workload {
-	return &allWorkloads[slices.IndexFunc(allWorkloads, func(w workload) bool { return w.name == name })]
+	all := checkedWorkloads()
+	return &all[slices.IndexFunc(all, func(w workload) bool { return w.name == name })]
 }

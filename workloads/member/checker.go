@@ -167,6 +167,9 @@ func explainRegister(v checker.Violation[register, value]) checker.Anomaly {
 		a.Ops = append(a.Ops, checker.Ops(*source)...)
 		a.Note += ", which began after " + wrote(*source)
 	}
+	if v.Stale != "" {
+		a.Note += "; " + v.Stale
+	}
 	looks := 0
 	for _, c := range v.Calls {
 		if c.F != Read || c.Type != histories.OK {

@@ -12,9 +12,12 @@ import (
 // Checker returns the checker of the workload: every key is a linearizable
 // register, and the run tried hard enough to say so: with operations that
 // succeeded, faults that acted, and a look at what was left in the end.
-func Checker(b checker.Budget) checker.Checker {
+func Checker(b checker.Budget) checker.Checker { return Semantics{}.Checker(b) }
+
+// Checker is [Checker] for histories with semantics s.
+func (s Semantics) Checker(b checker.Budget) checker.Checker {
 	return workloads.Judge("register", []string{Read, Write, CAS}, readBack,
-		checker.Part{Name: "linearizable", Checker: checker.Linearizable(model(), b)})
+		checker.Part{Name: "linearizable", Checker: checker.Linearizable(s.model(), b)})
 }
 
 // call is an operation on a register. Its Out is what it saw there: the result
@@ -22,19 +25,19 @@ func Checker(b checker.Budget) checker.Checker {
 type call = histories.Call[Input, Value]
 
 // model is the sequential specification of a register.
-func model() checker.Model[Value, Input, Value] {
+func (s Semantics) model() checker.Model[Value, Input, Value] {
 	return checker.Model[Value, Input, Value]{
 		In:        ParseInput,
-		Out:       parseOutput,
+		Out:       s.output,
 		Key:       func(in Input) string { return in.Key },
-		Init:      Absent,
+		Init:      s.Initial,
 		Step:      step,
-		Refused:   refused,
+		Refused:   s.refused,
 		Register:  access,
 		ReadOnly:  readOnly,
 		States:    states,
 		Removable: removable,
-		Explain:   explain,
+		Explain:   s.explain,
 		Describe:  describe,
 		State:     Value.String,
 	}
@@ -51,24 +54,31 @@ func step(v Value, c call) (Value, bool) {
 	case c.F == Write:
 		return c.In.New, true
 	case c.F == Read:
-		return v, v == c.Out
+		return v, v == c.Out || c.Out == unknown
 	case c.Type == histories.Fail: // a refusal is right only if something else was there
-		return v, v == c.Out && v != c.In.Old
+		return v, (v == c.Out || c.Out == unknown) && v != c.In.Old
 	case v == c.In.Old:
 		return c.In.New, true
 	}
 	return v, c.Type == histories.Info
 }
 
-// access says what c is to a register.
-func access(c call) checker.Access[Value] {
+// access says the same of a register as step, in the words of package linear.
+func access(c call) (a checker.Access[Value]) {
 	switch {
 	case c.F == Write:
-		return checker.Access[Value]{Kind: linear.Write, New: c.In.New}
-	case c.F == CAS && c.Type != histories.Fail:
-		return checker.Access[Value]{Kind: linear.CAS, Old: c.In.Old, New: c.In.New}
+		a.Kind, a.New = linear.Write, c.In.New
+	case c.F == Read && c.Out == unknown: // says nothing: no kind
+	case c.F == Read:
+		a.Kind, a.Old = linear.Read, c.Out
+	case c.Type == histories.Fail && c.Out == unknown:
+		a.Kind, a.Old = linear.Refused, c.In.Old
+	case c.Type == histories.Fail:
+		a.Kind, a.Old, a.Impossible = linear.Read, c.Out, c.Out == c.In.Old
+	default:
+		a.Kind, a.Old, a.New = linear.CAS, c.In.Old, c.In.New
 	}
-	return checker.Access[Value]{Kind: linear.Read, Old: c.Out, Impossible: c.F == CAS && c.Out == c.In.Old}
+	return a
 }
 
 // refused makes of a failed cas the observation that it is, if the system said
@@ -93,7 +103,7 @@ func seen(c call) (Value, bool) {
 	case c.Type == histories.Fail:
 		c, ok := refused(c)
 		return c.Out, ok
-	case c.Type == histories.Info || c.F == Write:
+	case c.Type == histories.Info || c.F == Write || c.Out == unknown:
 		return Absent, false
 	case c.F == CAS:
 		return c.In.Old, true
@@ -134,7 +144,9 @@ func states(calls []call) []Value {
 // that changes it there are, beside the calls removed with it, only indeterminate
 // cas that find another value and do nothing; they may as well come last. Likewise
 // after such a cas took effect, if it did: of what follows it up to the next write
-// nothing was to see its value, so nothing misses it.
+// nothing was to see its value, so nothing misses it. But a refusal that does not say
+// what it found may be right only because of the value that is taken away, so while
+// there is one nothing is.
 func removable(calls []call) [][]int {
 	compared := map[Value]bool{} // by some cas, with it or to be it
 	wanted := map[Value]bool{}   // seen, or would be acted on
@@ -155,6 +167,9 @@ func removable(calls []call) [][]int {
 			sets = append(sets, []int{i})
 		}
 		v, sees := seen(c)
+		if c.F == CAS && c.Type == histories.Fail && !sees {
+			return nil
+		}
 		if c.F == Write {
 			v = c.In.New
 		}
@@ -177,6 +192,8 @@ func describe(c call) string {
 	switch {
 	case c.F == Write:
 		return "write " + c.In.New.String()
+	case c.F == CAS && c.Type == histories.Fail && c.Out == unknown:
+		return "cas " + c.In.Old.String() + "→" + c.In.New.String() + " refused"
 	case c.F == CAS && c.Type == histories.Fail:
 		return "cas " + c.In.Old.String() + "→" + c.In.New.String() + " refused: " + c.Out.String()
 	case c.F == CAS:

@@ -20,7 +20,15 @@ func TestScripts(t *testing.T) {
 			if err != nil {
 				d.Fatalf(t, "%v", err)
 			}
-			return checkertest.Format(judged(t, h))
+			var s Semantics
+			var initial string
+			if d.MaybeScanArgs(t, "initial", &initial); initial != "" {
+				if err := s.Initial.UnmarshalJSON([]byte(initial)); err != nil {
+					d.Fatalf(t, "%v", err)
+				}
+			}
+			s.NilUnknown, s.FailedCASObserves = d.HasArg("nil-unknown"), d.HasArg("failed-cas-observes")
+			return checkertest.Format(s.judged(t, h))
 		})
 	})
 }
@@ -38,30 +46,6 @@ func TestRecovery(t *testing.T) {
 		}
 		return checkertest.Format(r)
 	})
-}
-
-// TestRecordedHistories judges what others have judged before.
-func TestRecordedHistories(t *testing.T) {
-	for file, want := range map[string]checker.Verdict{
-		"porcupine-etcd/etcd_000.jsonl": checker.Invalid,
-		"porcupine-etcd/etcd_001.jsonl": checker.Invalid,
-		"porcupine-etcd/etcd_002.jsonl": checker.Valid,
-		"porcupine-etcd/etcd_005.jsonl": checker.Valid,
-		"porcupine-etcd/etcd_007.jsonl": checker.Valid,
-		"porcupine-etcd/etcd_008.jsonl": checker.Invalid,
-		"porcupine-etcd/etcd_015.jsonl": checker.Invalid,
-	} {
-		h, err := histories.ReadFile(filepath.Join("testdata", "recorded", file))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if r := judged(t, h); r.Verdict != want {
-			t.Errorf("%s: got %s", file, checkertest.Format(r))
-		}
-		if r, err := checker.Recovery(readBack).Check(t.Context(), h); err != nil || r.Verdict != checker.Valid {
-			t.Errorf("%s: got %s, %v", file, checkertest.Format(r), err)
-		}
-	}
 }
 
 // TestWholeChecker: a register's verdict rests on the run's having tried, too.
@@ -90,7 +74,12 @@ func TestWholeChecker(t *testing.T) {
 
 func judged(t *testing.T, h *histories.History) checker.Result {
 	t.Helper()
-	r, err := checker.Linearizable(model(), checker.Budget{}).Check(t.Context(), h)
+	return Semantics{}.judged(t, h)
+}
+
+func (s Semantics) judged(t *testing.T, h *histories.History) checker.Result {
+	t.Helper()
+	r, err := checker.Linearizable(s.model(), checker.Budget{}).Check(t.Context(), h)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,20 +12,24 @@ import (
 
 // explain says what is wrong with the last call of a violation. Whatever it says
 // is true of the history; of several true things it says the simplest. The last
-// call has seen a value: a mere write can always come last.
-func explain(v checker.Violation[Input, Value]) checker.Anomaly {
-	s := newStory(v)
+// call has seen a value, or that one was not there: a mere write can always come last.
+func (s Semantics) explain(v checker.Violation[Input, Value]) checker.Anomaly {
+	told := newStory(v, s.Initial)
 	if _, ok := seen(v.Last); !ok {
-		return s.unexplained(len(v.Witness))
+		return told.neverElse(len(v.Witness))
 	}
 	for _, tell := range []func() (checker.Anomaly, bool){
-		s.wrongRefusal, s.nobodyWrote, s.lostUpdate, s.overwritten, s.contradiction,
+		told.wrongRefusal, told.nobodyWrote, told.lostUpdate, told.overwritten, told.contradiction,
 	} {
-		if a, ok := tell(); ok {
+		a, ok := tell()
+		if ok && v.Stale != "" {
+			a.Note += "; " + v.Stale
+		}
+		if ok {
 			return a
 		}
 	}
-	return s.unexplained(len(v.Witness))
+	return told.unexplained(len(v.Witness))
 }
 
 // wrongRefusal tells of a cas that was refused because of the value it expected.
@@ -35,6 +39,15 @@ func (s *story) wrongRefusal() (a checker.Anomaly, ok bool) {
 		return a, false
 	}
 	return checker.Anomaly{Kind: "wrong refusal", Note: did(c) + ", just the value that it expected"}, true
+}
+
+// neverElse tells of a cas that was refused when the register can have held nothing
+// but what it expected.
+func (s *story) neverElse(witness int) checker.Anomaly {
+	if p := s.possible(); len(p) != 1 || p[0] != s.last.In.Old {
+		return s.unexplained(witness)
+	}
+	return checker.Anomaly{Kind: "wrong refusal", Note: did(s.last) + fmt.Sprintf(", though it can have held nothing but %v", s.last.In.Old)}
 }
 
 // nobodyWrote tells of a value that was seen and that nothing could have set.
@@ -183,8 +196,12 @@ func did(c call) string {
 		return checker.Did(c, "wrote "+is+c.In.New.String())
 	}
 	cas := fmt.Sprintf("set %s from %v to %v", it, c.In.Old, c.In.New)
-	if saw, ok := seen(c); ok && c.Type == histories.Fail {
+	switch saw, ok := seen(c); {
+	case c.Type != histories.Fail:
+	case ok:
 		cas = fmt.Sprintf("could not %s because it held %v", cas, saw)
+	case c.Out == unknown:
+		cas = "could not " + cas
 	}
 	return checker.Did(c, cas)
 }

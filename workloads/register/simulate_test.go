@@ -115,7 +115,7 @@ func TestHardKeyNeedsNoSearch(t *testing.T) {
 		t.Errorf("got %v: %s", r.Verdict, r.Note)
 	}
 	begun := time.Now()
-	r, err := checker.Linearizable(model(), checker.Budget{Time: 300 * time.Millisecond, Porcupine: true}).Check(t.Context(), h)
+	r, err := checker.Linearizable(Semantics{}.model(), checker.Budget{Time: 300 * time.Millisecond, Porcupine: true}).Check(t.Context(), h)
 	if err != nil || r.Verdict != checker.Unknown {
 		t.Errorf("porcupine alone: got %v, %v: %s", r.Verdict, err, r.Note)
 	}
@@ -133,7 +133,7 @@ func BenchmarkCheck(b *testing.B) {
 	} {
 		b.Run(fmt.Sprintf("%dx%d by %d", l.keys, l.calls, l.clients), func(b *testing.B) {
 			h := simulate(b, l)
-			c := checker.Linearizable(model(), checker.Budget{})
+			c := checker.Linearizable(Semantics{}.model(), checker.Budget{})
 			for b.Loop() {
 				r, err := c.Check(b.Context(), h)
 				if err != nil || r.Verdict != checker.Valid {
@@ -154,7 +154,7 @@ func BenchmarkEvidence(b *testing.B) {
 	} {
 		b.Run(fmt.Sprintf("%d by %d", l.calls, l.clients), func(b *testing.B) {
 			h := damaged(b, simulate(b, l))
-			c := checker.Linearizable(model(), checker.Budget{})
+			c := checker.Linearizable(Semantics{}.model(), checker.Budget{})
 			var r checker.Result
 			for b.Loop() {
 				var err error

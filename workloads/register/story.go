@@ -9,8 +9,9 @@ import (
 
 // A story is what is known of a register around the last call of a violation.
 type story struct {
+	first  Value // what was there at first
 	last   call
-	saw    Value    // by last
+	saw    Value    // by last, unknown if it does not say
 	writes []effect // and cas, that happened or may have, in the order of their invocations
 	failed []call   // and cas, that did not
 	looks  []look   // at the register, of all calls that say what they saw
@@ -40,6 +41,9 @@ func (e effect) initial() bool { return e.F == "" }
 func (e effect) String() string {
 	switch {
 	case e.initial():
+		if e.In.New != Absent {
+			return "at first it held " + e.In.New.String()
+		}
 		return "at first nothing was there"
 	case e.proof.F != "":
 		return did(e.call) + ", seen when " + did(e.proof)
@@ -47,9 +51,11 @@ func (e effect) String() string {
 	return did(e.call)
 }
 
-func newStory(v checker.Violation[Input, Value]) *story {
-	s := &story{last: v.Last, sources: map[Value]int{Absent: 1}}
-	s.saw, _ = seen(v.Last)
+func newStory(v checker.Violation[Input, Value], first Value) *story {
+	s := &story{first: first, last: v.Last, saw: unknown, sources: map[Value]int{first: 1}}
+	if saw, ok := seen(v.Last); ok {
+		s.saw = saw
+	}
 	firstLook := map[Value]look{} // the first to return
 	for _, c := range v.Calls {
 		if saw, ok := seen(c); ok {
@@ -80,8 +86,8 @@ func newStory(v checker.Violation[Input, Value]) *story {
 // setBy returns what could have set v before the last call returned.
 func (s *story) setBy(v Value) []effect {
 	var sources []effect
-	if v == Absent {
-		sources = append(sources, effect{by: -1})
+	if v == s.first {
+		sources = append(sources, effect{call: call{In: Input{New: v}}, by: -1})
 	}
 	for _, w := range s.writes {
 		if w.In.New == v && w.Invoked < s.last.Completed {
@@ -123,7 +129,7 @@ func (s *story) otherLook(w effect) (look, bool) {
 func (s *story) possible() []Value {
 	var values []Value
 	known := map[Value]bool{}
-	for _, w := range append(s.setBy(Absent), s.writes...) {
+	for _, w := range append(s.setBy(s.first), s.writes...) {
 		if w.Invoked > s.last.Completed || known[w.In.New] {
 			continue
 		}
