@@ -6,6 +6,7 @@ import (
 	"io"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 
@@ -16,27 +17,40 @@ import (
 type Part struct {
 	Name string
 	Checker
+	// Coverage says that it asks whether the run tried enough, and proves no anomaly.
+	// While the run goes on nobody asks.
+	Coverage bool
 }
 
 // Compose returns a checker that runs parts side by side and gives their results
 // in the order of parts, under their names. One part's trouble is its own: an
 // error or a panic makes that part Unknown and leaves the others standing.
-func Compose(name string, parts ...Part) Checker {
-	return Func(func(ctx context.Context, h *histories.History) (Result, error) {
-		result := Result{Name: name, Parts: make([]Result, len(parts))}
-		var running sync.WaitGroup
-		free := make(chan struct{}, runtime.GOMAXPROCS(0))
-		for i, part := range parts {
-			free <- struct{}{}
-			running.Go(func() {
-				defer func() { <-free }()
-				result.Parts[i] = part.guarded(ctx, h)
-			})
-		}
-		running.Wait()
-		result.Verdict, result.Note = summary(result.Parts)
-		return result, nil
-	})
+func Compose(name string, parts ...Part) Checker { return &composition{name, parts} }
+
+type composition struct {
+	name  string
+	parts []Part
+}
+
+func (c *composition) Check(ctx context.Context, h *histories.History) (Result, error) {
+	result := Result{Name: c.name, Parts: make([]Result, len(c.parts))}
+	var running sync.WaitGroup
+	free := make(chan struct{}, runtime.GOMAXPROCS(0))
+	for i, part := range c.parts {
+		free <- struct{}{}
+		running.Go(func() {
+			defer func() { <-free }()
+			result.Parts[i] = part.guarded(ctx, h)
+		})
+	}
+	running.Wait()
+	result.Verdict, result.Note = summary(result.Parts)
+	return result, nil
+}
+
+// proving returns c without the parts that prove nothing.
+func (c *composition) proving() Checker {
+	return &composition{c.name, slices.DeleteFunc(slices.Clone(c.parts), func(p Part) bool { return p.Coverage })}
 }
 
 // guarded returns what the part finds, or Unknown if it fails to tell.

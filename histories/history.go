@@ -3,6 +3,7 @@ package histories
 import (
 	"iter"
 	"math"
+	"sync/atomic"
 	"time"
 )
 
@@ -25,7 +26,7 @@ type record struct {
 	offset   uint32
 	valueLen uint32
 	metaLen  uint32
-	pair     int32 // index of the other half of the operation, or -1
+	pair     int32 // index of the other half of the operation, or -1; atomic, see [Growing]
 	process  int32
 	f        uint32 // names
 	node     uint32
@@ -92,7 +93,13 @@ func (h *History) All() iter.Seq2[int, Op] {
 
 // Pair returns the index of the completion of an invocation, or of the
 // invocation of a completion; -1 if there is none.
-func (h *History) Pair(i int) int { return int(h.record(i).pair) }
+func (h *History) Pair(i int) int {
+	pair := int(atomic.LoadInt32(&h.record(i).pair))
+	if pair >= h.n { // it came after what h has
+		return -1
+	}
+	return pair
+}
 
 func (h *History) record(i int) *record { return &h.blocks[i/blockLen][i%blockLen] }
 
@@ -136,7 +143,7 @@ func (b *builder) add(op *parsedOp, pair int32) {
 	last := len(h.blocks) - 1
 	h.blocks[last] = append(h.blocks[last], r)
 	if pair >= 0 {
-		h.record(int(pair)).pair = int32(h.n)
+		atomic.StoreInt32(&h.record(int(pair)).pair, int32(h.n))
 	}
 	h.n++
 }

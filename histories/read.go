@@ -42,49 +42,97 @@ const maxBuffer = 1 << 20
 
 func read(in *bufio.Reader) (*History, error) {
 	b := newBuilder()
-	rules := newRules(&b.h)
-	var op parsedOp
-	var long []byte
-	for n := 1; ; n++ {
-		line, err := in.ReadSlice('\n')
-		if errors.Is(err, bufio.ErrBufferFull) {
-			long = append(long[:0], line...)
-			for errors.Is(err, bufio.ErrBufferFull) {
-				line, err = in.ReadSlice('\n')
-				long = append(long, line...)
-			}
-			line = long
-		}
-		if err != nil && err != io.EOF {
-			return nil, fmt.Errorf("line %d: %w", n, err)
-		}
-		last := err == io.EOF
-		if last && len(bytes.TrimSpace(line)) == 0 {
+	r := newReader(in, &b.h)
+	for {
+		pair, err := r.next()
+		if errors.Is(err, io.EOF) {
 			break
 		}
-		if err := parseOp(bytes.TrimSuffix(line, []byte{'\n'}), &op); err != nil {
-			if last && errors.Is(err, errTruncated) {
-				b.h.torn = n
-				break
-			}
-			return nil, &InvalidError{Line: n, Reason: err.Error()}
+		if err != nil {
+			return nil, err
 		}
-		pair, reason := rules.next(&op, n)
-		if reason != "" {
-			return nil, &InvalidError{Line: n, Reason: reason}
+		b.take(&r.op, pair)
+	}
+	rest := r.partial
+	switch {
+	case len(bytes.TrimSpace(rest)) == 0:
+	case errors.Is(parseOp(rest, &r.op), errTruncated):
+		b.h.torn = r.lines + 1
+	default:
+		pair, err := r.take(rest)
+		if err != nil {
+			return nil, err
 		}
-		b.add(&op, pair)
-		for _, name := range op.others {
-			if b.h.others == nil {
-				b.h.others = map[string]int{}
-			}
-			b.h.others[string(name)]++
-		}
-		if last {
-			break
-		}
+		b.take(&r.op, pair)
 	}
 	return &b.h, nil
+}
+
+// take adds an op that was read, with the names of the fields that we leave out.
+func (b *builder) take(op *parsedOp, pair int32) {
+	b.add(op, pair)
+	for _, name := range op.others {
+		if b.h.others == nil {
+			b.h.others = map[string]int{}
+		}
+		b.h.others[string(name)]++
+	}
+}
+
+// A reader takes a history apart, line by line, and sees that it keeps the rules.
+type reader struct {
+	in      *bufio.Reader
+	partial []byte // the beginning of a line whose end is yet to come
+	lines   int    // taken
+	rules   rules
+	op      parsedOp // the last one; it aliases its line
+}
+
+func newReader(in *bufio.Reader, h *History) *reader {
+	return &reader{in: in, rules: newRules(h)}
+}
+
+// next puts the op of the next whole line into op, and returns the index of the op that
+// it completes, or -1. With io.EOF there is none, yet: it may be asked again.
+func (r *reader) next() (pair int32, err error) {
+	line, err := r.line()
+	if err != nil {
+		return -1, err
+	}
+	return r.take(line)
+}
+
+// line returns the next line, without its end; it holds until the next one.
+func (r *reader) line() ([]byte, error) {
+	line, err := r.in.ReadSlice('\n')
+	if err == nil && len(r.partial) == 0 {
+		return line[:len(line)-1], nil
+	}
+	r.partial = append(r.partial, line...)
+	for errors.Is(err, bufio.ErrBufferFull) {
+		line, err = r.in.ReadSlice('\n')
+		r.partial = append(r.partial, line...)
+	}
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil, io.EOF
+	case err != nil:
+		return nil, fmt.Errorf("line %d: %w", r.lines+1, err)
+	}
+	line, r.partial = r.partial, r.partial[:0]
+	return line[:len(line)-1], nil
+}
+
+func (r *reader) take(line []byte) (pair int32, err error) {
+	r.lines++
+	if err := parseOp(line, &r.op); err != nil {
+		return -1, &InvalidError{Line: r.lines, Reason: err.Error()}
+	}
+	pair, reason := r.rules.next(&r.op, r.lines)
+	if reason != "" {
+		return -1, &InvalidError{Line: r.lines, Reason: reason}
+	}
+	return pair, nil
 }
 
 // rules checks that one op may follow another: what the package comment promises.
@@ -94,8 +142,18 @@ type rules struct {
 	last      int64
 }
 
+// newRules returns the rules of a history of which h are the ops that have been judged so
+// far; it may be nil, if they are a line each.
 func newRules(h *History) rules {
 	return rules{history: h, processes: map[Process]*processState{}, last: -1}
+}
+
+// line returns the line of op i.
+func (r *rules) line(i int32) int {
+	if r.history == nil {
+		return int(i) + 1
+	}
+	return r.history.Line(int(i))
 }
 
 type processState struct {
@@ -134,7 +192,7 @@ func (r *rules) next(op *parsedOp, n int) (pair int32, reason string) {
 		case s.dead > 0:
 			return -1, fmt.Sprintf("process %v invokes %s after its indeterminate op of line %d: it is dead", p, op.f, s.dead)
 		case s.outstanding >= 0:
-			return -1, fmt.Sprintf("process %v invokes %s while its %s of line %d is outstanding", p, op.f, s.f, r.history.Line(int(s.outstanding)))
+			return -1, fmt.Sprintf("process %v invokes %s while its %s of line %d is outstanding", p, op.f, s.f, r.line(s.outstanding))
 		}
 		s.outstanding = int32(op.index)
 		s.f = append(s.f[:0], op.f...)
@@ -144,7 +202,7 @@ func (r *rules) next(op *parsedOp, n int) (pair int32, reason string) {
 	case s.outstanding < 0:
 		return -1, fmt.Sprintf("process %v completes %s, but has nothing outstanding", p, op.f)
 	case !bytes.Equal(s.f, op.f):
-		return -1, fmt.Sprintf("process %v completes %s, but its %s of line %d is outstanding", p, op.f, s.f, r.history.Line(int(s.outstanding)))
+		return -1, fmt.Sprintf("process %v completes %s, but its %s of line %d is outstanding", p, op.f, s.f, r.line(s.outstanding))
 	}
 	pair, s.outstanding = s.outstanding, -1
 	if op.typ == Info && p >= 0 {

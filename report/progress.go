@@ -17,6 +17,7 @@ type Snapshot struct {
 	OK, Fail, Info int64         // operations so far
 	Rate           float64       // operations per second of late; 0 where it means nothing
 	Faults         []string      // in force
+	Judged         string        // how far it is judged already, in words; "" if it is not
 }
 
 // Progress shows how a run goes on: on a terminal in one line that changes, or
@@ -96,6 +97,9 @@ func describe(s Snapshot) string {
 	}
 	if s.OK+s.Fail+s.Info > 0 {
 		parts = append(parts, fmt.Sprintf("ok %d, fail %d, info %d", s.OK, s.Fail, s.Info))
+	}
+	if s.Judged != "" {
+		parts = append(parts, s.Judged)
 	}
 	if len(s.Faults) > 0 {
 		parts = append(parts, strings.Join(s.Faults, ", "))

@@ -11,9 +11,9 @@ import (
 // beside them.
 func Judge(name string, functions []string, readBack checker.ReadBack, parts ...checker.Part) checker.Checker {
 	return checker.Compose(name, append(parts,
-		checker.Part{Name: "stats", Checker: checker.Stats(functions...)},
-		checker.Part{Name: "faults", Checker: checker.Faults()},
-		checker.Part{Name: "recovery", Checker: checker.Recovery(readBack)},
-		checker.Part{Name: "availability", Checker: checker.Availability()},
+		checker.Part{Name: "stats", Checker: checker.Stats(functions...), Coverage: true},
+		checker.Part{Name: "faults", Checker: checker.Faults(), Coverage: true},
+		checker.Part{Name: "recovery", Checker: checker.Recovery(readBack), Coverage: true},
+		checker.Part{Name: "availability", Checker: checker.Availability(), Coverage: true},
 	)...)
 }

@@ -37,6 +37,7 @@ type options struct {
 	seed                  uint64
 	seeded                bool // seed was given
 	store                 string
+	checkLive, stopsOn    bool
 	untilInvalid          bool
 	quiet, json, pcap     bool
 	budget                checker.Budget // of judging
@@ -108,8 +109,16 @@ func (o *options) flags() []cli.Flag {
 		keys,
 		flag(howMuch, "time-limit", "length of the main phase: `TIME`", duration(&o.timeLimit, time.Millisecond)),
 		&cli.BoolFlag{
+			Category: howMuch, Name: "check-live", Destination: &o.checkLive, DisableDefaultText: true,
+			Usage: "judge what is recorded as it is recorded, and tell the first violation at once",
+		},
+		&cli.BoolFlag{
+			Category: howMuch, Name: "stop-on-violation", Destination: &o.stopsOn, DisableDefaultText: true,
+			Usage: "check live, and end the main phase when there is a violation",
+		},
+		&cli.BoolFlag{
 			Category: howMuch, Name: "until-invalid", Destination: &o.untilInvalid, DisableDefaultText: true,
-			Usage: "end the main phase as soon as an anomaly is proven",
+			Usage: "as --stop-on-violation",
 		},
 		seed,
 		flag(whatIsKept, "store", "keep runs below `DIR`", text(&o.store, "a directory")),
@@ -130,6 +139,11 @@ func (o *options) keysInUse() int {
 	}
 	return o.keys
 }
+
+// looksOut says whether the run is judged while it goes on, and stops whether it ends when
+// there is a violation.
+func (o *options) looksOut() bool { return o.checkLive || o.stops() }
+func (o *options) stops() bool    { return o.stopsOn || o.untilInvalid }
 
 func jsonFlag(usage string) cli.Flag {
 	return &cli.BoolFlag{Name: "json", Usage: usage, DisableDefaultText: true}
@@ -165,8 +179,13 @@ func (o *options) arguments() []string {
 	add(o.rate != d.rate, "rate", o.rate)
 	add(o.keys != d.keys, "keys", o.keys)
 	add(o.timeLimit != d.timeLimit, "time-limit", o.timeLimit)
-	if o.untilInvalid && !d.untilInvalid {
-		args = append(args, "--until-invalid")
+	for _, live := range []struct {
+		name  string
+		asked bool
+	}{{"check-live", o.checkLive}, {"stop-on-violation", o.stopsOn}, {"until-invalid", o.untilInvalid}} {
+		if live.asked { // it is of this run, and not of one that is repeated
+			args = append(args, "--"+live.name)
+		}
 	}
 	add(o.interval != d.interval, "interval", o.interval)
 	add(o.heal != d.heal, "heal", o.heal)

@@ -12,14 +12,14 @@ import (
 // recordings are histories that others have recorded, and judged.
 var recordings = filepath.Join("testdata", "recorded")
 
-// A recording is a line of the manifest.
-type recording struct {
+// A published history is a line of the manifest.
+type published struct {
 	file    string
 	flags   []string // that say how to read it
 	verdict string
 }
 
-func readRecordings(t testing.TB) (all []recording) {
+func readPublished(t testing.TB) (all []published) {
 	t.Helper()
 	manifest, err := os.ReadFile(filepath.Join(recordings, "manifest.tsv"))
 	if err != nil {
@@ -33,13 +33,13 @@ func readRecordings(t testing.TB) (all []recording) {
 		if len(fields) != 4 {
 			t.Fatalf("a line of %d fields: %q", len(fields), line)
 		}
-		all = append(all, recording{fields[0], strings.Fields(fields[2]), fields[3]})
+		all = append(all, published{fields[0], strings.Fields(fields[2]), fields[3]})
 	}
 	return all
 }
 
 // check returns the verdict of the command.
-func (r recording) check(t testing.TB) string {
+func (r published) check(t testing.TB) string {
 	t.Helper()
 	args := append([]string{"hacheck", "check", "--only", "linearizable"}, r.flags...)
 	var stdout, stderr bytes.Buffer
@@ -55,7 +55,7 @@ func (r recording) check(t testing.TB) string {
 func TestRecordedHistories(t *testing.T) {
 	verdicts := map[string]map[string]int{} // by workload
 	files := map[string]bool{}
-	for _, r := range readRecordings(t) {
+	for _, r := range readPublished(t) {
 		files[filepath.Join(recordings, r.file)] = true
 		if got := r.check(t); got != r.verdict {
 			t.Errorf("%s: got %s, want %s", r.file, got, r.verdict)
@@ -84,7 +84,7 @@ func TestRecordedHistories(t *testing.T) {
 
 // BenchmarkRecordedHistories judges each.
 func BenchmarkRecordedHistories(b *testing.B) {
-	for _, r := range readRecordings(b) {
+	for _, r := range readPublished(b) {
 		b.Run(strings.ReplaceAll(r.file, "/", " "), func(b *testing.B) {
 			for b.Loop() {
 				if got := r.check(b); got != r.verdict {

@@ -51,7 +51,8 @@ func (o *options) repeat(c *cli.Context) error {
 	given := *o
 	*o = *recorded
 	o.recorded, o.seeded = recorded, true
-	o.quiet, o.json, o.pcap, o.untilInvalid = given.quiet, given.json, given.pcap, given.untilInvalid
+	o.quiet, o.json, o.pcap = given.quiet, given.json, given.pcap
+	o.checkLive, o.stopsOn, o.untilInvalid = given.checkLive, given.stopsOn, given.untilInvalid
 	for name, take := range map[string]func(){
 		"bug":             func() { o.bug = given.bug },
 		"nodes":           func() { o.nodes = given.nodes },

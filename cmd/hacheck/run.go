@@ -134,6 +134,7 @@ type trial struct {
 	log       *slog.Logger
 	interrupt *interruption
 	zero      time.Time // of the times that are shown: when the main phase began
+	lookout   *lookout  // nil: nobody looks
 	enough    bool      // the main phase has ended since an anomaly was proven
 }
 
@@ -323,8 +324,12 @@ func (t *trial) perform(ctx context.Context) (outcome runner.Outcome, err error)
 	if err != nil {
 		return outcome, err
 	}
-	if t.untilInvalid {
-		defer t.lookOut()()
+	if t.looksOut() {
+		stop, err := t.lookOut()
+		if err != nil {
+			return outcome, err
+		}
+		defer stop()
 	}
 	return runner.Run(ctx, runner.Plan{
 		Lab: lab, System: system, Workload: findWorkload(t.workload).new(system, t.options), Nemesis: breaking,
@@ -367,6 +372,9 @@ func (t *trial) report(r runner.Progress) {
 	}
 	if r.Phase == "main" {
 		s.Limit, s.Rate = t.timeLimit, r.Rate
+	}
+	if t.lookout != nil {
+		s.Judged = t.lookout.words(r.Elapsed)
 	}
 	for _, f := range r.Faults {
 		s.Faults = append(s.Faults, report.Fault(f))
@@ -415,6 +423,9 @@ func (t *trial) judge() error {
 	}
 	t.info.Trouble = append(t.info.Trouble, r.trouble...)
 	r.trouble = nil
+	if t.info.Live != nil && verdict != checker.Invalid {
+		t.info.Trouble = append(t.info.Trouble, fmt.Sprintf("what was found while it ran (%s) the verdict does not confirm", t.info.Live.Kind))
+	}
 	t.info.Verdict = verdict.String()
 	t.writeInfo()
 	r.info = t.info

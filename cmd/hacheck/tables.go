@@ -92,6 +92,8 @@ type workload struct {
 	// if they say nothing to it.
 	as        func(register.Semantics, checker.Budget) checker.Checker
 	semantics []string
+	// live is what judges a run while it goes on; nil: the checker does, over and over.
+	live func() checker.Live
 	// new is what is played; nil of what others play, and we can but check.
 	new func(s installed, o *options) workloads.Workload
 }
@@ -109,6 +111,7 @@ var allWorkloads = []workload{
 		checker:   register.Checker,
 		as:        register.Semantics.Checker,
 		semantics: []string{initialFlag, nilReadsFlag, failedCASFlag},
+		live:      register.Live,
 		new: func(s installed, o *options) workloads.Workload {
 			return register.New(register.Options{Keys: o.keysInUse(), Rate: o.rate}, s.OpenRegister, checker.Budget{})
 		},
@@ -119,6 +122,7 @@ var allWorkloads = []workload{
 		checker:   register.Checker,
 		as:        register.Semantics.Checker,
 		semantics: []string{initialFlag, nilReadsFlag, failedCASFlag},
+		live:      register.Live,
 		new: func(s installed, o *options) workloads.Workload {
 			return register.New(register.Options{Keys: o.keysInUse(), Rate: o.rate, CAS: true}, s.OpenRegister, checker.Budget{})
 		},

@@ -36,10 +36,27 @@ type Info struct {
 	// Ended is when the run came to its end; nil if it did not, and its history is
 	// only a part of one.
 	Ended *time.Time `json:"ended,omitempty"`
+	// Live is what was found while it ran; nil if nothing was, or nobody looked.
+	Live *Live `json:"live,omitempty"`
 	// Verdict is the word of results.json; empty if there was none.
 	Verdict string `json:"verdict,omitempty"`
 	// Trouble is what went wrong beside the verdict, such as in tearing down.
 	Trouble []string `json:"trouble,omitempty"`
+}
+
+// A Live is the first anomaly that was found while a run was still going on. The evidence
+// for the verdict is in results.json.
+type Live struct {
+	Kind string `json:"kind"`
+	Note string `json:"note"`
+	Ops  []int  `json:"ops,omitempty"`
+	// Op is the one with which it showed, which was recorded at Time; it was told Lag
+	// after that.
+	Op   int      `json:"op"`
+	Time Duration `json:"time"`
+	Lag  Duration `json:"lag"`
+	// Stopped says that the main phase ended for it.
+	Stopped bool `json:"stopped,omitempty"`
 }
 
 // Options are the numbers of a run.

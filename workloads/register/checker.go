@@ -20,6 +20,9 @@ func (s Semantics) Checker(b checker.Budget) checker.Checker {
 		checker.Part{Name: "linearizable", Checker: checker.Linearizable(s.model(), b)})
 }
 
+// Live returns what judges a run of the workload while it goes on.
+func Live() checker.Live { return checker.LiveRegisters(Semantics{}.model()) }
+
 // call is an operation on a register. Its Out is what it saw there: the result
 // of a read, or what a cas was refused for.
 type call = histories.Call[Input, Value]
