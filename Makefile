@@ -61,7 +61,21 @@ BUDGET = 10m
 prove:
 	$(GO) run ./cmd/hacheck prove --budget $(BUDGET) --into README.md
 
-# Tests of what reads files of others, with inputs nobody thought of.
+# Deciders of histories against porcupine and brute force: two million small histories, a
+# hundred thousand medium ones, and what was done wrong to some of them. Of all this make
+# test tries one in five hundred.
+.PHONY: differential
+differential:
+	$(GO) test -tags differential -run 'Histories|Mutations' -count 1 -v -timeout 2h ./checker/linear/...
+
+# How the cost of deciding grows with the length of a history: docs/scaling.md.
+.PHONY: scaling
+scaling:
+	@mkdir -p docs
+	$(GO) run ./internal/scaling >docs/scaling.md.new
+	mv docs/scaling.md.new docs/scaling.md
+
+# Tests of what reads files of others, and of what decides, with inputs nobody thought of.
 .PHONY: fuzz
 fuzz:
 	$(GO) test -run '^$$' -fuzz FuzzRead -fuzztime 60s ./histories
@@ -70,6 +84,10 @@ fuzz:
 	$(GO) test -run '^$$' -fuzz FuzzEDN -fuzztime 60s ./histories/edn
 	$(GO) test -run '^$$' -fuzz FuzzJSON -fuzztime 60s ./histories/edn
 	$(GO) test -run '^$$' -fuzz FuzzRead -fuzztime 60s -fuzzminimizetime 100x ./histories/foreign
+	$(GO) test -run '^$$' -fuzz FuzzRegister -fuzztime 60s ./checker/linear
+	$(GO) test -run '^$$' -fuzz FuzzJIT -fuzztime 60s ./checker/linear
+	$(GO) test -run '^$$' -fuzz FuzzSearch -fuzztime 60s ./checker/linear
+	$(GO) test -run '^$$' -fuzz FuzzQueue -fuzztime 60s ./checker/linear
 
 .PHONY: lint
 lint:

@@ -63,6 +63,7 @@ var floors = []floor{
 	{"report", 5, "what people read: it is shown a result, and decides nothing"},
 	{"internal/gotest", 6, "a program for make test"},
 	{"internal/protogen", 6, "a program for go generate"},
+	{"internal/scaling", 6, "a program for make scaling"},
 	{"cmd", 6, "flags, tables, exit statuses: the only one to know everybody"},
 }
 
@@ -109,7 +110,7 @@ var bans = []ban{
 	{"math/rand", nil, "math/rand/v2, seeded and handed in"},
 	{"os.Args", []string{"cmd", "internal/protogen", "cluster"}, "arguments are read in cmd; the lab runs this program again, and knows by them what it is there for"},
 	{"os.Environ", []string{"cluster"}, "the environment is handed on to children, and read by none of us but cmd"},
-	{"os.Exit", []string{"cmd", "internal/gotest", "internal/protogen"}, "who exits cleans nothing up, and cannot be tested"},
+	{"os.Exit", []string{"cmd", "internal/gotest", "internal/protogen", "internal/scaling"}, "who exits cleans nothing up, and cannot be tested"},
 	{"os.Getenv", []string{"cmd", "cluster/clustertest"}, "the environment is read in cmd, and by tests that run themselves again"},
 	{"os.LookupEnv", []string{"cmd"}, "the environment is read in cmd"},
 	{"testing", nil, "not part of a program: what helps tests returns errors"},

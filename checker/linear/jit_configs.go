@@ -203,7 +203,7 @@ func (e *engine) resize(width, room int) {
 }
 
 func (e *engine) lookup(v Value) *live {
-	i := int32(0)
+	var i int32
 	if e.dense != nil {
 		i = e.dense[v+2]
 	} else {
@@ -550,11 +550,15 @@ func (e *engine) matches(k int32, c, d config) bool {
 		return cl.kind == Write || more == 0 || !determinate
 	}
 	lacks, over := 0, 0
+	h := c.horizon()
 	for _, i := range cl.list {
 		switch {
 		case ct.has(i) && !dt.has(i):
 			lacks++
 			over--
+			if cl.kind == CAS && e.ends(d)[0] != 0 { // to be as good at any of them
+				h = min(h, e.slots[i].seq)
+			}
 		case dt.has(i) && !ct.has(i):
 			over++
 		}
@@ -565,7 +569,7 @@ func (e *engine) matches(k int32, c, d config) bool {
 	if cl.kind == Write {
 		over = 0
 	}
-	h, more := c.horizon(), 0
+	more := 0
 	for _, i := range cl.list {
 		switch {
 		case ct.has(i) && !dt.has(i):

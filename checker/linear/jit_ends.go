@@ -75,25 +75,32 @@ func (e *engine) withdraw(c config, at int) {
 	ends[len(ends)-1] = 0
 }
 
-// prune takes the ends from c that nobody wants: of one value, no more than there are cas
-// from it, the latest.
+// prune takes the ends from c that nobody wants. Each end that is used is used by another
+// cas first, so those of one value that can be used are those that can be given one each.
+// Later ones are good for more, so it is those that are kept, from the latest on, as long
+// as of them up to each there are no more than cas for it.
 func (e *engine) prune(c config) {
 	ends := e.ends(c)
 	if ends[0] == 0 {
 		return
 	}
-	same, n := 0, 0
+	first, n := 0, 0 // of the same value, and the first after those that are kept
 	for _, d := range ends {
-		if d == 0 {
-			break
-		}
-		if n == 0 || ends[n-1]>>32 != d>>32 {
-			same = 0
+		if n == first || ends[first]>>32 != d>>32 {
+			first = n
 		}
 		v, before := endOf(d)
-		if e.wanted(c, v, before, e.x) > same {
+		if d == 0 || e.wanted(c, v, before, e.x) == 0 {
+			continue
+		}
+		fits := true
+		for i, k := range ends[first:n] {
+			_, before := endOf(k)
+			fits = fits && n-first-i+1 <= e.wanted(c, v, before, e.x)
+		}
+		if fits {
 			ends[n] = d
-			n, same = n+1, same+1
+			n++
 		}
 	}
 	clear(ends[n:])

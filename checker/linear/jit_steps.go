@@ -220,20 +220,35 @@ type place struct {
 	before int32 // of how many calls
 }
 
-// chain tries cas one after the other, at a place where v is held, until x is possible.
+// chain tries cas one after the other, at a place where v is held, until x is possible. If
+// deadlines are known, of a class it tries the one with the earliest, and then those that
+// were called later: to swap two is possible only if either may stand where the other
+// does, and what was called early may be needed at an end, or hidden.
 func (e *engine) chain(c config, v Value, p place) {
 	l := e.lookup(v)
 	if l == nil || e.stopped {
 		return
 	}
 	for _, k := range l.cas {
-		d := e.fork(c)
-		if i := e.take(d, k, p.before); i >= 0 {
+		list := e.class[k].list
+		newest := int32(-1)
+		for at := len(list) - 1; at >= 0; at-- {
+			i := list[at]
+			s := &e.slots[i]
+			if s.seq >= p.before || s.seq <= newest || e.taken(c).has(i) {
+				continue
+			}
+			newest = s.seq
+			d := e.fork(c)
+			e.taken(d).set(i)
 			e.step(i)
 			e.reach(d, e.class[k].b, p)
 			e.back()
+			e.undo()
+			if !e.ahead {
+				break
+			}
 		}
-		e.undo()
 	}
 }
 

@@ -238,6 +238,38 @@ func TestJITFindsAllViolations(t *testing.T) {
 	}
 }
 
+// TestJITNeedsSeveralEnds: both cas take effect before a write overwrites what they set.
+func TestJITNeedsSeveralEnds(t *testing.T) {
+	r := &linear.Register{}
+	r.Add(linear.Write, 0, 0, 1, 27)
+	r.Add(linear.CAS, 0, 1, 8, 44)
+	r.Add(linear.Write, 0, 0, 15, 27)
+	r.Add(linear.Read, 2, 0, 23, 45)
+	r.Add(linear.Read, 2, 0, 27, 52)
+	r.Add(linear.Write, 2, 0, 29, 39)
+	r.Add(linear.CAS, 0, 2, 31, 53)
+	r.Finish()
+	if err := judgeJIT(r, nil, 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestJITExplainsLoads: what really happened has an order, however long it was, and
+// however few values there were.
+func TestJITExplainsLoads(t *testing.T) {
+	for seed := range uint64(2 * jitCases / 50) {
+		l := jitLoad{clients: 6 + int(seed%7), ops: 10_000, values: 2 + int(seed%4), lost: int(seed % 3), seed: seed}
+		r := l.history()
+		d := linear.JITBeam(r, linear.JITOptions{}, 0)
+		if d.Verdict != linear.Linearizable {
+			t.Fatalf("%+v: %v", l, d.Verdict)
+		}
+		if err := r.Replay(linear.Initial, d.Order); err != nil {
+			t.Fatalf("%+v: %v", l, err)
+		}
+	}
+}
+
 // TestJITStops: what it explained until then is linearizable.
 func TestJITStops(t *testing.T) {
 	r := jitLoad{clients: 10, ops: 40_000, values: 5, seed: 1}.history()

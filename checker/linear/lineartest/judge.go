@@ -1,7 +1,10 @@
 package lineartest
 
 import (
+	"runtime/metrics"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/anishathalye/porcupine"
@@ -77,4 +80,46 @@ func Operations(r *linear.Register) []porcupine.Operation {
 		ops[i] = porcupine.Operation{Input: int32(i), Call: int64(r.Call[i]), Return: int64(r.Return[i])}
 	}
 	return ops
+}
+
+// Bounded asks porcupine whether m explains ops, and gives up when it has had so much time
+// of the processor, or the program has so many bytes: then it is Unknown. Porcupine itself
+// has no limit of memory.
+func Bounded(m porcupine.Model, ops []porcupine.Operation, cpu time.Duration, bytes int64) porcupine.CheckResult {
+	var enough atomic.Bool
+	begin, done := Used(), make(chan struct{})
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		held := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+			}
+			metrics.Read(held)
+			if Used()-begin > cpu || int64(held[0].Value.Uint64()-held[1].Value.Uint64()) > bytes {
+				enough.Store(true)
+			}
+		}
+	})
+	step := m.Step
+	m.Step = func(state, input, output any) (bool, any) {
+		if enough.Load() { // nothing is possible any more, so the search ends
+			return false, state
+		}
+		return step(state, input, output)
+	}
+	explained := porcupine.CheckOperations(m, ops)
+	close(done)
+	wait.Wait()
+	switch {
+	case explained: // it ended before it was told to
+		return porcupine.Ok
+	case enough.Load():
+		return porcupine.Unknown
+	}
+	return porcupine.Illegal
 }

@@ -1,0 +1,5 @@
+//go:build differential
+
+package lineartest
+
+const effort = 500
