@@ -192,14 +192,14 @@ func (t *trial) lookOut() (stop func(), err error) {
 	l := &lookout{
 		live: findWorkload(t.workload).judgeLive(), follower: histories.Follow(history),
 		again: func() (io.ReadCloser, error) { return os.Open(path) },
-		over:  func() bool { return t.stops() && t.interrupt.ending() },
+		over:  func() bool { return t.stopsOn && t.interrupt.ending() },
 		tell: func(f *checker.Finding, lag time.Duration) {
 			found = &store.Live{
 				Kind: f.Kind, Note: f.Note, Ops: f.Ops, Op: f.At,
 				Time: store.Duration(f.Time), Lag: store.Duration(lag.Round(time.Millisecond)),
 			}
 			t.note("violation at %.2fs, seen %.2fs later: %s (%s)", f.Time.Seconds(), lag.Seconds(), f.Kind, opsOf(f))
-			if !t.stops() {
+			if !t.stopsOn {
 				return
 			}
 			if found.Stopped = t.interrupt.enough(); found.Stopped {

@@ -38,7 +38,6 @@ type options struct {
 	seeded                bool // seed was given
 	store                 string
 	checkLive, stopsOn    bool
-	untilInvalid          bool
 	quiet, json, pcap     bool
 	budget                checker.Budget // of judging
 
@@ -108,19 +107,15 @@ func (o *options) flags() []cli.Flag {
 		rate,
 		keys,
 		flag(howMuch, "time-limit", "length of the main phase: `TIME`", duration(&o.timeLimit, time.Millisecond)),
+		seed,
 		&cli.BoolFlag{
-			Category: howMuch, Name: "check-live", Destination: &o.checkLive, DisableDefaultText: true,
+			Category: howJudged, Name: "check-live", Destination: &o.checkLive, DisableDefaultText: true,
 			Usage: "judge what is recorded as it is recorded, and tell the first violation at once",
 		},
 		&cli.BoolFlag{
-			Category: howMuch, Name: "stop-on-violation", Destination: &o.stopsOn, DisableDefaultText: true,
+			Category: howJudged, Name: "stop-on-violation", Destination: &o.stopsOn, DisableDefaultText: true,
 			Usage: "check live, and end the main phase when there is a violation",
 		},
-		&cli.BoolFlag{
-			Category: howMuch, Name: "until-invalid", Destination: &o.untilInvalid, DisableDefaultText: true,
-			Usage: "as --stop-on-violation",
-		},
-		seed,
 		flag(whatIsKept, "store", "keep runs below `DIR`", text(&o.store, "a directory")),
 		&cli.BoolFlag{Category: whatIsKept, Name: "pcap", Usage: "keep the network's packets in net.pcap", Destination: &o.pcap, DisableDefaultText: true},
 		&cli.BoolFlag{Category: whatIsKept, Name: "quiet", Usage: "show no progress", Destination: &o.quiet, DisableDefaultText: true},
@@ -140,10 +135,8 @@ func (o *options) keysInUse() int {
 	return o.keys
 }
 
-// looksOut says whether the run is judged while it goes on, and stops whether it ends when
-// there is a violation.
-func (o *options) looksOut() bool { return o.checkLive || o.stops() }
-func (o *options) stops() bool    { return o.stopsOn || o.untilInvalid }
+// looksOut says whether the run is judged while it goes on.
+func (o *options) looksOut() bool { return o.checkLive || o.stopsOn }
 
 func jsonFlag(usage string) cli.Flag {
 	return &cli.BoolFlag{Name: "json", Usage: usage, DisableDefaultText: true}
@@ -182,7 +175,7 @@ func (o *options) arguments() []string {
 	for _, live := range []struct {
 		name  string
 		asked bool
-	}{{"check-live", o.checkLive}, {"stop-on-violation", o.stopsOn}, {"until-invalid", o.untilInvalid}} {
+	}{{"check-live", o.checkLive}, {"stop-on-violation", o.stopsOn}} {
 		if live.asked { // it is of this run, and not of one that is repeated
 			args = append(args, "--"+live.name)
 		}

@@ -234,7 +234,7 @@ func (p *program) proofRun(ctx context.Context, root string, r proofRun) (result
 			}
 		}
 	}
-	return p.child(ctx, append(args, "--until-invalid", "--store", dir))
+	return p.child(ctx, append(args, "--stop-on-violation", "--store", dir))
 }
 
 // chosenBugs are the rows of the table that were asked for.
