@@ -191,10 +191,16 @@ func (r *judged) find() error {
 		return err
 	case stat.IsDir():
 		run, err := store.Open(r.path)
-		if err != nil {
-			return fmt.Errorf("%s is no run's directory: there is no %s in it", r.path, store.HistoryFile)
+		switch {
+		case err == nil:
+			r.path, r.run = run.History(), run
+		case exists(filepath.Join(r.path, jepsenHistory)):
+			r.path = filepath.Join(r.path, jepsenHistory)
+		case exists(filepath.Join(r.path, "latest")):
+			return fmt.Errorf("%s has runs in it; name one, such as %s", r.path, filepath.Join(r.path, "latest"))
+		default:
+			return fmt.Errorf("%s is no run's directory: there is no %s in it, nor a %s of Jepsen's", r.path, store.HistoryFile, jepsenHistory)
 		}
-		r.path, r.run = run.History(), run
 	case filepath.Base(r.path) == store.HistoryFile:
 		r.run = &store.Run{Dir: filepath.Dir(r.path)}
 	}
@@ -212,6 +218,9 @@ func (r *judged) find() error {
 	}
 	return nil
 }
+
+// jepsenHistory is the history in a directory of a run of Jepsen's.
+const jepsenHistory = "history.edn"
 
 // stdin is how standard input is called in place of a file.
 const stdin = "-"
@@ -299,113 +308,6 @@ func evidenceOps(r checker.Result) (ops []int) {
 		ops = append(ops, evidenceOps(part)...)
 	}
 	return ops
-}
-
-// recognise finds the workload that the history is of: the one asked for, or the
-// run's, or the one that its functions tell.
-func (r *judged) recognise(asked string) error {
-	functions := clientFunctions(r.history)
-	if r.workload = asked; asked != "" {
-		own := findWorkload(asked).functions
-		for _, f := range functions {
-			if len(own) > 0 && !slices.Contains(own, f) {
-				return usage("check: --workload %q: %s is not of it: it has no function %s; its own are %s",
-					asked, r.path, f, enumerate(own))
-			}
-		}
-		return nil
-	}
-	if w := r.info.Workload; w != "" {
-		if !slices.Contains(workloadNames(), w) {
-			return usage("check: %s is of workload %q, which this hacheck does not know; it knows %s",
-				r.path, w, enumerate(workloadNames()))
-		}
-		r.workload = w
-		return nil
-	}
-	fit := fitting(functions, observed(r.history))
-	switch len(fit) {
-	case 0:
-		return usage("check: %s: no workload has all of its functions (%s); name one with --workload: %s",
-			r.path, strings.Join(functions, ", "), enumerate(checkedNames()))
-	case 1:
-		r.workload = fit[0]
-		return nil
-	}
-	all := "both"
-	if len(fit) > 2 {
-		all = "all"
-	}
-	return usage("check: %s may be of workload %s, %s of which have its functions (%s); say which it is with --workload %s",
-		r.path, strings.Join(fit, " or "), all, strings.Join(functions, ", "), strings.Join(fit, " or --workload "))
-}
-
-// fitting returns the workloads that a history with these functions may be of: those that
-// have them all. Who has no others is preferred. Most histories that others have recorded
-// are of registers, which is what they are taken for if they may be; hacheck's own, with
-// the system observed, are not: to read and to write is what sessions do, too, of which
-// less is promised. What only others record is thought of last.
-func fitting(functions []string, own bool) []string {
-	if fit := fittingOf(allWorkloads, functions, own); len(fit) > 0 {
-		return fit
-	}
-	return fittingOf(recordedWorkloads, functions, own)
-}
-
-func fittingOf(workloads []workload, functions []string, own bool) []string {
-	var fit, exactly []string
-	for _, w := range workloads {
-		if len(w.functions) == 0 || slices.ContainsFunc(functions, func(f string) bool { return !slices.Contains(w.functions, f) }) {
-			continue
-		}
-		fit = append(fit, w.name)
-		if len(w.functions) == len(functions) {
-			exactly = append(exactly, w.name)
-		}
-	}
-	switch {
-	case !own && len(fit) > 0 && fit[0] == allWorkloads[0].name:
-		return fit[:1]
-	case len(exactly) == 1:
-		return exactly
-	}
-	return fit
-}
-
-// others returns the workloads that only others record and that the history may be of as
-// well, if it was taken for one of ours and came to nothing.
-func (r *judged) others() []string {
-	if r.run != nil || r.result.Verdict != checker.Unknown || !slices.Contains(workloadNames(), r.workload) {
-		return nil
-	}
-	functions := clientFunctions(r.history)
-	if len(functions) == 0 {
-		return nil
-	}
-	return fittingOf(recordedWorkloads, functions, observed(r.history))
-}
-
-// observed says whether a history tells of the state of the system: then hacheck has
-// recorded it.
-func observed(h *histories.History) bool {
-	for _, op := range h.All() {
-		if op.Process == histories.Observer && op.F == histories.State {
-			return true
-		}
-	}
-	return false
-}
-
-// clientFunctions returns the functions that clients invoked, sorted.
-func clientFunctions(h *histories.History) []string {
-	var functions []string
-	for _, op := range h.All() {
-		if op.Process >= 0 && !slices.Contains(functions, op.F) {
-			functions = append(functions, op.F)
-		}
-	}
-	slices.Sort(functions)
-	return functions
 }
 
 // judge finds the verdict: by the history and the workload's checker alone, but

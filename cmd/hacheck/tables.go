@@ -10,6 +10,7 @@ import (
 
 	"github.com/hacheck/hacheck/checker"
 	"github.com/hacheck/hacheck/cluster"
+	"github.com/hacheck/hacheck/histories"
 	"github.com/hacheck/hacheck/nemesis"
 	"github.com/hacheck/hacheck/systems/raftkv"
 	"github.com/hacheck/hacheck/workloads"
@@ -85,6 +86,9 @@ type workload struct {
 	// functions are what its clients invoke, by which a history is recognised; none if it
 	// is judged as another one, whose histories look the same.
 	functions []string
+	// takes says whether its clients may say what an op of theirs does, invoked or ok, where
+	// others have functions of the same names; nil: they may say anything.
+	takes func(histories.Op) bool
 	// absent is how many of so many nodes its clients may have made no members; nil: none.
 	absent  func(nodes int) int
 	checker func(checker.Budget) checker.Checker
@@ -108,6 +112,7 @@ var allWorkloads = []workload{
 		name:      "register",
 		about:     "read, write and compare-and-set keys; each must be linearizable",
 		functions: []string{register.Read, register.Write, register.CAS},
+		takes:     takesRegister,
 		checker:   register.Checker,
 		as:        register.Semantics.Checker,
 		semantics: []string{initialFlag, nilReadsFlag, failedCASFlag},
@@ -131,6 +136,7 @@ var allWorkloads = []workload{
 		name:      "kv",
 		about:     "puts, deletes, ranges and transactions; the whole store must be linearizable over its revisions",
 		functions: []string{kv.Get, kv.Range, kv.Put, kv.Delete, kv.Transact, kv.Compact},
+		takes:     takesStore,
 		checker:   unbounded(kv.Checker),
 		new: func(s installed, o *options) workloads.Workload {
 			return kv.New(kv.Options{Keys: o.keys, Rate: o.rate}, s.OpenKV)
@@ -140,6 +146,7 @@ var allWorkloads = []workload{
 		name:      "set",
 		about:     "add elements and read whole sets; what was added must be in every later read, once",
 		functions: []string{set.Add, set.Read},
+		takes:     takesSet,
 		checker:   unbounded(set.Checker),
 		new: func(s installed, o *options) workloads.Workload {
 			return set.New(set.Options{Sets: o.keys, Rate: o.rate}, s.OpenSet)
@@ -149,6 +156,7 @@ var allWorkloads = []workload{
 		name:      "append",
 		about:     "transactions that append to lists and read them; they must be strictly serializable",
 		functions: []string{appends.Txn},
+		takes:     takesAppend,
 		checker:   unbounded(appends.Checker),
 		new: func(s installed, o *options) workloads.Workload {
 			return appends.New(appends.Options{Keys: o.keys, Rate: o.rate}, s.OpenAppend)
@@ -158,6 +166,7 @@ var allWorkloads = []workload{
 		name:      "counter",
 		about:     "add to sums, up and down, and read them; every read must be a sum that can be",
 		functions: []string{counter.Add, counter.Read},
+		takes:     takesCounter,
 		checker:   unbounded(counter.Checker),
 		new: func(s installed, o *options) workloads.Workload {
 			return counter.New(counter.Options{Counters: o.keys, Rate: o.rate}, s.OpenCounter)
@@ -176,6 +185,7 @@ var allWorkloads = []workload{
 		name:      "queue",
 		about:     "enqueue and dequeue values; each must come out once, in order",
 		functions: []string{queue.Enqueue, queue.Dequeue},
+		takes:     takesQueue,
 		checker:   unbounded(func() checker.Checker { return queue.Checker(true) }),
 		new: func(s installed, o *options) workloads.Workload {
 			return queue.New(queue.Options{Queues: o.keys, Rate: o.rate}, s.OpenQueue)
@@ -185,6 +195,7 @@ var allWorkloads = []workload{
 		name:      "lock",
 		about:     "take locks and write what they protect; one holder at a time, fenced by tokens",
 		functions: []string{lock.Acquire, lock.Renew, lock.Release, lock.Write, lock.Read},
+		takes:     takesLock,
 		checker:   unbounded(lock.Checker),
 		new: func(s installed, o *options) workloads.Workload {
 			return lock.New(lock.Options{Locks: o.keys, Rate: o.rate}, s.OpenLock)
@@ -203,6 +214,7 @@ var allWorkloads = []workload{
 		name:      "watch",
 		about:     "write keys and watch them; each watcher must be told every change once, in order",
 		functions: []string{watch.Put, watch.Delete, watch.Compact, watch.Status, watch.Watch},
+		takes:     takesStore,
 		checker:   unbounded(watch.Checker),
 		new: func(s installed, o *options) workloads.Workload {
 			return watch.New(watch.Options{Rate: o.rate}, s.OpenWatch)
@@ -221,6 +233,7 @@ var allWorkloads = []workload{
 		name:      "member",
 		about:     "nodes leave and join under reads and writes; no write may be lost, and who is a member is linearizable",
 		functions: []string{member.Read, member.Write, member.Members, member.Leave, member.Join, member.Transfer},
+		takes:     takesKeyedRegister,
 		absent:    member.Absent,
 		checker:   member.Checker,
 		new: func(s installed, o *options) workloads.Workload {
@@ -231,6 +244,7 @@ var allWorkloads = []workload{
 		name:      "session",
 		about:     "read from any node; each client must see its own writes, and nothing go back",
 		functions: []string{session.Write, session.Read},
+		takes:     takesKeyedRegister,
 		checker:   unbounded(session.Checker),
 		new: func(s installed, o *options) workloads.Workload {
 			return session.New(session.Options{Rate: o.rate}, s.OpenSession)
@@ -244,12 +258,14 @@ var recordedWorkloads = []workload{
 		name:      "mutex",
 		about:     "acquire and release locks, whoever holds them; one holder at a time",
 		functions: recorded.MutexFunctions(),
+		takes:     takesMutex,
 		checker:   recorded.Mutex,
 	},
 	{
 		name:      "multi-register",
 		about:     "transactions that read and write registers; all of those must be linearizable as one",
 		functions: recorded.MultiRegisterFunctions(),
+		takes:     takesMultiRegister,
 		checker:   func(b checker.Budget) checker.Checker { return recorded.MultiRegister(nil, b) },
 		as:        asMultiRegister,
 		semantics: []string{initialFlag},
@@ -258,6 +274,7 @@ var recordedWorkloads = []workload{
 		name:      "kv-append",
 		about:     "get, put and append to texts; each must be linearizable",
 		functions: recorded.KVAppendFunctions(),
+		takes:     takesTexts,
 		checker:   recorded.KVAppend,
 	},
 	{

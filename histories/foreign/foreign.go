@@ -72,6 +72,17 @@ func Read(file io.ReadSeeker, name string) (*Recording, error) {
 	if format != JSONL {
 		return read(in, format)
 	}
+	begin, err := in.Peek(window)
+	if err != nil && err != io.EOF {
+		return nil, err
+	}
+	switch text := bytes.TrimLeft(begin, blanks); {
+	case len(text) == 0 && err == io.EOF:
+		h, _ := histories.NewBuilder().History()
+		return &Recording{Format: JSONL, History: h}, nil
+	case len(text) > 0 && text[0] != '{' && text[0] != '[':
+		return nil, &histories.InvalidError{Line: 1, Reason: fmt.Sprintf("it begins with %q; %s", text[:min(len(text), 16)], wanted)}
+	}
 	h, err := histories.Read(in)
 	strict, ok := errors.AsType[*histories.InvalidError](err)
 	if err == nil {
@@ -120,10 +131,17 @@ func read(in *bufio.Reader, format Format) (r *Recording, err error) {
 	return r, nil
 }
 
-// The first bytes of what is compressed.
+// wanted is what can be read.
+const wanted = "want JSON lines, Jepsen's EDN, Elle's JSON or a log of Jepsen's, each also compressed"
+
+// blanks are what may stand before the first op.
+const blanks = " \t\r\n"
+
+// The first bytes of what is compressed, and of text that says how it is encoded.
 var (
 	zstdMagic = []byte{0x28, 0xB5, 0x2F, 0xFD}
 	gzipMagic = []byte{0x1F, 0x8B}
+	utf8Mark  = []byte{0xEF, 0xBB, 0xBF}
 )
 
 // window is how much of a file is looked at, and read at once.
@@ -147,12 +165,28 @@ func open(file io.Reader) (*bufio.Reader, error) {
 	case bytes.HasPrefix(magic, gzipMagic):
 		text, err = gzip.NewReader(in)
 	default:
-		return in, nil
+		return in, plain(in)
 	}
 	if err != nil {
 		return nil, &histories.InvalidError{Line: 1, Reason: err.Error()}
 	}
-	return bufio.NewReaderSize(damaged{text}, window), nil
+	in = bufio.NewReaderSize(damaged{text}, window)
+	return in, plain(in)
+}
+
+// plain passes over the mark of UTF-8, which some editors write, and refuses what is no
+// text. What cannot be read is left to those who read on.
+func plain(in *bufio.Reader) error {
+	begin, _ := in.Peek(window)
+	if bytes.HasPrefix(begin, utf8Mark) {
+		if _, err := in.Discard(len(utf8Mark)); err != nil {
+			return err
+		}
+	}
+	if bytes.IndexByte(begin, 0) >= 0 {
+		return &histories.InvalidError{Line: 1, Reason: "it is no text in UTF-8; " + wanted}
+	}
+	return nil
 }
 
 // damaged makes of what is wrong with compressed text what is wrong with the file.
@@ -172,7 +206,7 @@ func detect(in *bufio.Reader, name string) (Format, error) {
 	if err != nil && err != io.EOF && len(begin) == 0 {
 		return "", err
 	}
-	text := bytes.TrimLeft(begin, " \t\r\n")
+	text := bytes.TrimLeft(begin, blanks)
 	if len(text) > 0 {
 		var next byte // what follows the first, commas and white space aside
 		if rest := bytes.TrimLeft(text[1:], ", \t\r\n"); len(rest) > 0 {

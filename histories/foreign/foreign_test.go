@@ -115,6 +115,40 @@ func TestWhereNothingTellsTheNameDoes(t *testing.T) {
 	}
 }
 
+func TestWhatEditorsPutInFrontIsPassedOver(t *testing.T) {
+	const want = "0 invoke write 3\n"
+	for name, text := range map[string]string{
+		"h.edn":   "{:type :invoke, :f :write, :value 3, :process 0}\r\n",
+		"h.jsonl": `{"index":0,"time":1,"process":0,"type":"invoke","f":"write","value":3}` + "\n",
+		"h.txt":   "0\t:invoke\t:write\t3\r\n",
+	} {
+		r := read(t, name, "\uFEFF"+text)
+		if got := listing(r.History); got != want {
+			t.Errorf("%s: got\n%s", name, got)
+		}
+		if len(r.Notes) > 0 {
+			t.Errorf("%s: %q", name, r.Notes)
+		}
+	}
+	if r := read(t, "h.jsonl", "\n \n"); len(r.Notes) > 0 || r.History.Torn() > 0 {
+		t.Errorf("nothing is not another tool's: %q", r.Notes)
+	}
+}
+
+func TestWhatIsNoTextIsRefused(t *testing.T) {
+	for text, want := range map[string]string{
+		"\x7fELF\x02\x01\x00":     "line 1: it is no text in UTF-8; want JSON lines",
+		"\xff\xfe{\x00:\x00t\x00": "line 1: it is no text in UTF-8; want JSON lines",
+		"\nhello world, so it is": `line 1: it begins with "hello world, so "; want JSON lines`,
+	} {
+		for _, name := range []string{"h", "h.jsonl"} {
+			if _, err := foreign.Read(strings.NewReader(text), name); err == nil || !strings.HasPrefix(err.Error(), want) {
+				t.Errorf("%q: got %v", text, err)
+			}
+		}
+	}
+}
+
 func TestShapesOfValues(t *testing.T) {
 	for _, test := range []struct{ what, text, want string }{
 		{"keyed registers", lines(
@@ -271,7 +305,7 @@ func TestWhatIsNoHistoryIsRefused(t *testing.T) {
 		{"a log's value", lines("0\t:invoke\t:write\t3", "0\t:ok\t:write\t[3)"), "line 2: column 16: want ']', got \")\""},
 		{"a crashed drain", lines(`{:type :invoke, :f :drain, :process 0}`), "line 1: a drain of which nobody knows how it ended may have taken anything out of the queue: record what it took as dequeues of type ok, and the last one as info"},
 		{"a drain of no list", lines(`{:type :invoke, :f :drain, :process 0}`, `{:type :ok, :f :drain, :value 3, :process 0}`), "line 2: a drain took 3 out, which is no list"},
-		{"text", "hello\n", `line 1: column 1: want '{', got 'h'`},
+		{"text", "hello\n", `line 1: it begins with "hello\n"; want JSON lines, Jepsen's EDN, Elle's JSON or a log of Jepsen's, each also compressed`},
 	} {
 		t.Run(test.what, func(t *testing.T) {
 			_, err := foreign.Read(strings.NewReader(test.text), "-")

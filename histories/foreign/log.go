@@ -86,7 +86,7 @@ func (d *decoder) log(in *bufio.Reader) error {
 		}
 	}
 	if !found && !empty {
-		return &histories.InvalidError{Line: 1, Reason: "no line of it tells of an operation; want JSON lines, Jepsen's EDN, Elle's JSON or a log of Jepsen's, each also compressed"}
+		return &histories.InvalidError{Line: 1, Reason: "no line of it tells of an operation; " + wanted}
 	}
 	return nil
 }
