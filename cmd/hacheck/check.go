@@ -175,6 +175,9 @@ func (p *program) judgeFile(ctx context.Context, path string, j judging) (*judge
 	if err := r.keep(j.only); err != nil {
 		return nil, err
 	}
+	if unread := r.unread(); unread != "" {
+		r.trouble = append(r.trouble, unread)
+	}
 	return r, r.place(j.artifacts)
 }
 
@@ -297,6 +300,27 @@ func (r *judged) lines() string {
 		return ""
 	}
 	return "in " + r.path + ": " + strings.Join(told, ", ")
+}
+
+// unread says that another tool's nemesis did something, if the result says that there
+// were no faults.
+func (r *judged) unread() string {
+	if r.run != nil || !slices.ContainsFunc(r.result.Parts, func(part checker.Result) bool { return part.Name == "faults" }) {
+		return ""
+	}
+	if spans, err := r.history.Faults(); err != nil || len(spans) > 0 {
+		return ""
+	}
+	told := 0
+	for _, op := range r.history.All() {
+		if op.Process == histories.Nemesis && op.F != histories.Recover {
+			told++
+		}
+	}
+	if told == 0 {
+		return ""
+	}
+	return fmt.Sprintf("what the nemesis of %s did (%s) is not read: faults and availability know nothing of it", r.path, checker.Count(told, "op"))
 }
 
 // evidenceOps returns the ops of all anomalies.

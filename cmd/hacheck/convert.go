@@ -18,8 +18,11 @@ import (
 // stdout is how standard output is called in place of a file.
 const stdout = "-"
 
-// zstdEnding is how the names of compressed files end.
-const zstdEnding = ".zst"
+// How the names of compressed files end.
+const (
+	zstdEnding = ".zst"
+	gzipEnding = ".gz" // is only read
+)
 
 func formatNames() (names []string) {
 	for _, f := range foreign.Formats {
@@ -72,7 +75,11 @@ func (p *program) convert(c *cli.Context) error {
 	if output == "" {
 		return write(p.stdout)
 	}
-	if err := store.WriteFile(output, write); err != nil {
+	err := store.WriteFile(output, write)
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
+		err = &fs.PathError{Op: "write", Path: output, Err: path.Err} // nobody knows the file it is first written into
+	}
+	if err != nil {
 		return usage("convert: --output: %v", err)
 	}
 	return nil
@@ -93,10 +100,14 @@ func formatOf(asked, output string) foreign.Format {
 }
 
 // overwrites says why the output must not be written: it is the input by another name,
-// or no file, which putting a file in its place would destroy.
+// or no file, which putting a file in its place would destroy, or it could not be what its
+// name says.
 func (p *program) overwrites(output, input string) error {
 	if output == "" {
 		return nil
+	}
+	if strings.HasSuffix(output, gzipEnding) {
+		return fmt.Errorf("%s: gzip is read and not written; name a file that ends in %s", output, zstdEnding)
 	}
 	to, err := os.Stat(output)
 	switch {
@@ -124,9 +135,10 @@ func compressed(write func(io.Writer) error) func(io.Writer) error {
 		if err != nil {
 			return err
 		}
-		if err := write(z); err != nil {
-			return errors.Join(err, z.Close())
+		err = write(z)
+		if closed := z.Close(); err == nil {
+			err = closed // else it is the same again
 		}
-		return z.Close()
+		return err
 	}
 }

@@ -111,8 +111,15 @@ func (w *workload) misfit(h *histories.History) int {
 	if w.takes == nil {
 		return -1
 	}
+	told, keyed := false, false // by the first call that says anything
 	for i, op := range h.All() {
-		if op.Process >= 0 && (op.Type == histories.Invoke || op.Type == histories.OK) && !w.takes(op) {
+		if op.Process < 0 || op.Type != histories.Invoke && op.Type != histories.OK {
+			continue
+		}
+		if arg, begins, isKeyed := argument(op); !told && len(arg) > 0 && (begins != 'n' || isKeyed) {
+			told, keyed = true, isKeyed
+		}
+		if !w.takes(op, keyed) {
 			return i
 		}
 	}
@@ -193,63 +200,69 @@ func argument(op histories.Op) (arg []byte, begins byte, keyed bool) {
 }
 
 // takesRegister: what is read and written are no lists and no maps.
-func takesRegister(op histories.Op) bool {
+func takesRegister(op histories.Op, _ bool) bool {
 	_, begins, _ := argument(op)
 	return begins != '{' && (begins != '[' || op.F == register.CAS)
 }
 
 // takesKeyedRegister: and has a key.
-func takesKeyedRegister(op histories.Op) bool {
+func takesKeyedRegister(op histories.Op, _ bool) bool {
 	_, _, keyed := argument(op)
-	return op.F != register.Read && op.F != register.Write || keyed && takesRegister(op)
+	return op.F != register.Read && op.F != register.Write || keyed && takesRegister(op, keyed)
 }
 
 // takesLock: there is a key, and a lock that was acquired has a token.
-func takesLock(op histories.Op) bool {
+func takesLock(op histories.Op, _ bool) bool {
 	_, begins, keyed := argument(op)
 	return keyed && (begins == '{' || begins == 'n' && (op.F != lock.Acquire || op.Type != histories.OK))
 }
 
-// takesMutex: there are no tokens.
-func takesMutex(op histories.Op) bool {
+// takesMutex: there are none, and nobody says who he is.
+func takesMutex(op histories.Op, _ bool) bool {
 	_, begins, _ := argument(op)
-	return begins != '{'
+	return begins == 'n'
 }
 
-// takesSet: what is read are lists. [1, 0] is one, and may be that of a counter with a key.
-func takesSet(op histories.Op) bool {
-	_, begins, keyed := argument(op)
-	return op.F != set.Read || op.Type != histories.OK || begins == '[' || keyed && !bytes.HasPrefix(bytes.TrimSpace(op.Value), []byte(`["`))
-}
+// takesSet: what is read are lists. [1, 0] is one, or what a counter with a key is read.
+func takesSet(op histories.Op, keyed bool) bool { return !found(op, set.Read) || isList(op, keyed) }
 
 // takesCounter: what is read are no lists.
-func takesCounter(op histories.Op) bool {
-	_, begins, _ := argument(op)
-	return op.F != counter.Read || op.Type != histories.OK || begins != '['
+func takesCounter(op histories.Op, keyed bool) bool {
+	return !found(op, counter.Read) || !isList(op, keyed)
+}
+
+func found(op histories.Op, read string) bool { return op.Type == histories.OK && op.F == read }
+
+func isList(op histories.Op, keyed bool) bool {
+	list := bytes.TrimSpace(op.Value)
+	if keyed {
+		list, _, _ = argument(op)
+	}
+	return bytes.HasPrefix(list, []byte{'['})
 }
 
 // takesQueue: elements are numbers.
-func takesQueue(op histories.Op) bool {
+func takesQueue(op histories.Op, _ bool) bool {
 	_, begins, _ := argument(op)
 	return op.F != queue.Enqueue || begins == '-' || begins >= '0' && begins <= '9'
 }
 
 // takesAppend: nothing is written but what is appended.
-func takesAppend(op histories.Op) bool { return !bytes.Contains(op.Value, []byte(`["w",`)) }
+func takesAppend(op histories.Op, _ bool) bool { return !bytes.Contains(op.Value, []byte(`["w",`)) }
 
 // takesMultiRegister: nothing is appended.
-func takesMultiRegister(op histories.Op) bool {
+func takesMultiRegister(op histories.Op, _ bool) bool {
 	return !bytes.Contains(op.Value, []byte(`["append",`))
 }
 
 // takesStore: arguments have names.
-func takesStore(op histories.Op) bool {
+func takesStore(op histories.Op, _ bool) bool {
 	_, begins, _ := argument(op)
 	return begins == '{' || begins == 'n'
 }
 
 // takesTexts: they have none.
-func takesTexts(op histories.Op) bool {
+func takesTexts(op histories.Op, _ bool) bool {
 	_, begins, _ := argument(op)
 	return begins == '"' || begins == 'n'
 }

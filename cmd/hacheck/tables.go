@@ -87,8 +87,9 @@ type workload struct {
 	// is judged as another one, whose histories look the same.
 	functions []string
 	// takes says whether its clients may say what an op of theirs does, invoked or ok, where
-	// others have functions of the same names; nil: they may say anything.
-	takes func(histories.Op) bool
+	// others have functions of the same names; nil: they may say anything. keyed is whether
+	// the calls before it had keys.
+	takes func(op histories.Op, keyed bool) bool
 	// absent is how many of so many nodes its clients may have made no members; nil: none.
 	absent  func(nodes int) int
 	checker func(checker.Budget) checker.Checker
