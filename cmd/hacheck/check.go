@@ -169,8 +169,8 @@ func (p *program) judgeFile(ctx context.Context, path string, j judging) (*judge
 	if lines := r.lines(); lines != "" {
 		r.trouble = append(r.trouble, lines)
 	}
-	if others := r.others(); j.workload == "" && len(others) > 0 {
-		fmt.Fprintf(p.stderr, "hacheck: %s: if it is not of workload %s, say so: --workload %s\n", r.path, r.workload, strings.Join(others, " or --workload "))
+	if hint := r.hint(); j.workload == "" && hint != "" {
+		fmt.Fprintf(p.stderr, "hacheck: %s: %s\n", r.path, hint)
 	}
 	if err := r.keep(j.only); err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -116,7 +117,7 @@ func (w *workload) misfit(h *histories.History) int {
 		if op.Process < 0 || op.Type != histories.Invoke && op.Type != histories.OK {
 			continue
 		}
-		if arg, begins, isKeyed := argument(op); !told && len(arg) > 0 && (begins != 'n' || isKeyed) {
+		if _, begins, isKeyed := argument(op); !told && (begins != 'n' || isKeyed) {
 			told, keyed = true, isKeyed
 		}
 		if !w.takes(op, keyed) {
@@ -137,17 +138,24 @@ func beginning(value []byte) string {
 	return strings.ToValidUTF8(string(value[:maxQuoted]), "") + "..."
 }
 
-// others returns the workloads that only others record and that the history may be of as
-// well, if it was taken for one of ours and came to nothing.
-func (r *judged) others() []string {
-	if r.run != nil || r.result.Verdict != checker.Unknown || !slices.Contains(workloadNames(), r.workload) {
-		return nil
-	}
+// totalQueue is the workload of queues without an order.
+const totalQueue = "total-queue"
+
+// hint says which workload the history, if others have recorded it, may be of as well as
+// the one of ours that it was taken for, if it came to nothing, or may be held to an order
+// that nobody promised.
+func (r *judged) hint() string {
 	functions := clientFunctions(r.history)
-	if len(functions) == 0 {
-		return nil
+	if r.run != nil || len(functions) == 0 || !slices.Contains(workloadNames(), r.workload) {
+		return ""
 	}
-	return r.fittingOf(recordedWorkloads, functions, new(misfit))
+	switch others := r.fittingOf(recordedWorkloads, functions, new(misfit)); {
+	case r.result.Verdict == checker.Unknown && len(others) > 0:
+		return fmt.Sprintf("if it is not of workload %s, say so: --workload %s", r.workload, strings.Join(others, " or --workload "))
+	case r.result.Verdict == checker.Invalid && slices.Contains(others, totalQueue) && !ours(r.history):
+		return "if this queue promises no order, say so: --workload " + totalQueue
+	}
+	return ""
 }
 
 // ours says whether hacheck has recorded a history: then it tells of the state of the

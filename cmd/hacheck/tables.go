@@ -285,6 +285,13 @@ var recordedWorkloads = []workload{
 		checker:   recorded.FIFOQueue,
 	},
 	{
+		name:      totalQueue,
+		about:     "enqueue and dequeue values; each must come out once, in any order",
+		functions: []string{queue.Enqueue, queue.Dequeue},
+		takes:     takesQueue,
+		checker:   unbounded(func() checker.Checker { return queue.Checker(false) }),
+	},
+	{
 		name:      "linearizable-set",
 		about:     "add, remove and look for elements; each must be linearizable",
 		functions: recorded.SetFunctions(),
