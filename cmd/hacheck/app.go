@@ -123,11 +123,11 @@ func (p *program) app() *cli.App {
 				Name:      "check",
 				Usage:     "judge recorded histories again",
 				UsageText: "hacheck check [options] FILE...",
-				Description: "A FILE is a history, or the directory of a run, such as store/latest, or - for\n" +
-					"standard input. Histories are hacheck's JSON lines, Jepsen's EDN, JSON as Elle\n" +
-					"takes it, or a log of Jepsen's, each also compressed with zstd or gzip. One file\n" +
-					"gets the text that its run printed, several get a line each. The exit status\n" +
-					"is that of the worst. Nothing is written unless --artifacts asks for it.",
+				Description: "A FILE is a history, or the directory of a run of hacheck or Jepsen, such as\n" +
+					"store/latest, or - for standard input. Histories are hacheck's JSON lines, Jepsen's\n" +
+					"EDN, JSON as Elle takes it, or a log of Jepsen's, each also compressed with zstd or\n" +
+					"gzip. One file gets the text that its run printed, several get a line each. The\n" +
+					"exit status is that of the worst. Nothing is written unless --artifacts asks for it.",
 				Flags:  checkFlags(told, &checking),
 				Action: func(c *cli.Context) error { return p.check(c, told, checking) },
 			},

@@ -26,7 +26,7 @@ func checkFlags(s *semantics, b *checker.Budget) []cli.Flag {
 	return append([]cli.Flag{
 		&cli.GenericFlag{
 			Name: "workload", Aliases: []string{"w"}, Value: choice(&name, "workload", checkedNames()),
-			Usage: "judge as a run of workload `NAME`; by default run.json or the functions tell",
+			Usage: "judge as a run of workload `NAME`; by default run.json tells, or else what its calls say",
 		},
 		&cli.StringFlag{Name: "artifacts", Usage: "write the pictures that belong to the verdict into `DIR`"},
 		jsonFlag("print the verdict tree; of several files one on each line"),

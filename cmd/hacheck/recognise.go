@@ -255,12 +255,14 @@ func takesQueue(op histories.Op, _ bool) bool {
 	return op.F != queue.Enqueue || begins == '-' || begins >= '0' && begins <= '9'
 }
 
-// takesAppend: nothing is written but what is appended.
-func takesAppend(op histories.Op, _ bool) bool { return !bytes.Contains(op.Value, []byte(`["w",`)) }
+// takesAppend: a transaction is a list, and writes nothing but what it appends.
+func takesAppend(op histories.Op, _ bool) bool {
+	return isList(op, false) && !bytes.Contains(op.Value, []byte(`["w",`))
+}
 
-// takesMultiRegister: nothing is appended.
+// takesMultiRegister: it appends nothing.
 func takesMultiRegister(op histories.Op, _ bool) bool {
-	return !bytes.Contains(op.Value, []byte(`["append",`))
+	return isList(op, false) && !bytes.Contains(op.Value, []byte(`["append",`))
 }
 
 // takesStore: arguments have names.
