@@ -169,11 +169,11 @@ func (p *program) judgeFile(ctx context.Context, path string, j judging) (*judge
 	if lines := r.lines(); lines != "" {
 		r.trouble = append(r.trouble, lines)
 	}
-	if hint := r.hint(); j.workload == "" && hint != "" {
-		fmt.Fprintf(p.stderr, "hacheck: %s: %s\n", r.path, hint)
-	}
 	if err := r.keep(j.only); err != nil {
 		return nil, err
+	}
+	if hint := r.hint(j.workload != ""); hint != "" {
+		fmt.Fprintf(p.stderr, "hacheck: %s: %s\n", r.path, hint)
 	}
 	if unread := r.unread(); unread != "" {
 		r.trouble = append(r.trouble, unread)

@@ -141,21 +141,52 @@ func beginning(value []byte) string {
 // totalQueue is the workload of queues without an order.
 const totalQueue = "total-queue"
 
-// hint says which workload the history, if others have recorded it, may be of as well as
-// the one of ours that it was taken for, if it came to nothing, or may be held to an order
-// that nobody promised.
-func (r *judged) hint() string {
+// hint says what else the history, if others have recorded it, may mean: it came to nothing
+// as what it was taken for, or is invalid by what nobody may have promised. named says that
+// the workload was asked for by name.
+func (r *judged) hint(named bool) string {
+	if r.run != nil || r.result.Verdict == checker.Valid {
+		return ""
+	}
 	functions := clientFunctions(r.history)
-	if r.run != nil || len(functions) == 0 || !slices.Contains(workloadNames(), r.workload) {
+	if len(functions) == 0 || !slices.Contains(workloadNames(), r.workload) {
 		return ""
 	}
 	switch others := r.fittingOf(recordedWorkloads, functions, new(misfit)); {
-	case r.result.Verdict == checker.Unknown && len(others) > 0:
+	case r.result.Verdict == checker.Unknown && len(others) > 0 && !named:
 		return fmt.Sprintf("if it is not of workload %s, say so: --workload %s", r.workload, strings.Join(others, " or --workload "))
-	case r.result.Verdict == checker.Invalid && slices.Contains(others, totalQueue) && !ours(r.history):
+	case r.result.Verdict != checker.Invalid || ours(r.history):
+		return ""
+	case slices.Contains(others, totalQueue) && !named:
 		return "if this queue promises no order, say so: --workload " + totalQueue
+	case r.found("null", nilReadsFlag):
+		return "if a read of null does not say what it found, as in Knossos and Jepsen, say so: --" + nilReadsFlag + " any"
+	case r.found("0", initialFlag):
+		return "if registers hold 0 at first, say so: --" + initialFlag + " 0"
 	}
 	return ""
+}
+
+// found says whether a read of the evidence found a value of which a flag, that was not
+// given, says more.
+func (r *judged) found(value, flag string) bool {
+	if !slices.Contains(findWorkload(r.workload).semantics, flag) || slices.Contains(r.semantics.given, flag) {
+		return false
+	}
+	for _, i := range evidenceOps(r.result) {
+		if i < 0 || i >= r.history.Len() {
+			continue
+		}
+		done := r.history.Pair(i)
+		if done < i {
+			done = i
+		}
+		op := r.history.At(done)
+		if arg, _, _ := argument(op); op.Type == histories.OK && op.F == register.Read && string(arg) == value {
+			return true
+		}
+	}
+	return false
 }
 
 // ours says whether hacheck has recorded a history: then it tells of the state of the
