@@ -17,7 +17,7 @@ import (
 )
 
 // recognise finds the workload that the history is of: the one asked for, or the
-// run's, or the one that its functions tell.
+// run's, or the one that its functions tell, and what they say.
 func (r *judged) recognise(asked string) error {
 	functions := clientFunctions(r.history)
 	if r.workload = asked; asked != "" {
@@ -63,9 +63,9 @@ func (r *judged) recognise(asked string) error {
 // fitting returns the workloads that the history, with these functions, may be of: those
 // that have them all, and take what its calls say. Who has no other functions is preferred.
 // Most histories that others have recorded are of registers, which is what they are taken
-// for if they may be; hacheck's own are not: to read and to
-// write is what sessions do, too, of which less is promised. What only others record is
-// thought of last. If there are none, nearest is the workload that takes the most.
+// for if they may be; hacheck's own are not: to read and to write is what sessions do, too,
+// of which less is promised. What only others record is thought of last. If there are none,
+// nearest is the workload that takes the most.
 func (r *judged) fitting(functions []string) (fit []string, nearest misfit) {
 	for _, workloads := range [][]workload{allWorkloads, recordedWorkloads} {
 		if fit = r.fittingOf(workloads, functions, &nearest); len(fit) > 0 {
@@ -94,14 +94,14 @@ func (r *judged) fittingOf(workloads []workload, functions []string, nearest *mi
 			continue
 		}
 		fit = append(fit, w.name)
+		if w.name == allWorkloads[0].name && !ours(r.history) {
+			return fit
+		}
 		if len(w.functions) == len(functions) {
 			exactly = append(exactly, w.name)
 		}
 	}
-	switch {
-	case len(fit) > 0 && fit[0] == allWorkloads[0].name && !ours(r.history):
-		return fit[:1]
-	case len(exactly) == 1:
+	if len(exactly) == 1 {
 		return exactly
 	}
 	return fit
@@ -117,8 +117,10 @@ func (w *workload) misfit(h *histories.History) int {
 		if op.Process < 0 || op.Type != histories.Invoke && op.Type != histories.OK {
 			continue
 		}
-		if _, begins, isKeyed := argument(op); !told && (begins != 'n' || isKeyed) {
-			told, keyed = true, isKeyed
+		if !told {
+			var begins byte
+			_, begins, keyed = argument(op)
+			told = begins != 'n' || keyed
 		}
 		if !w.takes(op, keyed) {
 			return i
@@ -256,21 +258,21 @@ func takesLock(op histories.Op, _ bool) bool {
 	return keyed && (begins == '{' || begins == 'n' && (op.F != lock.Acquire || op.Type != histories.OK))
 }
 
-// takesMutex: there are none, and nobody says who he is.
+// takesMutex: there are no tokens, and nobody says who he is.
 func takesMutex(op histories.Op, _ bool) bool {
 	_, begins, _ := argument(op)
 	return begins == 'n'
 }
 
 // takesSet: what is read are lists. [1, 0] is one, or what a counter with a key is read.
-func takesSet(op histories.Op, keyed bool) bool { return !found(op, set.Read) || isList(op, keyed) }
+func takesSet(op histories.Op, keyed bool) bool { return !readOK(op, set.Read) || isList(op, keyed) }
 
 // takesCounter: what is read are no lists.
 func takesCounter(op histories.Op, keyed bool) bool {
-	return !found(op, counter.Read) || !isList(op, keyed)
+	return !readOK(op, counter.Read) || !isList(op, keyed)
 }
 
-func found(op histories.Op, read string) bool { return op.Type == histories.OK && op.F == read }
+func readOK(op histories.Op, read string) bool { return op.Type == histories.OK && op.F == read }
 
 func isList(op histories.Op, keyed bool) bool {
 	list := bytes.TrimSpace(op.Value)
@@ -296,13 +298,13 @@ func takesMultiRegister(op histories.Op, _ bool) bool {
 	return isList(op, false) && !bytes.Contains(op.Value, []byte(`["append",`))
 }
 
-// takesStore: arguments have names.
+// takesStore: what a store with revisions is told has names, as a key has.
 func takesStore(op histories.Op, _ bool) bool {
 	_, begins, _ := argument(op)
 	return begins == '{' || begins == 'n'
 }
 
-// takesTexts: they have none.
+// takesTexts: a text, or nothing, and perhaps its key.
 func takesTexts(op histories.Op, _ bool) bool {
 	_, begins, _ := argument(op)
 	return begins == '"' || begins == 'n'

@@ -73,11 +73,11 @@ func Read(file io.ReadSeeker, name string) (*Recording, error) {
 		return read(in, format)
 	}
 	begin, err := in.Peek(window)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
 	switch text := bytes.TrimLeft(begin, blanks); {
-	case len(text) == 0 && err == io.EOF:
+	case len(text) == 0 && err != nil:
 		h, _ := histories.NewBuilder().History()
 		return &Recording{Format: JSONL, History: h}, nil
 	case len(text) > 0 && text[0] != '{' && text[0] != '[':
