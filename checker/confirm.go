@@ -45,11 +45,12 @@ func (j *judgement[S, In, Out]) confirm(m *meter, o *object[S, In, Out], order [
 		calls = calls[:0]
 		after := state
 		for _, op := range part {
-			c, possible := j.at(o, op), false
-			if after, possible = j.model.Step(after, c); !possible {
+			c := j.at(o, op)
+			next, possible := j.model.Step(after, c)
+			if !possible {
 				return fmt.Errorf("op %d is not possible there", c.Index)
 			}
-			calls = append(calls, c)
+			calls, after = append(calls, c), next
 		}
 		n := len(calls)
 		s := j.search(state, trial[S]{call[:n+1], ret[:n+1], func(s S, op int32) (S, bool) {

@@ -109,7 +109,7 @@ func TestBudgetsEndInUnknownForTheirKeyAlone(t *testing.T) {
 }
 
 func TestMemoryBudgetIsKept(t *testing.T) {
-	const budget = 64 << 20
+	const budget = 128 << 20
 	m := cell()
 	step, base, steps, most := m.Step, heapBytes(), 0, uint64(0)
 	m.Step = func(s int, c cellCall) (int, bool) {

@@ -49,7 +49,9 @@ func (g *heapGuard) watch(ctx context.Context) {
 		case <-tick.C:
 		}
 		if base == 0 {
-			runtime.GC()
+			if heapBytes() > g.limit/16 { // or what of it is garbage does not matter
+				runtime.GC()
+			}
 			base = heapBytes()
 		}
 		// Much of it may be garbage, above all after a search was stopped; while that is

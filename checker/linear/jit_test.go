@@ -258,8 +258,8 @@ func TestJITNeedsSeveralEnds(t *testing.T) {
 // however few values there were.
 func TestJITExplainsLoads(t *testing.T) {
 	for seed := range uint64(2 * jitCases / 50) {
-		l := jitLoad{clients: 6 + int(seed%7), ops: 10_000, values: 2 + int(seed%4), lost: int(seed % 3), seed: seed}
-		r := l.history()
+		l := lineartest.Load{Clients: 6 + int(seed%7), Ops: 10_000, Values: 2 + int(seed%4), Indeterminate: int(seed % 3)}
+		r := lineartest.Simulate(rand.New(rand.NewPCG(seed, 99)), l)
 		d := linear.JITBeam(r, linear.JITOptions{}, 0)
 		if d.Verdict != linear.Linearizable {
 			t.Fatalf("%+v: %v", l, d.Verdict)
@@ -272,7 +272,7 @@ func TestJITExplainsLoads(t *testing.T) {
 
 // TestJITStops: what it explained until then is linearizable.
 func TestJITStops(t *testing.T) {
-	r := jitLoad{clients: 10, ops: 40_000, values: 5, seed: 1}.history()
+	r := lineartest.Simulate(rand.New(rand.NewPCG(1, 98)), lineartest.Load{Clients: 10, Ops: 40_000, Values: 5})
 	asked := 0
 	d := linear.JIT(r, linear.JITOptions{Limit: func(bytes int64) bool {
 		asked++
@@ -295,7 +295,7 @@ func TestJITStops(t *testing.T) {
 
 // TestStreamForgets: it holds what is open, not what is over.
 func TestStreamForgets(t *testing.T) {
-	r := jitLoad{clients: 10, ops: 60_000, seed: 1}.history()
+	r := lineartest.Simulate(rand.New(rand.NewPCG(1, 97)), lineartest.Load{Clients: 10, Ops: 60_000})
 	s, ids := linear.NewStream(linear.Initial), make([]int32, r.Len())
 	var early int64
 	events(r, func(op int32) {
@@ -388,5 +388,28 @@ func TestJITAgreesWithPorcupine(t *testing.T) {
 	t.Log(counts)
 	if counts[linear.Illegal] < jitCases/10 || counts[linear.Linearizable] < jitCases/10 {
 		t.Errorf("%v say little", counts)
+	}
+}
+
+// BenchmarkJIT decides what zones would not be asked about, and what they would.
+func BenchmarkJIT(b *testing.B) {
+	for _, l := range []lineartest.Load{
+		{Clients: 10, Ops: 1_000_000},
+		{Clients: 10, Ops: 1_000_000, Values: 5},
+		{Clients: 20, Ops: 100_000, Values: 5},
+		{Clients: 50, Ops: 100_000, Values: 5},
+		{Clients: 100, Ops: 100_000},
+		{Clients: 10, Ops: 10_000, Values: 5, Indeterminate: 500},
+	} {
+		b.Run(fmt.Sprintf("clients=%d/ops=%d/values=%d/lost=%d", l.Clients, l.Ops, l.Values, l.Indeterminate), func(b *testing.B) {
+			r := lineartest.Simulate(rand.New(rand.NewPCG(1, 96)), l)
+			used := lineartest.Used()
+			for b.Loop() {
+				if d := linear.JIT(r, linear.JITOptions{}); d.Verdict != linear.Linearizable {
+					b.Fatal(d.Verdict)
+				}
+			}
+			b.ReportMetric((lineartest.Used()-used).Seconds()/float64(b.N), "cpu-s")
+		})
 	}
 }

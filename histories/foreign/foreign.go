@@ -154,7 +154,7 @@ const maxWindow = 1 << 27
 func open(file io.Reader) (*bufio.Reader, error) {
 	in := bufio.NewReaderSize(file, window)
 	magic, err := in.Peek(len(zstdMagic))
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
 	var text io.Reader

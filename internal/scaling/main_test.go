@@ -34,7 +34,7 @@ func TestPlan(t *testing.T) {
 
 // TestBudget: what is beyond it is said to be, and nothing longer is tried.
 func TestBudget(t *testing.T) {
-	p := plan{lengths: []int{1000, 2000, 3000}, clients: []int{3}, bytes: 1}
+	p := plan{lengths: []int{50_000, 100_000, 150_000}, clients: []int{3}, bytes: 1}
 	rows := p.measure(func(row) {})
 	if len(rows) != 6 {
 		t.Fatalf("%d rows", len(rows))

@@ -1,6 +1,7 @@
 package register
 
 import (
+	"bytes"
 	"encoding/json"
 
 	"github.com/hacheck/hacheck/checker"
@@ -90,6 +91,13 @@ func access(c call) (a checker.Access[Value]) {
 func refused(c call) (call, bool) {
 	if c.F != CAS || len(c.Meta) == 0 {
 		return c, false
+	}
+	// Where that is all it says, as raftkv does, it is read by hand: this is done for every
+	// cas that failed, more than once.
+	if v, ok := bytes.CutPrefix(c.Meta, []byte(`{"current":`)); ok {
+		if v, ok = bytes.CutSuffix(v, []byte("}")); ok && c.Out.UnmarshalJSON(v) == nil {
+			return c, true
+		}
 	}
 	var meta struct {
 		Current json.RawMessage `json:"current"` // null is a value, too
