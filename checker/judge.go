@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -59,6 +60,11 @@ func (j *judgement[S, In, Out]) judge(ctx context.Context, begun, end time.Time)
 
 // judgeOne finds the verdict of o in the time that ctx leaves.
 func (j *judgement[S, In, Out]) judgeOne(ctx context.Context, o *object[S, In, Out]) {
+	defer func() {
+		if r := recover(); r != nil {
+			o.verdict, o.err = Unknown, &panicked{r, debug.Stack()}
+		}
+	}()
 	if ctx.Err() != nil {
 		o.err = context.Cause(ctx)
 		return

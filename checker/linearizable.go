@@ -1,6 +1,7 @@
 package checker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,7 +61,7 @@ func (j *judgement[S, In, Out]) result(ctx context.Context, counts map[string]in
 		r.Verdict = r.Verdict.And(o.verdict)
 		by[o.verdict] = append(by[o.verdict], o)
 		told += len(o.call)
-		if p, ok := errors.AsType[*panicked](o.err); ok {
+		if p, ok := errors.AsType[*panicked](cmp.Or(o.err, o.doubt)); ok {
 			r.Artifacts[fileName("panic", o.key)+".txt"] = p.artifact
 		}
 	}
@@ -113,8 +114,8 @@ func (j *judgement[S, In, Out]) note(by map[Verdict][]*object[S, In, Out]) strin
 		parts = append(parts, fmt.Sprintf("%d of %s linearizable", good, Count(len(j.objects), "key")))
 	}
 	for _, o := range j.objects {
-		if o.doubt != "" {
-			parts = append(parts, fmt.Sprintf("%s: %s, so that porcupine judged it alone; this is a mistake in hacheck, please report it with the history", o.name(), o.doubt))
+		if _, ok := errors.AsType[*panicked](o.err); !ok && o.doubt != nil { // else the model panics
+			parts = append(parts, fmt.Sprintf("%s: %v, so that porcupine judged it alone; this is a mistake in hacheck, please report it with the history", o.name(), o.doubt))
 			break
 		}
 	}
@@ -124,15 +125,20 @@ func (j *judgement[S, In, Out]) note(by map[Verdict][]*object[S, In, Out]) strin
 // extent says how many calls of bad objects there are that no order explains, where that is
 // known, and up to where all was well.
 func extent[S comparable, In, Out any](bad []*object[S, In, Out]) string {
-	reached, violations := math.MaxInt, 0
+	reached, violations, more := math.MaxInt, 0, false
 	for _, o := range bad {
 		reached = min(reached, o.reached)
 		violations += o.violations
+		more = more || o.more || o.violations == 0
 	}
 	if violations == 0 {
 		return fmt.Sprintf("all is well before op %d", max(reached, 0))
 	}
-	return fmt.Sprintf("%s that no order explains, none before op %d", Count(violations, "call"), max(reached, 0))
+	least := ""
+	if more {
+		least = "at least "
+	}
+	return fmt.Sprintf("%s%s that no order explains, none before op %d", least, Count(violations, "call"), max(reached, 0))
 }
 
 // judges says which engines decided, and that porcupine confirmed it. It counts for how

@@ -29,8 +29,9 @@ type object[S comparable, In, Out any] struct {
 	// Between these times completed what a search could not get over, if one ended there.
 	after, before linear.Time
 	violations    int               // how many calls no order explains, if that is known
+	more          bool              // than these there may be
 	found         *excerpt[In, Out] // that shows it is Invalid, if it is at hand
-	doubt         string            // where an engine and porcupine did not agree
+	doubt         error             // what an engine did that porcupine does not agree with
 }
 
 // An engine is what can decide.
