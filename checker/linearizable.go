@@ -78,10 +78,11 @@ func (j *judgement[S, In, Out]) result(ctx context.Context, counts map[string]in
 	}
 
 	shown := by[Invalid][:min(len(by[Invalid]), maxExplained)]
+	all := j.all(shown)
 	shares := newShares(end, len(shown), 1)
 	for _, o := range shown {
 		ctx, done := shares.next(ctx)
-		anomaly, picture := j.explain(ctx, o)
+		anomaly, picture := j.explain(ctx, o, all[o])
 		done()
 		r.Anomalies = append(r.Anomalies, anomaly)
 		if picture != nil {

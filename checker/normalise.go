@@ -192,17 +192,28 @@ func (j *judgement[S, In, Out]) told(o *object[S, In, Out]) []histories.Call[In,
 	return o.decoded
 }
 
-// all returns the calls on o in the order of their invocations, as is told, also those
-// that tell nothing.
-func (j *judgement[S, In, Out]) all(o *object[S, In, Out]) []histories.Call[In, Out] {
-	var calls []histories.Call[In, Out]
+// all returns the calls on each of some objects in the order of their invocations, as is
+// told, also those that tell nothing. It goes through the history once.
+func (j *judgement[S, In, Out]) all(objects []*object[S, In, Out]) map[*object[S, In, Out]][]histories.Call[In, Out] {
+	if len(objects) == 0 {
+		return nil
+	}
+	byKey := map[string]*object[S, In, Out]{}
+	all := map[*object[S, In, Out]][]histories.Call[In, Out]{}
+	for _, o := range objects {
+		byKey[o.key] = o
+		all[o] = make([]histories.Call[In, Out], 0, len(o.call))
+	}
 	for c, err := range j.calls() {
-		if err == nil && j.model.key(c.In) == o.key {
+		if err != nil {
+			break // normalise would have said so
+		}
+		if o := byKey[j.model.key(c.In)]; o != nil {
 			c, _ = j.model.tells(c)
-			calls = append(calls, c)
+			all[o] = append(all[o], c)
 		}
 	}
-	return calls
+	return all
 }
 
 // difficulty is how many calls are open at once, at most: what a search is exponential
