@@ -21,6 +21,10 @@ func (j *judgement[S, In, Out]) explain(ctx context.Context, o *object[S, In, Ou
 			a = Anomaly{
 				Kind: notLinearizable,
 				Note: fmt.Sprintf("%s; explaining it %v", o.name(), &panicked{r, debug.Stack()}),
+				Ops:  []int{max(o.reached, 0)},
+			}
+			if o.found != nil {
+				a.Ops = o.found.ops()
 			}
 		}
 	}()

@@ -20,6 +20,7 @@ type judgement[S comparable, In, Out any] struct {
 	history *histories.History
 	budget  Budget
 	guard   *heapGuard
+	partly  bool // there was no time to read all of the history
 	objects []*object[S, In, Out]
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -145,7 +146,7 @@ func TestPanicOnTheWayToEvidence(t *testing.T) {
 	m.States = func([]histories.Call[int, int]) []int { panic("speechless") }
 	j, _ := judging(t, "write 1", "read 2", "write 2", "write 3", "read 2")
 	r, err := Linearizable(m, Budget{}).Check(t.Context(), j.history)
-	if err != nil || r.Verdict != Invalid {
+	if err != nil || r.Verdict != Invalid || len(r.Anomalies) != 1 || len(r.Anomalies[0].Ops) == 0 {
 		t.Errorf("got %v, %v: %s", r.Verdict, err, r.Note)
 	}
 
@@ -169,5 +170,24 @@ func TestPanicOnTheWayToEvidence(t *testing.T) {
 		if err != nil || r.Verdict != Unknown {
 			t.Errorf("got %v, %v: %s", r.Verdict, err, r.Note)
 		}
+	}
+}
+
+// TestReadingEndsWithTheTime: what was read in part only is not judged.
+func TestReadingEndsWithTheTime(t *testing.T) {
+	var calls []string
+	for range 100_000 {
+		calls = append(calls, "write 1")
+	}
+	j, _ := judging(t, calls...)
+	m, read := number(), 0
+	in := m.In
+	m.In = func(f string, value json.RawMessage) (int, error) {
+		read++
+		return in(f, value)
+	}
+	r, err := Linearizable(m, Budget{Time: 1}).Check(t.Context(), j.history)
+	if err != nil || r.Verdict != Unknown || read > len(calls)/2 || !strings.Contains(r.Note, fmt.Sprintf("reading ended after %d calls", read-1)) {
+		t.Errorf("got %v, %v after %d calls: %s", r.Verdict, err, read, r.Note)
 	}
 }

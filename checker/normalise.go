@@ -58,12 +58,14 @@ func (j *judgement[S, In, Out]) normalise(ctx context.Context) (counts map[strin
 	byKey := map[string]*intake[S, In, Out]{}
 	var all []*intake[S, In, Out]
 	m := j.model
+	read := 0
 	for c, err := range j.calls() {
 		if err != nil {
 			return nil, err
 		}
-		if c.Index&(1<<16-1) == 1<<15 && ctx.Err() != nil {
-			break // every object is unknown, as the engines will say
+		if read++; read&(1<<14-1) == 0 && ctx.Err() != nil {
+			j.partly = true
+			break // every object is unknown, as judgeOne will say
 		}
 		types[c.Type]++
 		key := m.key(c.In)
