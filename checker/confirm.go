@@ -39,7 +39,8 @@ func (j *judgement[S, In, Out]) confirm(m *meter, o *object[S, In, Out], order [
 		calls = calls[:0]
 		after := state
 		for _, op := range part {
-			c, possible := j.at(o, op), false
+			c := j.at(o, op)
+			var possible bool
 			if after, possible = j.model.Step(after, c); !possible {
 				return fmt.Errorf("op %d is not possible there", c.Index)
 			}
