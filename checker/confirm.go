@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 
 	"github.com/hacheck/hacheck/checker/linear"
 	"github.com/hacheck/hacheck/histories"
@@ -22,12 +21,7 @@ const segment = 256
 // order as its interval, and a last one finds the state that the next begins with. That
 // calls stand in the order as they followed upon each other in time is looked at for all
 // of them together, in one pass.
-func (j *judgement[S, In, Out]) confirm(m *meter, o *object[S, In, Out], order []int32) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = &panicked{r, debug.Stack()}
-		}
-	}()
+func (j *judgement[S, In, Out]) confirm(m *meter, o *object[S, In, Out], order []int32) error {
 	if err := linear.Respects(o.call, o.ret, order); err != nil {
 		return err
 	}

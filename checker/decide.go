@@ -2,6 +2,7 @@ package checker
 
 import (
 	"context"
+	"fmt"
 	"runtime/debug"
 	"time"
 
@@ -13,16 +14,26 @@ import (
 // it. It returns false if it could not, and it is for porcupine to say: where they do not
 // agree, so that a mistake in an engine costs time, and never makes a verdict wrong.
 func (j *judgement[S, In, Out]) decide(ctx context.Context, o *object[S, In, Out]) (done bool) {
-	defer func() {
-		if r := recover(); r != nil {
-			o.err, done = &panicked{r, debug.Stack()}, true
-		}
-	}()
 	most, cancel := mostOf(ctx)
 	defer cancel()
 	m := j.guard.meter(most)
 	defer m.done()
-	d := j.ask(o, m.limit)
+	return j.trust(o, func() bool { return j.believe(ctx, m, o, j.ask(o, m.limit)) })
+}
+
+// trust returns whether engine has judged o, and if it panics that it has not.
+func (j *judgement[S, In, Out]) trust(o *object[S, In, Out], engine func() bool) (done bool) {
+	defer func() {
+		if r := recover(); r != nil {
+			o.doubt, done = fmt.Errorf("%s %w", o.by, &panicked{r, debug.Stack()}), false
+		}
+	}()
+	return engine()
+}
+
+// believe makes d the verdict of o if it need not be believed.
+func (j *judgement[S, In, Out]) believe(ctx context.Context, m *meter, o *object[S, In, Out], d linear.Decision) (done bool) {
+	var doubt error
 	switch d.Verdict {
 	case linear.Linearizable:
 		err := j.confirm(m, o, d.Order)
@@ -30,17 +41,17 @@ func (j *judgement[S, In, Out]) decide(ctx context.Context, o *object[S, In, Out
 			o.verdict, o.confirmed = Valid, true
 			return true
 		}
-		o.doubt = string(o.by) + " found an order, but " + err.Error()
+		doubt = fmt.Errorf("%s found an order, but %w", o.by, err)
 	case linear.Illegal:
-		o.violations = max(len(d.Violations), 1)
 		if d.At >= 0 {
 			o.reached = int(o.ret[d.At])
 		}
 		if x, ok := j.convict(ctx, o, d); ok {
 			o.verdict, o.confirmed, o.found = Invalid, true, &x
+			o.violations, o.more = len(d.Violations), m.ended() != nil
 			return true
 		}
-		o.doubt = string(o.by) + " found no order, but nothing of which porcupine would say that there is none"
+		doubt = fmt.Errorf("%s found no order, but nothing of which porcupine would say that there is none", o.by)
 	case linear.Undecided:
 		if m.ended() == nil {
 			return false // it is beyond the engine
@@ -52,9 +63,9 @@ func (j *judgement[S, In, Out]) decide(ctx context.Context, o *object[S, In, Out
 		}
 	}
 	if o.err = m.ended(); o.err == nil {
+		o.doubt = doubt // of which there is none if there was no time to agree
 		return false
 	}
-	o.doubt = "" // there was no time to agree
 	return true
 }
 
@@ -148,8 +159,11 @@ func (j *judgement[S, In, Out]) convictRegister(ctx context.Context, o *object[S
 			return linear.JIT(&w.Register, linear.JITOptions{Starts: w.Starts(), Limit: m.limit, NoOrder: true}).Verdict == linear.Illegal
 		})
 	}
-	if w == nil || !j.convicts(ctx, w) {
-		if w = d.Witness; w == nil || !j.convicts(ctx, w) {
+	convicts := func(w *linear.Witness) bool {
+		return w != nil && w.Accuses(o.register) == nil && j.convicts(ctx, w)
+	}
+	if !convicts(w) {
+		if w = d.Witness; !convicts(w) {
 			return x, false
 		}
 	}

@@ -13,14 +13,18 @@ import (
 	"github.com/hacheck/hacheck/histories"
 )
 
-// explain finds evidence that o is not linearizable, and words for it. Whatever
-// goes wrong meanwhile, the verdict stands.
-func (j *judgement[S, In, Out]) explain(ctx context.Context, o *object[S, In, Out]) (a Anomaly, picture func(io.Writer) error) {
+// explain finds evidence that o, of which these are all calls, is not linearizable, and
+// words for it. Whatever goes wrong meanwhile, the verdict stands.
+func (j *judgement[S, In, Out]) explain(ctx context.Context, o *object[S, In, Out], calls []histories.Call[In, Out]) (a Anomaly, picture func(io.Writer) error) {
 	defer func() {
 		if r := recover(); r != nil {
 			a = Anomaly{
 				Kind: notLinearizable,
 				Note: fmt.Sprintf("%s; explaining it %v", o.name(), &panicked{r, debug.Stack()}),
+				Ops:  []int{max(o.reached, 0)},
+			}
+			if o.found != nil {
+				a.Ops = o.found.ops()
 			}
 		}
 	}()
@@ -37,7 +41,7 @@ func (j *judgement[S, In, Out]) explain(ctx context.Context, o *object[S, In, Ou
 		o.found = &x
 	}
 	x := *o.found
-	v := Violation[In, Out]{Key: o.key, Witness: x.calls, Whole: x.whole, Last: x.last(), Calls: j.all(o)}
+	v := Violation[In, Out]{Key: o.key, Witness: x.calls, Whole: x.whole, Last: x.last(), Calls: calls}
 	v.Stale = j.staleness(o, v.Last)
 	if j.model.Explain != nil {
 		a = j.model.Explain(v)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -19,6 +20,7 @@ type judgement[S comparable, In, Out any] struct {
 	history *histories.History
 	budget  Budget
 	guard   *heapGuard
+	partly  bool // there was no time to read all of the history
 	objects []*object[S, In, Out]
 }
 
@@ -59,6 +61,11 @@ func (j *judgement[S, In, Out]) judge(ctx context.Context, begun, end time.Time)
 
 // judgeOne finds the verdict of o in the time that ctx leaves.
 func (j *judgement[S, In, Out]) judgeOne(ctx context.Context, o *object[S, In, Out]) {
+	defer func() {
+		if r := recover(); r != nil {
+			o.verdict, o.err = Unknown, &panicked{r, debug.Stack()}
+		}
+	}()
 	if ctx.Err() != nil {
 		o.err = context.Cause(ctx)
 		return

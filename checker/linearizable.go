@@ -1,6 +1,7 @@
 package checker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,11 +39,14 @@ func Linearizable[S comparable, In, Out any](m Model[S, In, Out], b Budget) Chec
 		defer stop()
 
 		j := &judgement[S, In, Out]{model: &m, history: h, budget: b, guard: guard}
-		counts, err := j.normalise(ctx)
+		enough := end.Add(-b.Time / evidencePart)
+		reading, read := context.WithDeadline(ctx, enough)
+		counts, err := j.normalise(reading)
+		read()
 		if err != nil {
 			return Result{}, err
 		}
-		j.judge(ctx, begun, end.Add(-b.Time/evidencePart))
+		j.judge(ctx, begun, enough)
 		return j.result(ctx, counts, end), nil
 	})
 }
@@ -54,13 +58,16 @@ const evidencePart = 8
 func (j *judgement[S, In, Out]) result(ctx context.Context, counts map[string]int64, end time.Time) Result {
 	r := Result{Name: "linearizable", Verdict: Valid, Counts: counts, Artifacts: map[string]func(io.Writer) error{}}
 	calls := outcomes(counts)
+	if j.partly {
+		calls = "reading ended after " + calls
+	}
 	by := map[Verdict][]*object[S, In, Out]{}
 	told := 0
 	for _, o := range j.objects {
 		r.Verdict = r.Verdict.And(o.verdict)
 		by[o.verdict] = append(by[o.verdict], o)
 		told += len(o.call)
-		if p, ok := errors.AsType[*panicked](o.err); ok {
+		if p, ok := errors.AsType[*panicked](cmp.Or(o.err, o.doubt)); ok {
 			r.Artifacts[fileName("panic", o.key)+".txt"] = p.artifact
 		}
 	}
@@ -77,10 +84,11 @@ func (j *judgement[S, In, Out]) result(ctx context.Context, counts map[string]in
 	}
 
 	shown := by[Invalid][:min(len(by[Invalid]), maxExplained)]
+	all := j.all(shown)
 	shares := newShares(end, len(shown), 1)
 	for _, o := range shown {
 		ctx, done := shares.next(ctx)
-		anomaly, picture := j.explain(ctx, o)
+		anomaly, picture := j.explain(ctx, o, all[o])
 		done()
 		r.Anomalies = append(r.Anomalies, anomaly)
 		if picture != nil {
@@ -113,8 +121,8 @@ func (j *judgement[S, In, Out]) note(by map[Verdict][]*object[S, In, Out]) strin
 		parts = append(parts, fmt.Sprintf("%d of %s linearizable", good, Count(len(j.objects), "key")))
 	}
 	for _, o := range j.objects {
-		if o.doubt != "" {
-			parts = append(parts, fmt.Sprintf("%s: %s, so that porcupine judged it alone; this is a mistake in hacheck, please report it with the history", o.name(), o.doubt))
+		if _, ok := errors.AsType[*panicked](o.err); !ok && o.doubt != nil { // else the model panics
+			parts = append(parts, fmt.Sprintf("%s: %v, so that porcupine judged it alone; this is a mistake in hacheck, please report it with the history", o.name(), o.doubt))
 			break
 		}
 	}
@@ -124,15 +132,20 @@ func (j *judgement[S, In, Out]) note(by map[Verdict][]*object[S, In, Out]) strin
 // extent says how many calls of bad objects there are that no order explains, where that is
 // known, and up to where all was well.
 func extent[S comparable, In, Out any](bad []*object[S, In, Out]) string {
-	reached, violations := math.MaxInt, 0
+	reached, violations, more := math.MaxInt, 0, false
 	for _, o := range bad {
 		reached = min(reached, o.reached)
 		violations += o.violations
+		more = more || o.more || o.violations == 0
 	}
 	if violations == 0 {
 		return fmt.Sprintf("all is well before op %d", max(reached, 0))
 	}
-	return fmt.Sprintf("%s that no order explains, none before op %d", Count(violations, "call"), max(reached, 0))
+	least := ""
+	if more {
+		least = "at least "
+	}
+	return fmt.Sprintf("%s%s that no order explains, none before op %d", least, Count(violations, "call"), max(reached, 0))
 }
 
 // judges says which engines decided, and that porcupine confirmed it. It counts for how

@@ -182,7 +182,7 @@ func TestCancelledIsUnknown(t *testing.T) {
 
 func TestPanicOfAModelIsUnknown(t *testing.T) {
 	r := check(t.Context(), t, cell(), checker.Budget{}, parse(t, good+"0 invoke write evil=666\n0 ok write\n"))
-	if want := "not judged: evil (panicked: the number of the beast); 1 of 2 keys linearizable"; r.Verdict != checker.Unknown || !strings.Contains(r.Note, want) {
+	if want := "not judged: evil (panicked: the number of the beast; valid up to op 4); 1 of 2 keys linearizable"; r.Verdict != checker.Unknown || !strings.Contains(r.Note, want) {
 		t.Errorf("got %v: %s", r.Verdict, r.Note)
 	}
 	if stack := written(t, r.Artifacts["panic-evil.txt"]); !strings.Contains(stack, "linearizable_test.go") {

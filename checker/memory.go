@@ -57,7 +57,7 @@ func (g *heapGuard) watch(ctx context.Context) {
 		// Much of it may be garbage, above all after a search was stopped; while that is
 		// collected more comes, hence before the limit is reached. That the second bar is
 		// lower keeps us from collecting at every tick.
-		if heapBytes() < base+g.limit/20*17 {
+		if heapBytes() < base+g.limit/20*17 || g.idle() {
 			continue
 		}
 		runtime.GC()
@@ -65,6 +65,13 @@ func (g *heapGuard) watch(ctx context.Context) {
 			g.stopHungriest()
 		}
 	}
+}
+
+// idle says that there is nothing to stop.
+func (g *heapGuard) idle() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.running) == 0
 }
 
 func (g *heapGuard) stopHungriest() {

@@ -29,8 +29,9 @@ type object[S comparable, In, Out any] struct {
 	// Between these times completed what a search could not get over, if one ended there.
 	after, before linear.Time
 	violations    int               // how many calls no order explains, if that is known
+	more          bool              // than these there may be
 	found         *excerpt[In, Out] // that shows it is Invalid, if it is at hand
-	doubt         string            // where an engine and porcupine did not agree
+	doubt         error             // what an engine did that porcupine does not agree with
 }
 
 // An engine is what can decide.
@@ -57,12 +58,14 @@ func (j *judgement[S, In, Out]) normalise(ctx context.Context) (counts map[strin
 	byKey := map[string]*intake[S, In, Out]{}
 	var all []*intake[S, In, Out]
 	m := j.model
+	read := 0
 	for c, err := range j.calls() {
 		if err != nil {
 			return nil, err
 		}
-		if c.Index&(1<<16-1) == 1<<15 && ctx.Err() != nil {
-			break // every object is unknown, as the engines will say
+		if read++; read&(1<<14-1) == 0 && ctx.Err() != nil {
+			j.partly = true
+			break // every object is unknown, as judgeOne will say
 		}
 		types[c.Type]++
 		key := m.key(c.In)
@@ -191,17 +194,28 @@ func (j *judgement[S, In, Out]) told(o *object[S, In, Out]) []histories.Call[In,
 	return o.decoded
 }
 
-// all returns the calls on o in the order of their invocations, as is told, also those
-// that tell nothing.
-func (j *judgement[S, In, Out]) all(o *object[S, In, Out]) []histories.Call[In, Out] {
-	var calls []histories.Call[In, Out]
+// all returns the calls on each of some objects in the order of their invocations, as is
+// told, also those that tell nothing. It goes through the history once.
+func (j *judgement[S, In, Out]) all(objects []*object[S, In, Out]) map[*object[S, In, Out]][]histories.Call[In, Out] {
+	if len(objects) == 0 {
+		return nil
+	}
+	byKey := map[string]*object[S, In, Out]{}
+	all := map[*object[S, In, Out]][]histories.Call[In, Out]{}
+	for _, o := range objects {
+		byKey[o.key] = o
+		all[o] = make([]histories.Call[In, Out], 0, len(o.call))
+	}
 	for c, err := range j.calls() {
-		if err == nil && j.model.key(c.In) == o.key {
+		if err != nil {
+			break // normalise would have said so
+		}
+		if o := byKey[j.model.key(c.In)]; o != nil {
 			c, _ = j.model.tells(c)
-			calls = append(calls, c)
+			all[o] = append(all[o], c)
 		}
 	}
-	return calls
+	return all
 }
 
 // difficulty is how many calls are open at once, at most: what a search is exponential

@@ -67,8 +67,8 @@ func (s *story) nobodyWrote() (a checker.Anomaly, ok bool) {
 	a = checker.Anomaly{Kind: "phantom value", Note: fmt.Sprintf("%s, but nobody wrote %v", did(s.last), s.saw)}
 	for _, w := range s.writes {
 		if w.In.New == s.saw {
-			a.Note = fmt.Sprintf("%s, but only later did anybody write it: %s", did(s.last), did(w.call))
-			a.Ops = checker.Ops(w.call)
+			a.Note = fmt.Sprintf("%s, but only later did anybody write it: %s", did(s.last), did(*w.call))
+			a.Ops = checker.Ops(*w.call)
 			break
 		}
 	}
@@ -84,8 +84,8 @@ func (s *story) lostUpdate() (a checker.Anomaly, ok bool) {
 	var took []string
 	for _, w := range s.writes {
 		if w.F == CAS && w.Type == histories.OK && w.In.Old == s.saw && w.Completed <= s.last.Completed {
-			took = append(took, did(w.call))
-			a.Ops = append(a.Ops, checker.Ops(w.call)...)
+			took = append(took, did(*w.call))
+			a.Ops = append(a.Ops, checker.Ops(*w.call)...)
 		}
 	}
 	sources := len(s.setBy(s.saw))
@@ -113,14 +113,14 @@ func (s *story) overwritten() (a checker.Anomaly, ok bool) {
 	if a, ok := s.lost(over); ok {
 		return a, true
 	}
-	a = checker.Anomaly{Kind: "stale read", Ops: checker.Ops(over.call, over.proof)}
+	a = checker.Anomaly{Kind: "stale read", Ops: over.ops()}
 	if s.last.F == CAS && s.last.Type == histories.OK {
 		a.Kind = "stale cas"
 	}
 	a.Note = fmt.Sprintf("%s, but %v had replaced it: %s", did(s.last), over.In.New, over)
 	if w := sources[0]; len(sources) == 1 && !w.initial() {
 		a.Note += ", after " + w.String()
-		a.Ops = append(a.Ops, checker.Ops(w.call, w.proof)...)
+		a.Ops = append(a.Ops, w.ops()...)
 	}
 	return a, true
 }
@@ -135,7 +135,7 @@ func (s *story) lost(x effect) (a checker.Anomaly, ok bool) {
 		case l.saw == x.In.New:
 			return a, false
 		case l.saw == s.saw && l.Invoked > x.by:
-			after = append(after, l.call)
+			after = append(after, *l.call)
 		}
 	}
 	setAgain := s.sources[s.saw] > len(s.setBy(s.saw))
@@ -144,8 +144,8 @@ func (s *story) lost(x effect) (a checker.Anomaly, ok bool) {
 	}
 	a.Kind = "lost write"
 	a.Note = fmt.Sprintf("%s, and it was acknowledged, but nobody ever saw %v: %d calls that began later still found %v, the first: %s",
-		did(x.call), x.In.New, len(after), s.saw, did(after[0]))
-	a.Ops = checker.Ops(x.call, after[0], after[1])
+		did(*x.call), x.In.New, len(after), s.saw, did(after[0]))
+	a.Ops = checker.Ops(*x.call, after[0], after[1])
 	return a, true
 }
 
@@ -159,8 +159,8 @@ func (s *story) contradiction() (a checker.Anomaly, ok bool) {
 		return a, false
 	}
 	a.Kind = "contradictory reads"
-	a.Note = fmt.Sprintf("%s, then %s, then %s, though nothing had set it again", latest, did(l.call), did(s.last))
-	a.Ops = checker.Ops(latest.call, latest.proof, l.call)
+	a.Note = fmt.Sprintf("%s, then %s, then %s, though nothing had set it again", latest, did(*l.call), did(s.last))
+	a.Ops = append(latest.ops(), checker.Ops(*l.call)...)
 	return a, true
 }
 

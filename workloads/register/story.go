@@ -1,6 +1,7 @@
 package register
 
 import (
+	"sort"
 	"time"
 
 	"github.com/hacheck/hacheck/checker"
@@ -17,11 +18,43 @@ type story struct {
 	looks  []look   // at the register, of all calls that say what they saw
 
 	sources map[Value]int // how many of writes set it; what was there first counts for one
+
+	// Before the last call began: from each write on, which of those was the last known to
+	// have happened; which cas had taken a value; and from each look on, which came first.
+	replaced pairs
+	took     map[Value]int32
+	looked   pairs
+}
+
+// pairs say of each position of a list which one from there on is best, and which of those
+// that are of another value than that; -1 is none.
+type pairs [][2]int32
+
+// choose returns the pairs of a list of n, of values, in which each may be better than one
+// after it.
+func choose(n int, value func(i int32) Value, counts func(i int32) bool, better func(i, than int32) bool) pairs {
+	p := make(pairs, n+1)
+	p[n] = [2]int32{-1, -1}
+	for i := int32(n - 1); i >= 0; i-- {
+		best := p[i+1]
+		switch {
+		case !counts(i):
+		case best[0] < 0 || better(i, best[0]):
+			if best[0] >= 0 && value(i) != value(best[0]) {
+				best[1] = best[0]
+			}
+			best[0] = i
+		case value(i) != value(best[0]) && (best[1] < 0 || better(i, best[1])):
+			best[1] = i
+		}
+		p[i] = best
+	}
+	return p
 }
 
 // A look is a call that saw a value.
 type look struct {
-	call
+	*call
 	saw Value
 }
 
@@ -29,9 +62,17 @@ type look struct {
 // when it returned, or before, when another call had seen what only it sets. If
 // neither came about, that is never.
 type effect struct {
-	call
+	*call
 	by    time.Duration
-	proof call // the one that saw it, if that is how it is known
+	proof *call // the one that saw it, if that is how it is known
+}
+
+// ops returns what e rests on.
+func (e effect) ops() []int {
+	if e.proof == nil {
+		return checker.Ops(*e.call)
+	}
+	return checker.Ops(*e.call, *e.proof)
 }
 
 // initial says that e is no call but what was there first.
@@ -45,10 +86,10 @@ func (e effect) String() string {
 			return "at first it held " + e.In.New.String()
 		}
 		return "at first nothing was there"
-	case e.proof.F != "":
-		return did(e.call) + ", seen when " + did(e.proof)
+	case e.proof != nil:
+		return did(*e.call) + ", seen when " + did(*e.proof)
 	}
-	return did(e.call)
+	return did(*e.call)
 }
 
 func newStory(v checker.Violation[Input, Value], first Value) *story {
@@ -57,8 +98,9 @@ func newStory(v checker.Violation[Input, Value], first Value) *story {
 		s.saw = saw
 	}
 	firstLook := map[Value]look{} // the first to return
-	for _, c := range v.Calls {
-		if saw, ok := seen(c); ok {
+	for i := range v.Calls {
+		c := &v.Calls[i]
+		if saw, ok := seen(*c); ok {
 			l := look{c, saw}
 			s.looks = append(s.looks, l)
 			if f, ok := firstLook[saw]; !ok || l.Completed < f.Completed {
@@ -68,7 +110,7 @@ func newStory(v checker.Violation[Input, Value], first Value) *story {
 		switch {
 		case c.F == Read || c.In.Old == c.In.New && c.F == CAS: // sets nothing
 		case c.Type == histories.Fail:
-			s.failed = append(s.failed, c)
+			s.failed = append(s.failed, *c)
 		default:
 			s.writes = append(s.writes, effect{call: c, by: c.Completed})
 			s.sources[c.In.New]++
@@ -80,14 +122,38 @@ func newStory(v checker.Violation[Input, Value], first Value) *story {
 			w.by, w.proof = l.Completed, l.call
 		}
 	}
+	s.weigh()
 	return s
+}
+
+// weigh prepares what is asked of each of many writes.
+func (s *story) weigh() {
+	before := func(i int32) bool { return s.writes[i].by < s.last.Invoked }
+	s.replaced = choose(len(s.writes), func(i int32) Value { return s.writes[i].In.New }, before, s.later)
+	s.took = map[Value]int32{}
+	for i := range int32(len(s.writes)) {
+		if x := &s.writes[i]; x.F == CAS && x.Type == histories.OK && s.sources[x.In.Old] == 1 && before(i) {
+			if other, ok := s.took[x.In.Old]; !ok || s.later(i, other) {
+				s.took[x.In.Old] = i
+			}
+		}
+	}
+	s.looked = choose(len(s.looks), func(i int32) Value { return s.looks[i].saw },
+		func(i int32) bool { return s.looks[i].Completed < s.last.Invoked }, func(i, than int32) bool { return true })
+}
+
+// later says that a write was known to have happened later than another, or is the first of
+// both in the order of their invocations.
+func (s *story) later(i, than int32) bool {
+	a, b := s.writes[i].by, s.writes[than].by
+	return a > b || a == b && i < than
 }
 
 // setBy returns what could have set v before the last call returned.
 func (s *story) setBy(v Value) []effect {
 	var sources []effect
 	if v == s.first {
-		sources = append(sources, effect{call: call{In: Input{New: v}}, by: -1})
+		sources = append(sources, effect{call: &call{In: Input{New: v}}, by: -1})
 	}
 	for _, w := range s.writes {
 		if w.In.New == v && w.Invoked < s.last.Completed {
@@ -101,27 +167,33 @@ func (s *story) setBy(v Value) []effect {
 // began: one that began after w had happened; or a cas that took w's value,
 // which was nobody else's. Of several it returns the one that was last known to
 // have happened.
-func (s *story) successor(w effect) (effect, bool) {
-	v := w.In.New
-	var latest effect
-	for _, x := range s.writes {
-		took := s.sources[v] == 1 && x.F == CAS && x.Type == histories.OK && x.In.Old == v
-		if x.In.New != v && x.by < s.last.Invoked && (w.by < x.Invoked || took) && x.by > latest.by {
-			latest = x
-		}
+func (s *story) successor(w effect) (latest effect, ok bool) {
+	at := sort.Search(len(s.writes), func(i int) bool { return s.writes[i].Invoked > w.by })
+	best := s.replaced[at][0]
+	if best >= 0 && s.writes[best].In.New == w.In.New {
+		best = s.replaced[at][1]
 	}
-	return latest, latest.F != ""
+	if x, took := s.took[w.In.New]; took && (best < 0 || s.later(x, best)) {
+		best = x
+	}
+	if best < 0 {
+		return latest, false
+	}
+	return s.writes[best], true
 }
 
 // otherLook returns a look before the last call that found another value than
 // w's, which had been there.
-func (s *story) otherLook(w effect) (look, bool) {
-	for _, l := range s.looks {
-		if l.saw != w.In.New && l.Invoked > w.by && l.Completed < s.last.Invoked {
-			return l, true
-		}
+func (s *story) otherLook(w effect) (l look, ok bool) {
+	at := sort.Search(len(s.looks), func(i int) bool { return s.looks[i].Invoked > w.by })
+	first := s.looked[at][0]
+	if first >= 0 && s.looks[first].saw == w.In.New {
+		first = s.looked[at][1]
 	}
-	return look{}, false
+	if first < 0 {
+		return l, false
+	}
+	return s.looks[first], true
 }
 
 // possible returns the values that may have been there when the last call ran:
