@@ -253,7 +253,10 @@ func (e *engine) chain(c config, v Value, p place) {
 			if s.seq >= p.before || s.seq <= newest || e.taken(c).has(i) {
 				continue
 			}
-			newest = s.seq
+			if newest = s.seq; e.stopped {
+				return
+			}
+			e.worked(1)
 			d := e.fork(c)
 			e.taken(d).set(i)
 			e.step(i)

@@ -305,6 +305,40 @@ func TestStreamAgreesWithJITInCrowds(t *testing.T) {
 	}
 }
 
+// ways is a register on which a read sees what is gone, and how many ways there are to
+// that through cas that may have happened, all in vain, doubles with each cas.
+func ways(cas int) *linear.Register {
+	r, now := &linear.Register{}, linear.Time(0)
+	add := func(kind linear.Kind, v linear.Value) {
+		r.Add(kind, v, 0, now, now+1)
+		now += 2
+	}
+	for i := range linear.Value(cas) {
+		r.Add(linear.CAS, i%4, (i+1+i/4%3)%4, 0, linear.Never)
+	}
+	add(linear.Write, 4)
+	add(linear.Write, 0)
+	add(linear.Read, 4)
+	for v := range linear.Value(4) {
+		add(linear.Write, v)
+		add(linear.Read, v)
+	}
+	r.Finish()
+	return r
+}
+
+// TestJITAsksOnItsWay: also where it finds nothing for long.
+func TestJITAsksOnItsWay(t *testing.T) {
+	if d := linear.JIT(ways(12), linear.JITOptions{}); d.Verdict != linear.Illegal {
+		t.Errorf("%v, want %v", d.Verdict, linear.Illegal)
+	}
+	asked := 0
+	limit := func(int64) bool { asked++; return asked < 10 }
+	if d := linear.JIT(ways(40), linear.JITOptions{Limit: limit}); d.Verdict != linear.Undecided || asked != 10 {
+		t.Errorf("%v, asked %d times, want %v", d.Verdict, asked, linear.Undecided)
+	}
+}
+
 // without returns r without operations, where cas are made writes.
 func without(r *linear.Register, ops []int32) *linear.Register {
 	out := map[int32]bool{}
