@@ -202,3 +202,28 @@ func BenchmarkJIT(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkStream tells a stream of what takes most. Budget: 0.5 ms an op, since keys of
+// which each op takes more for long are given up while a run goes on.
+func BenchmarkStream(b *testing.B) {
+	for _, l := range []jitLoad{
+		{clients: 10, ops: 100_000, values: 5},
+		{clients: 10, ops: 10_000, values: 5, lost: 500},
+		{clients: 10, ops: 10_000, lost: 500},
+		{clients: 100, ops: 10_000, values: 5},
+		{clients: 100, ops: 10_000},
+	} {
+		b.Run(fmt.Sprintf("clients=%d/ops=%d/values=%d/lost=%d", l.clients, l.ops, l.values, l.lost), func(b *testing.B) {
+			l.seed = 1
+			r := l.history()
+			start := cpu()
+			for b.Loop() {
+				s := linear.NewStream(linear.Initial)
+				if at := breaks(s, r); at >= 0 || s.Stopped() {
+					b.Fatalf("breaks at %d, stopped: %t", at, s.Stopped())
+				}
+			}
+			b.ReportMetric((cpu()-start)/float64(b.N)/float64(l.ops)*1e6, "cpu-µs/op")
+		})
+	}
+}

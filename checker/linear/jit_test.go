@@ -447,6 +447,76 @@ func TestJITStops(t *testing.T) {
 	}
 }
 
+// TestStreamFollowsTheMostPromising where there are too many, says so, and gets through.
+func TestStreamFollowsTheMostPromising(t *testing.T) {
+	r := jitLoad{clients: 100, ops: 3000, values: 5, seed: 1}.history()
+	s := linear.NewStream(linear.Initial)
+	if at := breaks(s, r); at >= 0 {
+		t.Errorf("it breaks at %d", at)
+	}
+	if f := s.Fork(); s.Sure() || f.Sure() || s.Stopped() {
+		t.Errorf("sure: %t, its copy: %t; stopped: %t", s.Sure(), f.Sure(), s.Stopped())
+	}
+}
+
+// TestStreamIsSureOnlyIfItFollowedAll: otherwise it may break where there is an order.
+func TestStreamIsSureOnlyIfItFollowedAll(t *testing.T) {
+	unsure, wrong := 0, 0
+	for seed := range uint64(lineartest.Cases(3000)) {
+		rng := rand.New(rand.NewPCG(seed, 11))
+		r := crowd(rng, 20+rng.IntN(40), 6, 2+rng.IntN(3), int(seed%3)*6)
+		want := linear.JIT(r, linear.JITOptions{NoOrder: true}).At
+		s := linear.NewStream(linear.Initial)
+		s.Beam(1 + int(seed%2))
+		got := breaks(s, r)
+		if s.Sure() && got != want {
+			t.Fatalf("seed %d: it breaks at %d for sure, not %d\n%s", seed, got, want, show(r))
+		}
+		if !s.Sure() {
+			unsure++
+		}
+		if got != want {
+			wrong++
+		}
+	}
+	if unsure == 0 || wrong == 0 {
+		t.Errorf("unsure %d times, wrong %d times: that says little", unsure, wrong)
+	}
+}
+
+// breaks tells s of r, and returns the op at whose return it breaks, or -1.
+func breaks(s *linear.Stream, r *linear.Register) (at int32) {
+	ids := make([]int32, r.Len())
+	at = -1
+	events(r, func(op int32) {
+		ids[op] = s.Call(r.Kind[op], r.A[op], r.B[op], r.Return[op] != linear.Never)
+	}, func(_ int, op int32) bool {
+		if !s.Return(ids[op]) {
+			at = op
+		}
+		return at < 0
+	})
+	return at
+}
+
+// TestStreamStopsWhereItTakesTooLong and finds nothing any more, nor do its copies.
+func TestStreamStopsWhereItTakesTooLong(t *testing.T) {
+	r := ways(40)
+	s, ids := linear.NewStream(linear.Initial), make([]int32, r.Len())
+	events(r, func(op int32) {
+		ids[op] = s.Call(r.Kind[op], r.A[op], r.B[op], r.Return[op] != linear.Never)
+	}, func(_ int, op int32) bool {
+		stopped := r.Kind[op] == linear.Read && r.A[op] == 4 || s.Stopped()
+		if !s.Return(ids[op]) || s.Stopped() != stopped || s.Fork().Stopped() != stopped {
+			t.Fatalf("at %d: stopped %t, want %t", op, s.Stopped(), stopped)
+		}
+		return true
+	})
+	if !s.Return(s.Call(linear.Read, 9, 0, true)) {
+		t.Error("it finds what it cannot know")
+	}
+}
+
 // TestStreamForgets: it holds what is open, not what is over.
 func TestStreamForgets(t *testing.T) {
 	r := jitLoad{clients: 10, ops: 60_000, seed: 1}.history()
