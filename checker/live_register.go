@@ -120,6 +120,10 @@ func (l *liveRegisters[S, In, Out]) invoke(op histories.Op) error {
 		Index: op.Index, Completion: -1, Process: op.Process, F: op.F, Type: histories.Info,
 		Invoked: op.Time, Completed: histories.Never, Meta: op.Meta,
 	}
+	if !l.model.judges(op.F) {
+		l.outstanding[op.Process] = liveOutstanding[S, In, Out]{}
+		return nil
+	}
 	var err error
 	if c.In, err = l.model.In(op.F, op.Value); err != nil {
 		return fmt.Errorf("op %d: %s %s: %w", op.Index, op.F, op.Value, err)
@@ -319,7 +323,7 @@ func (l *liveRegisters[S, In, Out]) excerpt(ctx context.Context, f *Finding, his
 		delete(of, op.Process)
 		if op.Type == histories.Invoke && op.Process >= 0 {
 			in, err := l.model.In(op.F, op.Value)
-			if ours = err == nil && l.model.key(in) == f.key; ours {
+			if ours = err == nil && l.model.judges(op.F) && l.model.key(in) == f.key; ours {
 				of[op.Process] = true
 			}
 		}

@@ -323,6 +323,25 @@ func TestLiveGivesUpWhatTakesTooLong(t *testing.T) {
 	}
 }
 
+// TestLiveJudgesWhatTheModelDoes and nothing else: other functions have other payloads.
+func TestLiveJudgesWhatTheModelDoes(t *testing.T) {
+	m := cells()
+	m.Functions = []string{"read", "write", "cas"}
+	live := newLiveRegisters(m)
+	for i, op := range []histories.Op{
+		{Type: histories.Invoke, F: "members"}, {Type: histories.OK, F: "members", Value: []byte(`"n1"`)},
+		{Type: histories.Invoke, F: "read", Value: []byte("[0]")}, {Type: histories.OK, F: "read", Value: []byte("[0,7]")},
+	} {
+		op.Index, op.Time = i, time.Duration(i)
+		if err := live.Feed(op); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if f, err := live.Look(t.Context()); f == nil || f.At != 3 || err != nil {
+		t.Errorf("found %+v, %v", f, err)
+	}
+}
+
 // TestLiveProvesWhatItSuspects: where not all orders were followed, the checker has the
 // word. Without it nothing is found, and the key was given up.
 func TestLiveProvesWhatItSuspects(t *testing.T) {
