@@ -290,7 +290,7 @@ func TestStreamAgreesWithJITInCrowds(t *testing.T) {
 		rng := rand.New(rand.NewPCG(seed, 9))
 		r := crowd(rng, 6+rng.IntN(40), 3+rng.IntN(4), 2+rng.IntN(3), int(seed%3)*6)
 		if i := rng.IntN(r.Len()); seed%2 == 0 && r.Kind[i] == linear.Read {
-			r.A[i] = linear.Value(rng.IntN(int(r.Values)))
+			r.A[i] = linear.Value(rng.IntN(r.Values))
 		}
 		want := linear.JIT(r, linear.JITOptions{NoOrder: true}).At
 		if got := streamed(r).At; got != want {
