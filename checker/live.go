@@ -20,7 +20,8 @@ type Live interface {
 	// GaveUp is of how many objects it finds nothing any more, since they took too much.
 	GaveUp() int
 	// Explain puts f into words, by the history that it was found in, from its first op
-	// on. If ctx ends first, f stays as it is. An error says that f is not to be believed.
+	// on. If ctx ends first, f stays as it is. An error says that f is not to be believed;
+	// what was suspected is proven if there is none.
 	Explain(ctx context.Context, f *Finding, history iter.Seq2[histories.Op, error]) error
 }
 
@@ -31,6 +32,8 @@ type Finding struct {
 	// when that was recorded.
 	At   int
 	Time time.Duration
+	// Suspected says that it is not proven, and is to be believed only if Explain says so.
+	Suspected bool
 
 	key string
 	by  int // the last op when it was found

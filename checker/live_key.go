@@ -29,6 +29,7 @@ type liveKey[S comparable] struct {
 	bound   int            // as many values are worth looking which are gone
 	changed int            // the last invocation among the calls that changed it and returned; -1: none
 
+	unsure  bool // not all that it may hold is known
 	dropped bool // it is not judged any more
 	fed     bool // since the last look
 	idle    bool // it was not fed since the last sweep
@@ -224,6 +225,7 @@ func (k *liveKey[S]) advance() *liveCall {
 				k.never++
 			}
 		case !k.stream.Return(e.id):
+			k.unsure = k.unsure || !k.stream.Sure()
 			return e.liveCall
 		default:
 			k.returned(e.liveCall)
@@ -260,7 +262,7 @@ func (k *liveKey[S]) probe() *liveCall {
 	}
 	fork := k.stream.Fork()
 	for _, e := range k.held {
-		if fork.Bytes() > maxLiveKey { // what is settled may be easier
+		if fork.Bytes() > maxLiveKey || fork.Stopped() { // what is settled may be easier
 			return nil
 		}
 		switch {
@@ -269,9 +271,11 @@ func (k *liveKey[S]) probe() *liveCall {
 			e.probe = fork.Call(e.kind, e.a, e.b, !e.never)
 		case e.called:
 			if !fork.Return(e.id) {
+				k.unsure = k.unsure || !fork.Sure()
 				return e.liveCall
 			}
 		case !fork.Return(e.probe):
+			k.unsure = k.unsure || !fork.Sure()
 			return e.liveCall
 		}
 	}
@@ -284,6 +288,7 @@ func (k *liveKey[S]) settle() {
 	if k.stream == nil || k.open+len(k.held)+k.never > 0 {
 		return
 	}
+	k.unsure = k.unsure || !k.stream.Sure()
 	k.rest = nil
 	for s, v := range k.numbers {
 		fork := k.stream.Fork()

@@ -110,7 +110,7 @@ func (l *liveRegisters[S, In, Out]) Feed(op histories.Op) error {
 // charge gives k up if what ops of it took now is too much.
 func (l *liveRegisters[S, In, Out]) charge(k *liveKey[S], ops int, took time.Duration) {
 	k.debt = max(0, k.debt+took-time.Duration(ops)*fairOp)
-	if !k.dropped && (k.debt > maxDebt || k.stream.Bytes() > maxLiveKey) {
+	if !k.dropped && (k.debt > maxDebt || k.stream.Bytes() > maxLiveKey || k.stream.Stopped()) {
 		l.giveUp(k)
 	}
 }
@@ -119,6 +119,10 @@ func (l *liveRegisters[S, In, Out]) invoke(op histories.Op) error {
 	c := histories.Call[In, Out]{
 		Index: op.Index, Completion: -1, Process: op.Process, F: op.F, Type: histories.Info,
 		Invoked: op.Time, Completed: histories.Never, Meta: op.Meta,
+	}
+	if !l.model.judges(op.F) {
+		l.outstanding[op.Process] = liveOutstanding[S, In, Out]{}
+		return nil
 	}
 	var err error
 	if c.In, err = l.model.In(op.F, op.Value); err != nil {
@@ -183,7 +187,7 @@ func (l *liveRegisters[S, In, Out]) violated(k *liveKey[S], c *liveCall) {
 			Note: fmt.Sprintf("%s: no order explains its calls with the one that op %d completed", keyName(k.name), c.completed),
 			Ops:  []int{c.invoked, c.completed},
 		},
-		At: c.completed, Time: c.at, key: k.name, by: l.last,
+		At: c.completed, Time: c.at, Suspected: k.unsure, key: k.name, by: l.last,
 	})
 	l.drop(k)
 }
@@ -260,13 +264,27 @@ func (l *liveRegisters[S, In, Out]) lighten() {
 	}
 }
 
-// errRefuted is of a finding that is none.
-var errRefuted = errors.New("the history up to there is linearizable, and yet it was found that it is not")
+// Why a finding is none.
+var (
+	errRefuted   = errors.New("the history up to there is linearizable, and yet it was found that it is not")
+	errSuspected = errors.New("no order was left of those that were followed, and it is not proven that there is no other")
+)
 
 // Explain judges the key once more, alone, by [Linearizable], up to where it was
 // found. Ops of other keys are there as well, so that those of the key have their places,
 // but say nothing.
 func (l *liveRegisters[S, In, Out]) Explain(ctx context.Context, f *Finding, history iter.Seq2[histories.Op, error]) error {
+	err := l.explain(ctx, f, history)
+	if err == nil && f.Suspected {
+		err = errSuspected
+	}
+	if err != nil {
+		l.gaveUp++ // the key was dropped when it was found
+	}
+	return err
+}
+
+func (l *liveRegisters[S, In, Out]) explain(ctx context.Context, f *Finding, history iter.Seq2[histories.Op, error]) error {
 	h, err := l.excerpt(ctx, f, history)
 	if ctx.Err() != nil {
 		return nil
@@ -282,10 +300,10 @@ func (l *liveRegisters[S, In, Out]) Explain(ctx context.Context, f *Finding, his
 	switch a, found := proof(r); {
 	case err != nil:
 		f.Note += fmt.Sprintf("; it could not be explained: %v", err)
-	case r.Verdict == Valid:
+	case r.Verdict == Valid && !f.Suspected:
 		return errRefuted
 	case found:
-		f.Anomaly = a
+		f.Anomaly, f.Suspected = a, false
 	}
 	return nil
 }
@@ -305,7 +323,7 @@ func (l *liveRegisters[S, In, Out]) excerpt(ctx context.Context, f *Finding, his
 		delete(of, op.Process)
 		if op.Type == histories.Invoke && op.Process >= 0 {
 			in, err := l.model.In(op.F, op.Value)
-			if ours = err == nil && l.model.key(in) == f.key; ours {
+			if ours = err == nil && l.model.judges(op.F) && l.model.key(in) == f.key; ours {
 				of[op.Process] = true
 			}
 		}

@@ -1,6 +1,7 @@
 package checker
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"math/rand/v2"
@@ -319,6 +320,82 @@ func TestLiveGivesUpWhatTakesTooLong(t *testing.T) {
 	live.charge(k, 1, maxDebt)
 	if live.GaveUp() != 1 || live.key("0") != nil {
 		t.Errorf("%d keys were given up", live.GaveUp())
+	}
+}
+
+// TestLiveJudgesWhatTheModelDoes and nothing else: other functions have other payloads.
+func TestLiveJudgesWhatTheModelDoes(t *testing.T) {
+	m := cells()
+	m.Functions = []string{"read", "write", "cas"}
+	live := newLiveRegisters(m)
+	for i, op := range []histories.Op{
+		{Type: histories.Invoke, F: "members"}, {Type: histories.OK, F: "members", Value: []byte(`"n1"`)},
+		{Type: histories.Invoke, F: "read", Value: []byte("[0]")}, {Type: histories.OK, F: "read", Value: []byte("[0,7]")},
+	} {
+		op.Index, op.Time = i, time.Duration(i)
+		if err := live.Feed(op); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if f, err := live.Look(t.Context()); f == nil || f.At != 3 || err != nil {
+		t.Errorf("found %+v, %v", f, err)
+	}
+}
+
+// TestLiveProvesWhatItSuspects: where not all orders were followed, the checker has the
+// word. Without it nothing is found, and the key was given up.
+func TestLiveProvesWhatItSuspects(t *testing.T) {
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for name, c := range map[string]struct {
+		ctx   context.Context
+		stale int
+		sure  bool
+		want  error
+	}{
+		"it is so":         {t.Context(), 2, false, nil},
+		"it is not":        {t.Context(), 0, false, errSuspected},
+		"it was not":       {t.Context(), 0, true, errRefuted},
+		"no time":          {ended, 2, false, errSuspected},
+		"no time, no need": {ended, 2, true, nil},
+	} {
+		p := &player{rand: rand.New(rand.NewPCG(1, 1)), processes: 3, key: func(*player) int { return 0 }, value: fresh, stale: c.stale}
+		live, whole := newLiveRegisters(cells()), histories.NewGrowing()
+		live.key("0").unsure = !c.sure
+		var f *Finding
+		for range 300 {
+			op := p.next()
+			if err := errors.Join(live.Feed(op), whole.Add(op)); err != nil {
+				t.Fatal(err)
+			}
+			found, err := live.Look(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if f == nil {
+				f = found
+			}
+		}
+		if c.stale == 0 && f == nil { // as if too few had been followed
+			f = &Finding{At: 299, Suspected: !c.sure, key: "0", by: 299}
+		}
+		if f == nil || f.Suspected == c.sure {
+			t.Fatalf("%s: found %+v", name, f)
+		}
+		err := live.Explain(c.ctx, f, func(yield func(histories.Op, error) bool) {
+			for _, op := range whole.Snapshot().All() {
+				if !yield(op, nil) {
+					return
+				}
+			}
+		})
+		gaveUp := 0
+		if c.want != nil {
+			gaveUp = 1
+		}
+		if !errors.Is(err, c.want) || live.GaveUp() != gaveUp || c.want == nil && f.Suspected {
+			t.Errorf("%s: %v, given up %d, %+v; want %v", name, err, live.GaveUp(), f, c.want)
+		}
 	}
 }
 

@@ -34,14 +34,8 @@ var deciders = []decider{
 
 // streamed decides r as somebody does who watches it happen.
 func streamed(r *linear.Register) linear.Decision {
-	s, ids, called := linear.NewStream(linear.Initial), make([]int32, r.Len()), 0
-	for _, op := range r.Returns {
-		for ; called < r.Len() && r.Call[called] <= r.Return[op]; called++ {
-			ids[called] = s.Call(r.Kind[called], r.A[called], r.B[called], r.Return[called] != linear.Never)
-		}
-		if !s.Return(ids[op]) {
-			return linear.Decision{Verdict: linear.Illegal, At: op}
-		}
+	if at := breaks(linear.NewStream(linear.Initial), r); at >= 0 {
+		return linear.Decision{Verdict: linear.Illegal, At: at}
 	}
 	return linear.Decision{Verdict: linear.Linearizable, At: -1}
 }

@@ -126,6 +126,7 @@ type engine struct {
 	path   []int32
 	depth  int   // copies in use
 	x      int32 // slot that returns
+	spared int32 // slot whose mark x is not to have, or -1
 }
 
 type horizon struct {
@@ -709,7 +710,7 @@ func (e *engine) expire(i int32) {
 }
 
 func newEngine() *engine {
-	e := &engine{newest: -1, x: -1, room: 1}
+	e := &engine{newest: -1, x: -1, spared: -1, room: 1}
 	e.widen()
 	return e
 }

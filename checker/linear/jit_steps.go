@@ -40,13 +40,23 @@ package linear
 //     that must not see what is then held could tell; so this is left out only if there
 //     are none of those to come.
 
+//  7. If returns are not known, x may have the mark of m, which was called after it. It
+//     may as well take effect where m could not, and leave m its mark: at an end from
+//     before m was called, or hidden before such a horizon. Anywhere else m could be in
+//     its place. Only cas have to be asked for that: a write that has a mark is free, and
+//     so is m, which may be had again.
+
 // consumed says that slot i took effect in c.
 func (e *engine) consumed(c config, i int32) bool {
 	t := e.taken(c)
 	if t.has(i) {
 		return true
 	}
-	return !e.ahead && e.marked(t, i) >= 0
+	if e.ahead {
+		return false
+	}
+	m := e.marked(t, i)
+	return m >= 0 && m != e.spared
 }
 
 // marked returns the first slot with a mark that was called after slot i, of its class; if
@@ -195,20 +205,25 @@ func (e *engine) explain(c config) {
 		return
 	}
 	e.chain(c, c.value(), place{before: e.calls})
-	for i, d := range e.ends(c) {
-		if v, before := endOf(d); s.seq < before {
-			d := e.fork(c)
-			e.withdraw(d, i)
-			e.chain(d, v, place{hidden: true, end: true, before: before})
-			e.undo()
-		}
-	}
+	e.explainAtEnds(c, e.calls)
 	for _, k := range e.writ {
 		if e.leads(e.class[k].a) {
 			if old {
 				e.hideWrite(c, k)
 			}
 			e.appendWrite(c, k)
+		}
+	}
+}
+
+// explainAtEnds adds what may become of c if x takes effect at one of its ends up to then.
+func (e *engine) explainAtEnds(c config, then int32) {
+	for i, d := range e.ends(c) {
+		if v, before := endOf(d); e.slots[e.x].seq < before && before <= then {
+			d := e.fork(c)
+			e.withdraw(d, i)
+			e.chain(d, v, place{hidden: true, end: true, before: before})
+			e.undo()
 		}
 	}
 }
@@ -238,7 +253,10 @@ func (e *engine) chain(c config, v Value, p place) {
 			if s.seq >= p.before || s.seq <= newest || e.taken(c).has(i) {
 				continue
 			}
-			newest = s.seq
+			if newest = s.seq; e.stopped {
+				return
+			}
+			e.worked(1)
 			d := e.fork(c)
 			e.taken(d).set(i)
 			e.step(i)
@@ -267,6 +285,27 @@ func (e *engine) reach(c config, v Value, p place) {
 		e.offer(c, v, p.before)
 	}
 	e.emit(c, p)
+}
+
+// elsewhere adds what may become of c if x takes effect where the one whose mark it has could
+// not.
+func (e *engine) elsewhere(c config) {
+	s := &e.slots[e.x]
+	if e.ahead || s.kind != CAS || e.taken(c).has(e.x) {
+		return
+	}
+	m := e.marked(e.taken(c), e.x)
+	called := e.slots[m].seq
+	e.spared = m
+	e.explainAtEnds(c, called)
+	if h := c.horizon(); s.seq < h && h <= called {
+		for _, k := range e.writ {
+			if e.leads(e.class[k].a) {
+				e.hideWrite(c, k)
+			}
+		}
+	}
+	e.spared = -1
 }
 
 func (e *engine) appendWrite(c config, k int32) {
@@ -321,7 +360,8 @@ func (e *engine) returns(x int32) bool {
 func (e *engine) survive(x int32) bool {
 	all := true
 	for i := range e.now.n {
-		all = all && e.consumed(e.at(&e.now, i), x)
+		c := e.at(&e.now, i)
+		all = all && (e.taken(c).has(x) || e.consumed(c, x) && e.slots[x].kind != CAS)
 	}
 	if all {
 		for i := range e.now.n {
@@ -339,7 +379,9 @@ func (e *engine) survive(x int32) bool {
 			}
 		}
 		for i := 0; i < e.now.n && !e.cramped && !e.stopped; i++ {
-			if c := e.at(&e.now, i); !e.consumed(c, x) {
+			if c := e.at(&e.now, i); e.consumed(c, x) {
+				e.elsewhere(c)
+			} else {
 				e.explain(c)
 			}
 		}

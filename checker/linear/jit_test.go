@@ -3,6 +3,7 @@ package linear_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -185,6 +186,159 @@ func TestStreamAgreesWithJIT(t *testing.T) {
 	}
 }
 
+// TestStreamLeavesMarksToWhoNeedsThem: a cas that returns has the mark of a later one of
+// its class, and takes effect at an end from before that was called.
+func TestStreamLeavesMarksToWhoNeedsThem(t *testing.T) {
+	type op struct {
+		kind      linear.Kind
+		a, b      linear.Value
+		call, ret linear.Time
+	}
+	for name, ops := range map[string][]op{
+		"before a write of what is there": {
+			{linear.Write, 1, 0, 28, 31}, {linear.Write, 1, 0, 90, 94}, {linear.CAS, 1, 0, 93, 104},
+			{linear.CAS, 1, 0, 101, 105}, {linear.CAS, 0, 1, 102, 103}, {linear.Read, 1, 0, 106, 107},
+		},
+		"before a write": {
+			{linear.Write, 0, 0, 25, 32}, {linear.CAS, 0, 1, 26, 38}, {linear.CAS, 1, 0, 29, 37},
+			{linear.CAS, 0, 1, 33, 41}, {linear.Read, 0, 0, 84, 93},
+		},
+		"after others": {
+			{linear.CAS, 0, 1, 24, 29}, {linear.CAS, 1, 0, 34, 41}, {linear.CAS, 0, 1, 38, 46}, {linear.CAS, 0, 1, 46, 57},
+			{linear.Write, 1, 0, 47, 51}, {linear.CAS, 1, 0, 49, 58}, {linear.CAS, 1, 0, 55, 60}, {linear.Read, 1, 0, 99, 106},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := &linear.Register{}
+			for _, o := range ops {
+				r.Add(o.kind, o.a, o.b, o.call, o.ret)
+			}
+			r.Finish()
+			if !lineartest.Brute(r, linear.Initial) {
+				t.Fatal("it is not linearizable")
+			}
+			if at := streamed(r).At; at >= 0 {
+				t.Errorf("the stream breaks at %d\n%s", at, show(r))
+			}
+		})
+	}
+}
+
+// crowd plays clients of a register of few values, most of whom compare and set what is
+// there when they begin: so cas are of few classes, and stand in for each other. One in so
+// many changes that are lost never returns; 0: none.
+func crowd(rng *rand.Rand, ops, clients, values, lost int) *linear.Register {
+	type client struct {
+		kind           linear.Kind
+		a, b           linear.Value
+		call, ret      linear.Time
+		open, happened bool
+	}
+	var over []client
+	holds, all := linear.Initial, make([]client, clients)
+	for now := linear.Time(0); len(over) < ops; now++ {
+		c := &all[rng.IntN(clients)]
+		switch changes := c.kind == linear.Write || c.kind == linear.CAS; {
+		case !c.open:
+			*c = client{open: true, call: now, kind: linear.Write, a: linear.Value(rng.IntN(values))}
+			switch roll := rng.IntN(8); {
+			case roll < 2:
+				c.kind = linear.Read
+			case roll < 6:
+				c.kind, c.a = linear.CAS, holds
+				c.b = (holds + 1 + linear.Value(rng.IntN(values-1))) % linear.Value(values)
+			}
+		case !c.happened:
+			c.happened = true
+			switch {
+			case c.kind == linear.Write:
+				holds = c.a
+			case c.kind == linear.Read:
+				c.a = holds
+			case c.a == holds:
+				holds = c.b
+			default:
+				c.kind, c.b = linear.Refused, 0
+			}
+		default:
+			c.open, c.ret = false, now
+			if changes && lost > 0 && rng.IntN(lost) == 0 {
+				c.ret = linear.Never
+			}
+			over = append(over, *c)
+		}
+	}
+	for _, c := range all {
+		if c.open && c.happened && (c.kind == linear.Write || c.kind == linear.CAS) {
+			c.ret = linear.Never
+			over = append(over, c)
+		}
+	}
+	slices.SortFunc(over, func(a, b client) int { return int(a.call - b.call) })
+	r := &linear.Register{}
+	for _, c := range over {
+		r.Add(c.kind, c.a, c.b, c.call, c.ret)
+	}
+	r.Finish()
+	return r
+}
+
+// TestStreamAgreesWithJITInCrowds: where one of many histories, of some length, tells.
+func TestStreamAgreesWithJITInCrowds(t *testing.T) {
+	broken := 0
+	for seed := range uint64(lineartest.Cases(10_000)) {
+		rng := rand.New(rand.NewPCG(seed, 9))
+		r := crowd(rng, 6+rng.IntN(40), 3+rng.IntN(4), 2+rng.IntN(3), int(seed%3)*6)
+		if i := rng.IntN(r.Len()); seed%2 == 0 && r.Kind[i] == linear.Read {
+			r.A[i] = linear.Value(rng.IntN(r.Values))
+		}
+		want := linear.JIT(r, linear.JITOptions{NoOrder: true}).At
+		if got := streamed(r).At; got != want {
+			t.Fatalf("seed %d: the stream breaks at %d, not %d\n%s", seed, got, want, show(r))
+		}
+		if want >= 0 {
+			broken++
+		}
+	}
+	if broken == 0 {
+		t.Error("all are right")
+	}
+}
+
+// ways is a register on which a read sees what is gone, and how many ways there are to
+// that through cas that may have happened, all in vain, doubles with each cas.
+func ways(cas int) *linear.Register {
+	r, now := &linear.Register{}, linear.Time(0)
+	add := func(kind linear.Kind, v linear.Value) {
+		r.Add(kind, v, 0, now, now+1)
+		now += 2
+	}
+	for i := range linear.Value(cas) {
+		r.Add(linear.CAS, i%4, (i+1+i/4%3)%4, 0, linear.Never)
+	}
+	add(linear.Write, 4)
+	add(linear.Write, 0)
+	add(linear.Read, 4)
+	for v := range linear.Value(4) {
+		add(linear.Write, v)
+		add(linear.Read, v)
+	}
+	r.Finish()
+	return r
+}
+
+// TestJITAsksOnItsWay: also where it finds nothing for long.
+func TestJITAsksOnItsWay(t *testing.T) {
+	if d := linear.JIT(ways(12), linear.JITOptions{}); d.Verdict != linear.Illegal {
+		t.Errorf("%v, want %v", d.Verdict, linear.Illegal)
+	}
+	asked := 0
+	limit := func(int64) bool { asked++; return asked < 10 }
+	if d := linear.JIT(ways(40), linear.JITOptions{Limit: limit}); d.Verdict != linear.Undecided || asked != 10 {
+		t.Errorf("%v, asked %d times, want %v", d.Verdict, asked, linear.Undecided)
+	}
+}
+
 // without returns r without operations, where cas are made writes.
 func without(r *linear.Register, ops []int32) *linear.Register {
 	out := map[int32]bool{}
@@ -290,6 +444,76 @@ func TestJITStops(t *testing.T) {
 	}
 	if returned < 1000 || returned == len(r.Returns) {
 		t.Errorf("%d returns are explained", returned)
+	}
+}
+
+// TestStreamFollowsTheMostPromising where there are too many, says so, and gets through.
+func TestStreamFollowsTheMostPromising(t *testing.T) {
+	r := lineartest.Simulate(rand.New(rand.NewPCG(1, 95)), lineartest.Load{Clients: 100, Ops: 3000, Values: 5})
+	s := linear.NewStream(linear.Initial)
+	if at := breaks(s, r); at >= 0 {
+		t.Errorf("it breaks at %d", at)
+	}
+	if f := s.Fork(); s.Sure() || f.Sure() || s.Stopped() {
+		t.Errorf("sure: %t, its copy: %t; stopped: %t", s.Sure(), f.Sure(), s.Stopped())
+	}
+}
+
+// TestStreamIsSureOnlyIfItFollowedAll: otherwise it may break where there is an order.
+func TestStreamIsSureOnlyIfItFollowedAll(t *testing.T) {
+	unsure, wrong := 0, 0
+	for seed := range uint64(lineartest.Cases(3000)) {
+		rng := rand.New(rand.NewPCG(seed, 11))
+		r := crowd(rng, 20+rng.IntN(40), 6, 2+rng.IntN(3), int(seed%3)*6)
+		want := linear.JIT(r, linear.JITOptions{NoOrder: true}).At
+		s := linear.NewStream(linear.Initial)
+		s.Beam(1 + int(seed%2))
+		got := breaks(s, r)
+		if s.Sure() && got != want {
+			t.Fatalf("seed %d: it breaks at %d for sure, not %d\n%s", seed, got, want, show(r))
+		}
+		if !s.Sure() {
+			unsure++
+		}
+		if got != want {
+			wrong++
+		}
+	}
+	if unsure == 0 || wrong == 0 {
+		t.Errorf("unsure %d times, wrong %d times: that says little", unsure, wrong)
+	}
+}
+
+// breaks tells s of r, and returns the op at whose return it breaks, or -1.
+func breaks(s *linear.Stream, r *linear.Register) (at int32) {
+	ids := make([]int32, r.Len())
+	at = -1
+	events(r, func(op int32) {
+		ids[op] = s.Call(r.Kind[op], r.A[op], r.B[op], r.Return[op] != linear.Never)
+	}, func(_ int, op int32) bool {
+		if !s.Return(ids[op]) {
+			at = op
+		}
+		return at < 0
+	})
+	return at
+}
+
+// TestStreamStopsWhereItTakesTooLong and finds nothing any more, nor do its copies.
+func TestStreamStopsWhereItTakesTooLong(t *testing.T) {
+	r := ways(40)
+	s, ids := linear.NewStream(linear.Initial), make([]int32, r.Len())
+	events(r, func(op int32) {
+		ids[op] = s.Call(r.Kind[op], r.A[op], r.B[op], r.Return[op] != linear.Never)
+	}, func(_ int, op int32) bool {
+		stopped := r.Kind[op] == linear.Read && r.A[op] == 4 || s.Stopped()
+		if !s.Return(ids[op]) || s.Stopped() != stopped || s.Fork().Stopped() != stopped {
+			t.Fatalf("at %d: stopped %t, want %t", op, s.Stopped(), stopped)
+		}
+		return true
+	})
+	if !s.Return(s.Call(linear.Read, 9, 0, true)) {
+		t.Error("it finds what it cannot know")
 	}
 }
 

@@ -140,7 +140,10 @@ func (l *lookout) explain(ctx context.Context, f *checker.Finding) error {
 	ctx, cancel := context.WithTimeout(ctx, explaining)
 	defer cancel()
 	r, err := l.again()
-	if err != nil {
+	switch {
+	case err != nil && f.Suspected:
+		return err
+	case err != nil:
 		l.log("read the history again", err)
 		return nil
 	}

@@ -296,6 +296,21 @@ func TestWhatHasNoWordsIsToldWithoutThem(t *testing.T) {
 	})
 }
 
+// TestWhatIsSuspectedIsNotToldUnread: who cannot read the history cannot prove it.
+func TestWhatIsSuspectedIsNotToldUnread(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		found := []*checker.Finding{{At: 1, Suspected: true}, {At: 2}}
+		l, tells, logs := newLookout(opened(), fake{look: func() (f *checker.Finding, err error) {
+			f, found = found[0], found[1:]
+			return f, nil
+		}})
+		l.again = func() (io.ReadCloser, error) { return nil, errors.New("too many open files") }
+		if err := l.watch(t.Context()); err != nil || len(*tells) != 1 || (*tells)[0].At != 2 || len(*logs) != 2 {
+			t.Errorf("told %v, logged %v, %v", *tells, *logs, err)
+		}
+	})
+}
+
 // TestLookingTakesAQuarter: where looks take long, they are rare.
 func TestLookingTakesAQuarter(t *testing.T) {
 	for _, takes := range []time.Duration{0, time.Millisecond, time.Second, 20 * time.Second} {
