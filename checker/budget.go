@@ -44,7 +44,7 @@ var (
 )
 
 // grace is the least that judging the other keys may take once one is found Invalid.
-const grace = time.Second
+const grace = time.Second / 4
 
 // shares deals out a time budget over a queue: to each in turn an even part of
 // what is then left. Who needs less leaves more to those who come after.

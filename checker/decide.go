@@ -1,9 +1,12 @@
 package checker
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"runtime/debug"
+	"slices"
+	"sort"
 	"time"
 
 	"github.com/hacheck/hacheck/checker/linear"
@@ -18,7 +21,10 @@ func (j *judgement[S, In, Out]) decide(ctx context.Context, o *object[S, In, Out
 	defer cancel()
 	m := j.guard.meter(most)
 	defer m.done()
-	return j.trust(o, func() bool { return j.believe(ctx, m, o, j.ask(o, m.limit)) })
+	return j.trust(o, func() bool {
+		d, few := j.ask(o, m.limit)
+		return j.believe(ctx, m, o, d, few)
+	})
 }
 
 // trust returns whether engine has judged o, and if it panics that it has not.
@@ -32,7 +38,7 @@ func (j *judgement[S, In, Out]) trust(o *object[S, In, Out], engine func() bool)
 }
 
 // believe makes d the verdict of o if it need not be believed.
-func (j *judgement[S, In, Out]) believe(ctx context.Context, m *meter, o *object[S, In, Out], d linear.Decision) (done bool) {
+func (j *judgement[S, In, Out]) believe(ctx context.Context, m *meter, o *object[S, In, Out], d linear.Decision, few []histories.Call[In, Out]) (done bool) {
 	var doubt error
 	switch d.Verdict {
 	case linear.Linearizable:
@@ -46,7 +52,7 @@ func (j *judgement[S, In, Out]) believe(ctx context.Context, m *meter, o *object
 		if d.At >= 0 {
 			o.reached = int(o.ret[d.At])
 		}
-		if x, ok := j.convict(ctx, o, d); ok {
+		if x, ok := j.convict(ctx, o, d, few); ok {
 			o.verdict, o.confirmed, o.found = Invalid, true, &x
 			o.violations, o.more = len(d.Violations), m.ended() != nil
 			return true
@@ -91,13 +97,56 @@ func mostOf(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(ctx, time.Until(end)/8*7, errTime)
 }
 
-// ask asks the engine that suits o best.
-func (j *judgement[S, In, Out]) ask(o *object[S, In, Out], limit linear.Limit) linear.Decision {
-	if o.register == nil {
-		o.by = bySearch
-		calls := j.told(o)
-		return linear.Search(j.problem(calls, j.model.Init), limit)
+// ask asks the engine that suits o best, and then the next if that cannot say. Few are the
+// calls that a model's own decider accuses.
+func (j *judgement[S, In, Out]) ask(o *object[S, In, Out], limit linear.Limit) (d linear.Decision, few []histories.Call[In, Out]) {
+	if o.register != nil {
+		return j.askRegister(o, limit), nil
 	}
+	calls := j.told(o)
+	if decider := j.model.Decider; decider != nil {
+		o.by = engine(decider.Name)
+		switch d, few = decider.Decide(calls, limit); d.Verdict {
+		case linear.Linearizable:
+			return d, nil
+		case linear.Illegal:
+			return j.earliest(o, d, few, limit)
+		}
+	}
+	o.by = bySearch
+	return linear.Search(j.problem(calls, j.model.Init), limit), nil
+}
+
+// earliest returns what the model's decider says of what o's clients saw up to the return
+// at which it became Illegal, and which that is; or, if there is no time to find it, what
+// it has said of the whole.
+func (j *judgement[S, In, Out]) earliest(o *object[S, In, Out], d linear.Decision, few []histories.Call[In, Out], limit linear.Limit) (linear.Decision, []histories.Call[In, Out]) {
+	calls := j.told(o)
+	end := excerpt[In, Out]{calls: few}.last().Completed
+	var returns []int32
+	for op, c := range calls {
+		if c.Completed <= end {
+			returns = append(returns, int32(op))
+		}
+	}
+	slices.SortFunc(returns, func(a, b int32) int { return cmp.Compare(o.ret[a], o.ret[b]) })
+	first := d
+	sort.Search(len(returns), func(i int) bool {
+		now, witness := j.model.Decider.Decide(j.model.upTo(calls, calls[returns[i]].Completed), limit)
+		if now.Verdict != linear.Illegal {
+			return false
+		}
+		first, few, first.At = now, witness, returns[i]
+		return true
+	})
+	if !limit(0) {
+		first.At = -1
+	}
+	return first, few
+}
+
+// askRegister asks those for registers.
+func (j *judgement[S, In, Out]) askRegister(o *object[S, In, Out], limit linear.Limit) linear.Decision {
 	o.by = byZones
 	d := linear.Zones(o.register, limit)
 	if d.Verdict == linear.Linearizable {
@@ -125,22 +174,49 @@ func (j *judgement[S, In, Out]) problem(calls []histories.Call[In, Out], starts 
 
 // convict returns an excerpt of o that porcupine finds not linearizable, small if d says
 // where to look for it.
-func (j *judgement[S, In, Out]) convict(ctx context.Context, o *object[S, In, Out], d linear.Decision) (x excerpt[In, Out], ok bool) {
-	if o.register != nil {
+func (j *judgement[S, In, Out]) convict(ctx context.Context, o *object[S, In, Out], d linear.Decision, few []histories.Call[In, Out]) (x excerpt[In, Out], ok bool) {
+	switch {
+	case o.register != nil:
 		return j.convictRegister(ctx, o, d)
-	}
-	if d.At < 0 {
+	case o.by != bySearch:
+		return j.convictFew(ctx, o, few)
+	case d.At < 0:
 		return x, false
 	}
 	calls := j.told(o)
 	calls = j.model.upTo(calls, calls[d.At].Completed)
 	if x, ok = j.tail(ctx, calls); !ok {
 		x = excerpt[In, Out]{true, calls}
-		if !j.refuted(ctx, x) {
+		ok = j.refuted(ctx, x)
+	}
+	if !ok { // it takes what calls that were open then returned later
+		o.after, o.before = o.ret[d.At], linear.Never
+		if x, ok = j.first(ctx, o); !ok {
 			return x, false
 		}
 	}
 	return j.shrink(ctx, x), true
+}
+
+// convictFew does so by what the model's decider accuses. Of these calls o's own are shown,
+// with the results that they had.
+func (j *judgement[S, In, Out]) convictFew(ctx context.Context, o *object[S, In, Out], few []histories.Call[In, Out]) (x excerpt[In, Out], ok bool) {
+	if !j.refuted(ctx, excerpt[In, Out]{true, few}) {
+		return x, false
+	}
+	x.whole = true
+	for _, c := range few {
+		op, known := slices.BinarySearch(o.call, linear.Time(c.Index))
+		if !known {
+			return x, false
+		}
+		own := j.at(o, int32(op))
+		if c.Completed == histories.Never {
+			own = opened(own)
+		}
+		x.calls = append(x.calls, own)
+	}
+	return x, true
 }
 
 // convictRegister does so for a register: by a witness among numbers.

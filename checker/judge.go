@@ -113,7 +113,7 @@ func (j *judgement[S, In, Out]) search(init S, t trial[S]) *search[S] {
 func (m *Model[S, In, Out]) trial(calls []histories.Call[In, Out]) trial[S] {
 	t := trial[S]{call: make([]linear.Time, len(calls)), ret: make([]linear.Time, len(calls))}
 	for i, c := range calls {
-		t.call[i], t.ret[i] = times(c)
+		t.call[i], t.ret[i] = Interval(c)
 	}
 	t.step = func(s S, op int32) (S, bool) { return m.Step(s, calls[op]) }
 	return t

@@ -67,7 +67,7 @@ func (j *judgement[S, In, Out]) lie(ctx context.Context, o *object[S, In, Out], 
 	m := j.guard.meter(ctx)
 	defer m.done()
 	o.by = byZones
-	if !j.trust(o, func() bool { return j.believe(ctx, m, o, d) }) {
+	if !j.trust(o, func() bool { return j.believe(ctx, m, o, d, nil) }) {
 		j.leave(ctx, o)
 	}
 }

@@ -23,8 +23,8 @@ const maxExplained = 8
 // is not linearizable makes it Invalid. A key that the budget did not suffice for is
 // Unknown, and takes nothing from the others' verdicts.
 //
-// What is a register is decided in linear time, anything else by a search; either way
-// porcupine confirms the verdict of each key, or is left to find it. For a key that is not
+// What is a register is decided in linear time, what has a [Decider] by that, anything else by
+// a search; in each case porcupine confirms the verdict of each key, or is left to find it. For a key that is not
 // linearizable there is evidence: see [Violation].
 func Linearizable[S comparable, In, Out any](m Model[S, In, Out], b Budget) Checker {
 	b = b.withDefaults()
@@ -112,7 +112,10 @@ func (j *judgement[S, In, Out]) result(ctx context.Context, counts map[string]in
 func (j *judgement[S, In, Out]) note(by map[Verdict][]*object[S, In, Out]) string {
 	var parts []string
 	if bad := by[Invalid]; len(bad) > 0 {
-		parts = append(parts, "not linearizable: "+list(bad, (*object[S, In, Out]).name), extent(bad))
+		parts = append(parts, "not linearizable: "+list(bad, (*object[S, In, Out]).name))
+		if to := extent(bad); to != "" {
+			parts = append(parts, to)
+		}
 	}
 	if open := by[Unknown]; len(open) > 0 {
 		parts = append(parts, "not judged: "+list(open, (*object[S, In, Out]).unjudged))
@@ -138,7 +141,10 @@ func extent[S comparable, In, Out any](bad []*object[S, In, Out]) string {
 		violations += o.violations
 		more = more || o.more || o.violations == 0
 	}
-	if violations == 0 {
+	switch {
+	case reached == unread:
+		return ""
+	case violations == 0:
 		return fmt.Sprintf("all is well before op %d", max(reached, 0))
 	}
 	least := ""
@@ -165,7 +171,7 @@ func (j *judgement[S, In, Out]) judges(counts map[string]int64) string {
 		delete(counts, "violations")
 	}
 	var names []string
-	for _, e := range engines {
+	for _, e := range j.model.engines() {
 		if counts["decided_by_"+string(e)] > 0 {
 			names = append(names, string(e))
 		}

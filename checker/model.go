@@ -50,6 +50,10 @@ type Model[S comparable, In, Out any] struct {
 	// has the last word. If nil the object is not a register.
 	Register func(c histories.Call[In, Out]) Access[S]
 
+	// Decider decides objects of this kind as package linear can, without a search. It is
+	// asked first, unless the object is a register. If nil there is none.
+	Decider *Decider[In, Out]
+
 	// ReadOnly says whether c leaves every state as it is in which it is possible: Step
 	// returns just that. If it is indeterminate it is left out, for it constrains nothing.
 	// If nil no call is known to.
@@ -76,6 +80,23 @@ type Model[S comparable, In, Out any] struct {
 	// rendered by fmt.
 	Describe func(c histories.Call[In, Out]) string
 	State    func(s S) string
+}
+
+// A Decider decides whether objects of some kind are linearizable, where it can. Its word
+// is not taken for it: Step and porcupine are asked about the order or the witness.
+type Decider[In, Out any] struct {
+	// Name is what results call it.
+	Name string
+
+	// Decide decides calls on one object in its initial state, those that tell something,
+	// in the order of their invocations; [Interval] has their times. It may leave them
+	// Undecided, as it has to if limit ends it: then they are searched.
+	//
+	// If they are Illegal it returns a few of them, also in the order of their invocations,
+	// that no order explains. These must be linearizable if all calls are: so where some
+	// are left out, the results of those that remain may have to be without what came of
+	// them.
+	Decide func(calls []histories.Call[In, Out], limit linear.Limit) (linear.Decision, []histories.Call[In, Out])
 }
 
 // An Access is what a call is to a register. Without a kind it says nothing.

@@ -34,7 +34,7 @@ type object[S comparable, In, Out any] struct {
 	doubt         error             // what an engine did that porcupine does not agree with
 }
 
-// An engine is what can decide.
+// An engine is what can decide: one of these, or by the name of a model's [Decider].
 type engine string
 
 const (
@@ -44,8 +44,14 @@ const (
 	byPorcupine engine = "porcupine" // alone
 )
 
-// engines are all of them, in the order in which they are tried.
-var engines = []engine{byZones, byJIT, bySearch, byPorcupine}
+// engines are all that may have decided, in the order in which they are tried.
+func (m *Model[S, In, Out]) engines() []engine {
+	all := []engine{byZones, byJIT, bySearch, byPorcupine}
+	if m.Decider != nil {
+		all = slices.Insert(all, 0, engine(m.Decider.Name))
+	}
+	return all
+}
 
 // unread is the reached of an object of which nothing is known.
 const unread = -1
@@ -123,7 +129,7 @@ func (m *Model[S, In, Out]) intake(key string) *intake[S, In, Out] {
 }
 
 func (in *intake[S, In, Out]) add(c histories.Call[In, Out]) {
-	call, ret := times(c)
+	call, ret := Interval(c)
 	if in.register == nil {
 		in.call, in.ret = append(in.call, call), append(in.ret, ret)
 		in.decoded = append(in.decoded, c)
@@ -161,8 +167,8 @@ func (in *intake[S, In, Out]) done() *object[S, In, Out] {
 	return o
 }
 
-// times returns when c was invoked and completed, as indices of its history.
-func times[In, Out any](c histories.Call[In, Out]) (call, ret linear.Time) {
+// Interval returns when c was invoked and completed, as indices of its history.
+func Interval[In, Out any](c histories.Call[In, Out]) (call, ret linear.Time) {
 	if c.Completed == histories.Never {
 		return linear.Time(c.Index), linear.Never
 	}

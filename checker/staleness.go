@@ -20,7 +20,7 @@ func (j *judgement[S, In, Out]) staleness(o *object[S, In, Out], last histories.
 		return ""
 	}
 	r := o.register
-	call, _ := times(last)
+	call, _ := Interval(last)
 	at, found := slices.BinarySearch(r.Call, call)
 	if !found || r.Kind[at] != linear.Read && r.Kind[at] != linear.CAS {
 		return ""

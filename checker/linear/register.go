@@ -1,6 +1,6 @@
 // Package linear decides whether histories are linearizable: of registers in linear
-// time, of queues and lists nearly so, of other objects by a search whose memory grows
-// with how many operations are open at once, not with how many there are.
+// time, of queues nearly so, of other objects by a search whose memory grows with how many
+// operations are open at once, not with how many there are.
 //
 // It works on histories in normal form: numbers in flat arrays, one object at a time,
 // with nothing in them that plays no part. What an operation of some workload is to a

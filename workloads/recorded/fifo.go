@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unique"
 
 	"github.com/hacheck/hacheck/checker"
+	"github.com/hacheck/hacheck/checker/linear"
 	"github.com/hacheck/hacheck/histories"
 )
 
@@ -30,10 +32,65 @@ type queueItem struct{ queue, value string }
 // A queueCall is a call on a queue; its Out is what it dequeued, null if nothing.
 type queueCall = histories.Call[queueItem, string]
 
-// fifo has for a state the values in a queue, each with a newline at its end, which JSON
-// that was spelt has none of.
-func fifo() checker.Model[string, queueItem, string] {
-	return checker.Model[string, queueItem, string]{
+// A queue is what is in one, from the first to the last, each value with a newline at its
+// end, which JSON that was spelt has none of. A long one is in three parts, so that what a
+// call takes does not grow with it, or hardly: of each portion of values in the order in
+// which they went in, head has what is left of the first, tail the last, which is not
+// complete, and body those in between.
+//
+// Where the parts begin depends on how many values went in, not on when others came out.
+// So after the same calls in another order, what has the same values in it is equal.
+type queue struct {
+	head, tail string
+	body       unique.Handle[string]
+	last       int // values that went into tail, also those that are out again
+}
+
+// portion is a compromise: tail is copied for each value that goes in, body for each
+// portion.
+const portion = 128
+
+var noBody = unique.Make("")
+
+// with returns q after value went in.
+func (q queue) with(value string) queue {
+	q.tail += value + "\n"
+	if q.last++; q.last < portion {
+		return q
+	}
+	if q.head == "" {
+		q.head = q.tail
+	} else {
+		q.body = unique.Make(q.body.Value() + q.tail)
+	}
+	q.tail, q.last = "", 0
+	return q
+}
+
+// first returns the value that comes out of q first, and q after that.
+func (q queue) first() (value string, rest queue, some bool) {
+	if q.head == "" {
+		value, q.tail, some = strings.Cut(q.tail, "\n")
+		return value, q, some
+	}
+	value, q.head, _ = strings.Cut(q.head, "\n")
+	if body := q.body.Value(); q.head == "" && body != "" {
+		at := 0
+		for range portion {
+			at += strings.IndexByte(body[at:], '\n') + 1
+		}
+		q.head, q.body = body[:at], unique.Make(body[at:])
+	}
+	return value, q, true
+}
+
+func (q queue) String() string {
+	all := q.head + q.body.Value() + q.tail
+	return "[" + strings.ReplaceAll(strings.TrimSuffix(all, "\n"), "\n", " ") + "]"
+}
+
+func fifo() checker.Model[queue, queueItem, string] {
+	return checker.Model[queue, queueItem, string]{
 		In: func(f string, value json.RawMessage) (queueItem, error) {
 			queue, v := split(value)
 			switch {
@@ -53,17 +110,19 @@ func fifo() checker.Model[string, queueItem, string] {
 			_, v := split(value)
 			return v, nil
 		},
-		Key: func(in queueItem) string { return in.queue },
-		Step: func(queue string, c queueCall) (string, bool) {
+		Key:  func(in queueItem) string { return in.queue },
+		Init: queue{body: noBody},
+		Step: func(q queue, c queueCall) (queue, bool) {
 			if c.F == Enqueue {
-				return queue + c.In.value + "\n", true
+				return q.with(c.In.value), true
 			}
-			first, rest, some := strings.Cut(queue, "\n")
+			first, rest, some := q.first()
 			if !some {
 				first = null
 			}
 			return rest, c.Type == histories.Info || c.Out == first
 		},
+		Decider:  &checker.Decider[queueItem, string]{Name: "queue", Decide: decideQueue},
 		ReadOnly: foundEmpty,
 		Explain:  explainQueue,
 		Describe: func(c queueCall) string {
@@ -72,10 +131,45 @@ func fifo() checker.Model[string, queueItem, string] {
 			}
 			return "dequeue → " + c.Out
 		},
-		State: func(queue string) string {
-			return "[" + strings.ReplaceAll(strings.TrimSuffix(queue, "\n"), "\n", " ") + "]"
-		},
+		State: queue.String,
 	}
+}
+
+// decideQueue decides a queue that no value goes into twice.
+func decideQueue(calls []queueCall, limit linear.Limit) (linear.Decision, []queueCall) {
+	var q linear.Queue
+	values := map[string]linear.Value{}
+	number := func(value string) linear.Value {
+		if v, known := values[value]; known {
+			return v
+		}
+		v := linear.Value(len(values))
+		values[value] = v
+		return v
+	}
+	for _, c := range calls {
+		kind, v := linear.Dequeue, linear.Nothing
+		switch {
+		case c.F == Enqueue:
+			kind, v = linear.Enqueue, number(c.In.value)
+		case foundEmpty(c):
+			kind = linear.Empty
+		case took(c):
+			v = number(c.Out)
+		}
+		call, ret := checker.Interval(c)
+		q.Add(kind, v, call, ret)
+	}
+	q.Finish()
+	d, wrong := q.Decide(limit)
+	if wrong == nil {
+		return d, nil
+	}
+	few := make([]queueCall, len(wrong.Ops))
+	for i, op := range wrong.Ops {
+		few[i] = calls[op]
+	}
+	return d, few
 }
 
 // foundEmpty says that c is a dequeue that found nothing.
@@ -131,11 +225,18 @@ func passedOver(v checker.Violation[queueItem, string], sources []queueCall) (a 
 	for _, c := range sources {
 		first = min(first, c.Invoked)
 	}
+	taken := map[string]bool{v.Last.Out: true} // what may have been
+	for _, c := range v.Calls {
+		switch {
+		case c.F != Dequeue || c.Invoked >= v.Last.Completed:
+		case c.Type == histories.Info:
+			return a, false // it may have been anything
+		case took(c):
+			taken[c.Out] = true
+		}
+	}
 	for _, waiting := range v.Calls {
-		if waiting.F != Enqueue || waiting.Type != histories.OK || waiting.Completed >= first || waiting.In.value == v.Last.Out ||
-			slices.ContainsFunc(v.Calls, func(c queueCall) bool { // it may have been taken
-				return c.F == Dequeue && c.Invoked < v.Last.Completed && (c.Type == histories.Info || took(c) && c.Out == waiting.In.value)
-			}) {
+		if waiting.F != Enqueue || waiting.Type != histories.OK || waiting.Completed >= first || taken[waiting.In.value] {
 			continue
 		}
 		a = checker.Anomaly{Kind: "out of order", Ops: checker.Ops(append(slices.Clone(sources), waiting)...)}

@@ -70,6 +70,7 @@ func kvAppend() checker.Model[sum, textArgument, textFound] {
 			}
 			return s, s == c.Out.sum
 		},
+		Decider:  &checker.Decider[textArgument, textFound]{Name: "text", Decide: decideText},
 		ReadOnly: func(c textCall) bool { return c.F == Get || c.F == Append && c.In.text == "" },
 		States:   textStates,
 		Explain:  explainText,

@@ -29,12 +29,16 @@ type object struct {
 	others [][]string
 
 	judge func(t *testing.T, h *histories.History) (checker.Verdict, violation)
+	// decider is of the model, and decides many of the histories of either kind.
+	decider string
 }
 
 // A violation is what a model was given to explain.
 type violation struct {
 	whole   bool
 	witness map[int]histories.Type // by the indices of invocations
+	note    string                 // of the result
+	decided map[string]int64       // by which engine, as its counts
 }
 
 // judged returns an object's judge.
@@ -44,7 +48,7 @@ func judged[S comparable, In, Out any](m checker.Model[S, In, Out]) func(t *test
 		m := m
 		explain := m.Explain
 		m.Explain = func(v checker.Violation[In, Out]) checker.Anomaly {
-			found = violation{v.Whole, map[int]histories.Type{}}
+			found = violation{whole: v.Whole, witness: map[int]histories.Type{}}
 			for _, c := range v.Witness {
 				found.witness[c.Index] = c.Type
 			}
@@ -54,6 +58,7 @@ func judged[S comparable, In, Out any](m checker.Model[S, In, Out]) func(t *test
 		if err != nil {
 			t.Fatal(err)
 		}
+		found.note, found.decided = r.Note, r.Counts
 		return r.Verdict, found
 	}
 }
@@ -111,31 +116,8 @@ var objects = map[string]object{
 		others:  [][]string{nil, {"in"}},
 		judge:   judged(set()),
 	},
-	"fifo-queue": {
-		draw: func(r *rand.Rand, name string) (string, string) {
-			if r.IntN(2) == 0 {
-				return Dequeue, keyed(name, "null")
-			}
-			return Enqueue, keyed(name, some(r, "1", "2", `"3"`))
-		},
-		do: func(holds []string, f, value string) ([]string, string, bool) {
-			switch {
-			case f == Enqueue:
-				return append(slices.Clone(holds), value), value, true
-			case len(holds) == 0:
-				return nil, value, true
-			}
-			return holds[1:], holds[0], true
-		},
-		lie: func(r *rand.Rand, f, argument, value string) string {
-			if f == Enqueue {
-				return value
-			}
-			name, _, _ := strings.Cut(value, ",")
-			return name + "," + some(r, "1", "2", `"3"`, "null") + "]"
-		},
-		judge: judged(fifo()),
-	},
+	"fifo-queue":                    queues("1", "2", `"3"`),
+	"fifo-queue of distinct values": queues("1", "2", `"3"`, `"4"`, "5", "6", "7"),
 	"kv-append": {
 		first: []string{""},
 		draw: func(r *rand.Rand, name string) (string, string) {
@@ -147,24 +129,38 @@ var objects = map[string]object{
 			}
 			return Get, keyed(name, "null")
 		},
-		do: func(holds []string, f, value string) ([]string, string, bool) {
-			text := strings.Trim(argument(value), `"`)
-			switch f {
-			case Put:
-				return []string{text}, value, true
-			case Append:
-				return []string{holds[0] + text}, value, true
-			}
-			return holds, fmt.Sprintf(`%s"%s"]`, strings.TrimSuffix(value, "null]"), holds[0]), true
-		},
+		do: doText,
 		lie: func(r *rand.Rand, f, argument, value string) string {
 			if f != Get {
 				return value
 			}
 			return strings.TrimSuffix(argument, "null]") + some(r, `""`, `"a"`, `"ab"`, `"ba"`, `"aab"`) + "]"
 		},
-		others: texts(7),
+		others: allTexts(7),
 		judge:  judged(kvAppend()),
+	},
+	"kv-append of distinct texts": {
+		first: []string{""},
+		draw: func(r *rand.Rand, name string) (string, string) {
+			if r.IntN(2) == 0 {
+				return Get, keyed(name, "null")
+			}
+			return some(r, Append, Append, Append, Put), keyed(name, some(r, `"a"`, `"ba"`, `"bba"`, `"bbba"`, `"bbbba"`, `"bbbbba"`))
+		},
+		do: doText,
+		lie: func(r *rand.Rand, f, argument, value string) string {
+			if f != Get {
+				return value
+			}
+			text := "\""
+			for range r.IntN(4) {
+				text += some(r, "a", "ba", "bba", "bbba", "bbbba", "bbbbba")
+			}
+			return strings.TrimSuffix(argument, "null]") + text + some(r, "", "", "", "b") + "\"]"
+		},
+		others:  allTexts(7), // of what is undecided; that of the decider is whole
+		judge:   judged(kvAppend()),
+		decider: "text",
 	},
 	"multi-register": {
 		first: []string{"0", "0"},
@@ -221,8 +217,53 @@ var objects = map[string]object{
 	},
 }
 
-// texts returns all of at most n letters, a and b, and one of others.
-func texts(n int) [][]string {
+// queues returns queues of few values.
+func queues(values ...string) object {
+	o := object{
+		draw: func(r *rand.Rand, name string) (string, string) {
+			if r.IntN(2) == 0 {
+				return Dequeue, keyed(name, "null")
+			}
+			return Enqueue, keyed(name, some(r, values...))
+		},
+		do: func(holds []string, f, value string) ([]string, string, bool) {
+			switch {
+			case f == Enqueue:
+				return append(slices.Clone(holds), value), value, true
+			case len(holds) == 0:
+				return nil, value, true
+			}
+			return holds[1:], holds[0], true
+		},
+		lie: func(r *rand.Rand, f, argument, value string) string {
+			if f == Enqueue {
+				return value
+			}
+			name, _, _ := strings.Cut(value, ",")
+			return name + "," + some(r, append(slices.Clone(values), "null")...) + "]"
+		},
+		judge: judged(fifo()),
+	}
+	if len(values) > 5 {
+		o.decider = "queue"
+	}
+	return o
+}
+
+// doText performs a call on a text.
+func doText(holds []string, f, value string) ([]string, string, bool) {
+	text := strings.Trim(argument(value), `"`)
+	switch f {
+	case Put:
+		return []string{text}, value, true
+	case Append:
+		return []string{holds[0] + text}, value, true
+	}
+	return holds, fmt.Sprintf(`%s"%s"]`, strings.TrimSuffix(value, "null]"), holds[0]), true
+}
+
+// allTexts returns all of at most n letters, a and b, and one of others.
+func allTexts(n int) [][]string {
 	all := [][]string{{"z"}, {""}}
 	for at := 1; at < len(all) && len(all[at][0]) < n; at++ {
 		all = append(all, []string{all[at][0] + "a"}, []string{all[at][0] + "b"})
@@ -332,6 +373,7 @@ func TestVerdictsAndEvidenceAgreeWithBruteForce(t *testing.T) {
 	for name, o := range objects {
 		t.Run(name, func(t *testing.T) {
 			cases, invalid := workloadtest.Cases(1500), 0
+			decided := map[checker.Verdict]int64{} // by the model's decider
 			for seed := range uint64(cases) {
 				calls := o.play(rand.New(rand.NewPCG(seed, 0)), "x")
 				h, invoked := history(t, calls, same)
@@ -345,6 +387,10 @@ func TestVerdictsAndEvidenceAgreeWithBruteForce(t *testing.T) {
 				}
 				if got != want {
 					t.Fatalf("seed %d: got %v, want %v\n%s", seed, got, want, workloadtest.Text(h))
+				}
+				decided[got] += found.decided["decided_by_"+o.decider]
+				if strings.Contains(found.note, "mistake in hacheck") {
+					t.Fatalf("seed %d: %s\n%s", seed, found.note, workloadtest.Text(h))
 				}
 				if got == checker.Valid {
 					continue
@@ -369,6 +415,9 @@ func TestVerdictsAndEvidenceAgreeWithBruteForce(t *testing.T) {
 			t.Logf("%d of %d invalid", invalid, cases)
 			if !workloadtest.Raced && (invalid < cases/20 || invalid > cases*19/20) {
 				t.Error("one kind is rare: the histories say little")
+			}
+			if o.decider != "" && !workloadtest.Raced && min(decided[checker.Valid], decided[checker.Invalid]) < int64(cases/20) {
+				t.Errorf("%s decided only %v", o.decider, decided)
 			}
 		})
 	}

@@ -30,6 +30,44 @@ func TestSumIsFNV1a(t *testing.T) {
 	}
 }
 
+// TestQueueIsALine, however long, and what is in it is equal after the same calls in
+// whatever order.
+func TestQueueIsALine(t *testing.T) {
+	for seed := range uint64(20) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		q := queue{body: noBody}
+		var want, in []string
+		for i := range 6 * portion {
+			if r.IntN(5) > 1 {
+				value := strings.Repeat("v", 1+i%3)
+				q, want, in = q.with(value), append(want, value), append(in, value)
+				continue
+			}
+			first, rest, some := q.first()
+			if some != (len(want) > 0) || some && first != want[0] {
+				t.Fatalf("seed %d: %q, %t came out of %q", seed, first, some, want)
+			}
+			if q = rest; some {
+				want = want[1:]
+			}
+		}
+		all := queue{body: noBody}
+		for i := range in { // those that are out in another order, and all out at the end
+			if i < len(in)-len(want) {
+				all = all.with("out")
+			} else {
+				all = all.with(in[i])
+			}
+		}
+		for range len(in) - len(want) {
+			_, all, _ = all.first()
+		}
+		if got := "[" + strings.Join(want, " ") + "]"; q.String() != got || all != q {
+			t.Fatalf("seed %d: got %v and %v, want %s", seed, q, all, got)
+		}
+	}
+}
+
 // TestTableIsAMap, whose equal contents are equal, in whatever order they came.
 func TestTableIsAMap(t *testing.T) {
 	keys := []string{`1`, `10`, `100`, `"1"`, `""`, `"x"`, `"x="`, `"x=1"`, `"xy"`, `"é"`, `[1]`, `null`}
