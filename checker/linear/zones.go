@@ -9,7 +9,7 @@ import (
 // Zones decides whether r is linearizable if every value is written by at most one
 // operation and nobody writes Initial; otherwise it is Undecided. It takes linear time
 // but for one sort of what is nearly sorted. With Refused operations it is Undecided
-// once in a while, since it tries one order of the others only.
+// once in a while, since it tries few orders of the others only.
 //
 // It is the zone check of Gibbons and Korach (Testing Shared Memories, SIAM Journal on
 // Computing 26, 1997), with chains of cas, and with one sort in place of the search for
@@ -387,6 +387,8 @@ func (z *zones) order() ([]int32, bool) {
 //
 // Place k is before order[k]. There may stand what was called when nothing from there on
 // had returned, and returned when all before had been called. Both bounds grow with k.
+// If what it did not find is there at all such places, a Refused is a misfit: it goes to
+// the first one all the same, for mend to see to it.
 func (z *zones) insert(order []int32) ([]int32, bool) {
 	r, n := z.r, len(order)
 	if !z.hold(16 * r.Len()) {
@@ -402,6 +404,7 @@ func (z *zones) insert(order []int32) ([]int32, bool) {
 	}
 	places := make([]int32, r.Len())
 	ops := make([]int32, 0, z.refused)
+	var misfits []int32
 	from := int32(0)  // where the returns are late enough
 	after := int32(0) // places of the Refused that precede this one
 	done := 0         // of r.Returns
@@ -415,22 +418,29 @@ func (z *zones) insert(order []int32) ([]int32, bool) {
 		for returns[from] < r.Call[i] {
 			from++
 		}
-		k := max(from, after)
+		first := max(from, after)
+		k := first
 		if c := &z.clusters[r.A[i]]; c.end > 0 || r.A[i] == Initial { // else it is not in the order
 			if c.end-c.reads <= k && k <= c.end {
 				k = c.end + 1
 			}
 		}
 		if int(k) > n || called[k] > r.Return[i] {
-			return nil, false
+			k = first
+			misfits = append(misfits, int32(i))
 		}
 		places[i] = k
 		ops = append(ops, int32(i))
 	}
 	slices.SortStableFunc(ops, func(i, j int32) int { return int(places[i] - places[j]) })
-	all := make([]int32, 0, n+len(ops))
+	all := make([]int32, 0, n+len(ops)+len(misfits))
+	var wrong []int // where the misfits are
 	for k := range n + 1 {
 		for len(ops) > 0 && int(places[ops[0]]) == k {
+			if _, is := slices.BinarySearch(misfits, ops[0]); is {
+				wrong = append(wrong, len(all))
+				all = append(all, nobody)
+			}
 			all = append(all, ops[0])
 			ops = ops[1:]
 		}
@@ -438,7 +448,117 @@ func (z *zones) insert(order []int32) ([]int32, bool) {
 			all = append(all, order[k])
 		}
 	}
+	if !z.mend(all, wrong) {
+		return nil, false
+	}
+	if len(wrong) > 0 {
+		all = slices.DeleteFunc(all, func(op int32) bool { return op == nobody })
+	}
 	return all, true
+}
+
+const (
+	mendMost   = 512     // operations on either side of a misfit that mend orders anew, about
+	mendLittle = 1 << 14 // operations that it may look at in any case
+)
+
+// mend looks for an order of what is around each misfit in which all are possible. In
+// front of each there is room for one operation: wrong says where.
+//
+// In all nothing stands before what precedes it, and all but the misfits are possible. So
+// operations that stand together, and that a plain write follows, or nothing, can be
+// ordered anew whatever else there is: what stands before them, and after, still does, and
+// does not see what they leave. [Search] tries. Among them may also be plain writes that
+// are indeterminate, that nobody saw, and that were called before the misfit was: no
+// operation after it can have returned by then.
+//
+// That is how it nearly always is, but there are orders that differ in more. So if it
+// finds none that says nothing.
+func (z *zones) mend(all []int32, wrong []int) bool {
+	if len(wrong) == 0 {
+		return true
+	}
+	r := z.r
+	var spare []int32 // the writes that nobody saw, and that are not in use
+	for i, kind := range r.Kind {
+		if kind == Write && r.Return[i] == Never && !z.clusters[r.A[i]].observed() {
+			spare = append(spare, int32(i))
+		}
+	}
+	budget := mendLittle + len(all)/8
+	mended := 0 // what stands before is possible
+	for _, at := range wrong {
+		for around := 8; at >= mended; around *= 4 {
+			i, j := z.cut(all, at-around, -1), z.cut(all, at+around, 1)
+			if budget -= j - i; budget < 0 || around > mendMost {
+				return false
+			}
+			n, rooms := 0, 0
+			for _, op := range all[i:j] {
+				if op == nobody {
+					rooms++
+				}
+			}
+			for n < min(rooms, len(spare)) && r.Call[spare[n]] <= r.Call[all[at+1]] {
+				n++
+			}
+			if order, ok := z.reorder(all[:i], all[i:j], spare[:n]); ok {
+				unused := n
+				for k := n - 1; k >= 0; k-- {
+					if !slices.Contains(order, spare[k]) {
+						unused--
+						spare[unused] = spare[k]
+					}
+				}
+				spare = spare[unused:]
+				for ; len(order) < j-i; order = append(order, nobody) {
+				}
+				copy(all[i:j], order)
+				mended = j
+			}
+		}
+	}
+	return true
+}
+
+// cut returns the first place from at on, in some direction, where a plain write stands,
+// or where all begins or ends.
+func (z *zones) cut(all []int32, at, direction int) int {
+	for ; at > 0 && at < len(all) && (all[at] == nobody || z.r.Kind[all[at]] != Write); at += direction {
+	}
+	return min(max(at, 0), len(all))
+}
+
+// reorder returns an order of operations that explains them, with some or none of others,
+// after those before.
+func (z *zones) reorder(before, ops, others []int32) ([]int32, bool) {
+	r := z.r
+	held := Initial
+	for k := len(before) - 1; k >= 0; k-- {
+		if op := before[k]; op != nobody && r.Kind[op] != Refused {
+			held, _ = r.Step(r.A[op], op)
+			break
+		}
+	}
+	ops = slices.DeleteFunc(slices.Concat(ops, others), func(op int32) bool { return op == nobody })
+	slices.Sort(ops) // by their calls
+	p := Problem[Value]{
+		Call: make([]Time, len(ops)), Return: make([]Time, len(ops)), Starts: []Value{held},
+		Step:     func(v Value, i int32) (Value, bool) { return r.Step(v, ops[i]) },
+		ReadOnly: func(i int32) bool { return r.Kind[ops[i]].Pure() },
+	}
+	for i, op := range ops {
+		p.Call[i], p.Return[i] = r.Call[op], r.Return[op]
+	}
+	asked := 0
+	d := Search(p, func(bytes int64) bool {
+		asked++
+		return asked <= 4 && z.limit.allows(z.bytes+bytes)
+	})
+	for i, op := range d.Order {
+		d.Order[i] = ops[op]
+	}
+	return d.Order, d.Verdict == Linearizable
 }
 
 // illegal makes a witness of operations, and of the owners of what they saw; these, and

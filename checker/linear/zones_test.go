@@ -124,7 +124,13 @@ func TestZones(t *testing.T) {
 		{"refused what is there to the end", []operation{write(1, 1, 2), refused(1, 3, 4)}, linear.Undecided, nil},
 		{"a lost write that nobody saw may explain a refusal", []operation{
 			write(1, 1, 2), write(2, 1, never), refused(1, 3, 4),
+		}, linear.Linearizable, nil},
+		{"but it is lost only once", []operation{
+			write(1, 1, 2), write(2, 1, never), refused(1, 3, 4), write(3, 5, 6), refused(3, 7, 8),
 		}, linear.Undecided, nil},
+		{"refused what may have been written first", []operation{
+			write(1, 1, 9), write(2, 1, 9), refused(2, 10, 11),
+		}, linear.Linearizable, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -404,6 +410,23 @@ func TestZonesLimit(t *testing.T) {
 	}
 	if asked < 4 {
 		t.Errorf("it asked %d times", asked)
+	}
+}
+
+// TestZonesMend: of what happened, with so many Refused, hardly anything is left undecided,
+// however many operations are open, and whatever was lost.
+func TestZonesMend(t *testing.T) {
+	undecided := 0
+	for seed := range uint64(100 * scale) {
+		r := lineartest.Simulate(rand.New(rand.NewPCG(seed, 8)), lineartest.Load{
+			Ops: 2000, Clients: 2 + int(seed%20), Indeterminate: int(seed % 5 * 5),
+		})
+		if d := judge(t, r); d.Verdict != linear.Linearizable {
+			undecided++
+		}
+	}
+	if undecided > scale {
+		t.Errorf("%d are undecided", undecided)
 	}
 }
 
