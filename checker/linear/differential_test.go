@@ -201,6 +201,24 @@ func TestSmallHistories(t *testing.T) {
 	tell(t, all)
 }
 
+// TestContendedHistories: which of several equal cas took effect matters at times, and so
+// seldom that only many histories of little else show who thinks that it does not. With
+// the tag differential there are two and a half millions.
+func TestContendedHistories(t *testing.T) {
+	all := make([]said, len(deciders))
+	tryAll(t, lineartest.Cases(5000), func(seed uint64) error {
+		r := lineartest.Contended(rand.New(rand.NewPCG(seed, 9)), 14)
+		if err := r.Check(); err != nil {
+			return err
+		}
+		if _, err := agree(r, all, 0); err != nil {
+			return fmt.Errorf("%w%s", err, written(r))
+		}
+		return nil
+	})
+	tell(t, all)
+}
+
 // patient is how long porcupine may think about a medium history.
 const patient = 500 * time.Millisecond
 

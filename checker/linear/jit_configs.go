@@ -36,7 +36,9 @@ const never int32 = 1<<31 - 1
 //     it took effect at a time when it had been called. When one returns that has no mark,
 //     it is given that of the first one after it that does: whoever returns first has the
 //     earliest deadline. The sets of operations that marks can be given to are those of a
-//     nested matroid, of which the marks are the last basis, so nothing is lost.
+//     nested matroid, of which the marks are the last basis, so nothing is lost; but where
+//     it could have gone to a place that was too early for others, that is tried as well:
+//     see [engine.instead].
 type class struct {
 	kind Kind
 	a, b Value

@@ -415,10 +415,6 @@ func TestEqualCASNeedSeveralDeadlines(t *testing.T) {
 	for _, r := range []*linear.Register{
 		register(write(0, 1, 3), cas(0, 1, 2, 7), refused(0, 4, 6), cas(0, 1, 5, 8)),
 		register(cas(0, 2, 1, 7), cas(2, 0, 2, never), write(0, 3, 4), cas(0, 2, 5, 8), cas(0, 1, 6, 6)),
-		register(
-			cas(0, 1, 1, 2), cas(1, 0, 3, 9), write(1, 4, never), cas(0, 1, 5, 7),
-			write(1, 6, 6), cas(1, 0, 7, 11), cas(1, 0, 7, 8), cas(1, 0, 8, 10),
-		),
 	} {
 		if err := judgeJIT(r, nil, 0); err != nil {
 			t.Errorf("%v\n%s", err, show(r))
