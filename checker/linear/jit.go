@@ -94,6 +94,9 @@ func try(r *Register, o JITOptions, beam int) (d Decision, sure bool) {
 		d.Verdict = Illegal
 		return d, true
 	}
+	if e.log != nil && !o.Limit.allows(e.bytes()+e.log.orderBytes(r)) {
+		return d, true
+	}
 	d.Verdict = Linearizable
 	if e.log != nil {
 		d.Order = e.log.order(e.future, starts, e.at(&e.now, 0).record())

@@ -749,7 +749,14 @@ func (e *engine) clone() *engine {
 // bytes is how much e holds, about.
 func (e *engine) bytes() int64 {
 	n := 8*(cap(e.now.words)+cap(e.next.words)) + 48*cap(e.slots) + 4*len(e.dense)
-	n += len(e.live)*(112+24*e.width) + 48*len(e.class) + 24*len(e.sparse)
+	n += 112*cap(e.live) + 40*cap(e.class) + 24*len(e.sparse)
+	for i := range e.live {
+		l := &e.live[i]
+		n += 8*(cap(l.reads)+cap(l.denied)+cap(l.writes)) + 4*cap(l.cas)
+	}
+	for i := range e.class {
+		n += 4 * cap(e.class[i].list)
+	}
 	if f := e.future; f != nil {
 		n += 4*(len(f.last)+len(f.place)) + 12*len(f.maybe)
 	}

@@ -149,6 +149,11 @@ func (l *log) order(f *future, starts []Value, last int32) []int32 {
 	return order
 }
 
+// orderBytes is how much order takes, about.
+func (l *log) orderBytes(r *Register) int64 {
+	return 13*int64(r.Len()) + 8*int64(r.Values) + 5*int64(len(l.records))
+}
+
 // ordering is an order in the making: operations in a ring, with a head that is none.
 type ordering struct {
 	f          *future
