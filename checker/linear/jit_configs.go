@@ -38,7 +38,7 @@ const never int32 = 1<<31 - 1
 //     earliest deadline. The sets of operations that marks can be given to are those of a
 //     nested matroid, of which the marks are the last basis, so nothing is lost; but where
 //     it could have gone to a place that was too early for others, that is tried as well:
-//     see [engine.instead].
+//     see [engine.elsewhere].
 type class struct {
 	kind Kind
 	a, b Value
