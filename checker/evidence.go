@@ -14,7 +14,8 @@ import (
 )
 
 // explain finds evidence that o, of which these are all calls, is not linearizable, and
-// words for it. Whatever goes wrong meanwhile, the verdict stands.
+// words for it; without the calls only what can be said by the witness. Whatever goes wrong
+// meanwhile, the verdict stands.
 func (j *judgement[S, In, Out]) explain(ctx context.Context, o *object[S, In, Out], calls []histories.Call[In, Out]) (a Anomaly, picture func(io.Writer) error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -43,10 +44,13 @@ func (j *judgement[S, In, Out]) explain(ctx context.Context, o *object[S, In, Ou
 	x := *o.found
 	v := Violation[In, Out]{Key: o.key, Witness: x.calls, Whole: x.whole, Last: x.last(), Calls: calls}
 	v.Stale = j.staleness(o, v.Last)
-	if j.model.Explain != nil {
+	if j.model.Explain != nil && calls != nil {
 		a = j.model.Explain(v)
 	} else {
 		a = Anomaly{Kind: notLinearizable, Note: fmt.Sprintf("%s: no order explains %s", o.name(), Count(len(x.calls), "call"))}
+	}
+	if calls == nil {
+		a.Note += fmt.Sprintf("; to say why takes more time or memory, with %s", Count(len(o.call), "call"))
 	}
 	a.Ops = append(a.Ops, x.ops()...)
 	slices.Sort(a.Ops)

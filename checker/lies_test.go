@@ -191,3 +191,28 @@ func TestReadingEndsWithTheTime(t *testing.T) {
 		t.Errorf("got %v, %v after %d calls: %s", r.Verdict, err, read, r.Note)
 	}
 }
+
+// TestOnlyWhatIsAffordableIsToldWhole: a key of a million calls takes more to be told than a
+// small budget has, and leaves what there is to the others.
+func TestOnlyWhatIsAffordableIsToldWhole(t *testing.T) {
+	m := number()
+	j := judgement[int, int, int]{model: &m, budget: Budget{Memory: 64 << 20}}
+	large := &object[int, int, int]{key: "large", call: make([]linear.Time, 1_000_000)}
+	small := &object[int, int, int]{key: "small", call: make([]linear.Time, 1000), found: &excerpt[int, int]{whole: true}}
+	both := []*object[int, int, int]{large, small}
+	if got := j.affordable(both, time.Now().Add(time.Hour)); len(got) != 1 || got[0] != small {
+		t.Errorf("of memory: %d of them", len(got))
+	}
+	j.budget.Memory = 1 << 40
+	if got := j.affordable(both, time.Now().Add(time.Hour)); len(got) != 2 {
+		t.Errorf("of plenty: %d of them", len(got))
+	}
+	if got := j.affordable(both, time.Now().Add(time.Second)); len(got) != 1 || got[0] != small {
+		t.Errorf("of time: %d of them", len(got))
+	}
+	m.Explain = func(Violation[int, int]) Anomaly { panic("it was not told all") }
+	a, _ := j.explain(t.Context(), small, nil)
+	if want := "small: no order explains 0 calls; to say why takes more time or memory, with 1000 calls"; a.Note != want {
+		t.Errorf("got %q, want %q", a.Note, want)
+	}
+}

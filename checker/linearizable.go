@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -84,7 +85,7 @@ func (j *judgement[S, In, Out]) result(ctx context.Context, counts map[string]in
 	}
 
 	shown := by[Invalid][:min(len(by[Invalid]), maxExplained)]
-	all := j.all(shown)
+	all := j.all(j.affordable(shown, end))
 	shares := newShares(end, len(shown), 1)
 	for _, o := range shown {
 		ctx, done := shares.next(ctx)
@@ -106,6 +107,23 @@ func (j *judgement[S, In, Out]) result(ctx context.Context, counts map[string]in
 		return unclear(a) - unclear(b)
 	})
 	return r
+}
+
+// affordable returns those of objects of which what is left of the budget lets all calls be
+// told: for the others a witness has to do.
+func (j *judgement[S, In, Out]) affordable(objects []*object[S, In, Out], end time.Time) (few []*object[S, In, Out]) {
+	const perCall = 4 * time.Microsecond // to read one again, and to look for what it means
+	size := uint64(reflect.TypeFor[histories.Call[In, Out]]().Size())
+	memory, left := j.budget.Memory/2, time.Until(end)
+	for _, o := range objects {
+		bytes, takes := uint64(len(o.call))*size, time.Duration(len(o.call))*perCall
+		if bytes > memory || takes > left {
+			continue
+		}
+		memory, left = memory-bytes, left-takes
+		few = append(few, o)
+	}
+	return few
 }
 
 // note says which objects have which verdict.

@@ -91,7 +91,7 @@ func (v *Value) UnmarshalJSON(b []byte) error {
 	}
 	n, err := strconv.ParseInt(string(b), 10, 64)
 	if err != nil {
-		return fmt.Errorf("%s is neither a whole number, nor a text, nor null", b)
+		return fmt.Errorf("%s is neither a whole number of 64 bits, nor a text, nor null", b)
 	}
 	*v = Of(n)
 	return nil
