@@ -185,10 +185,8 @@ func (w *Witness) finish() {
 
 // sets returns the value that op, which is not pure, sets.
 func (r *Register) sets(op int32) Value {
-	if r.Kind[op] == CAS {
-		return r.B[op]
-	}
-	return r.A[op]
+	v, _ := r.Sets(int(op))
+	return v
 }
 
 // change returns w with some operations dropped, and some cas weakened to writes.
