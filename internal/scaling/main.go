@@ -163,9 +163,9 @@ tenths.
   that are indeterminate take effect within 50 ms, or never.
 - Values are unique, and a cas expects what its client last knew of; or there are five, at random.
 - What decides is what hacheck would take: zones, and where they do not apply the just-in-time engine (zones, jit: the
-  time of both counts). They do not where values are few, and seldom where a cas failed and did not say what it found,
-  so it takes but one of those in a longer history. The order that explains the history is part of the answer. Porcupine's confirmation, which takes
-  linear time, is not in these figures, and neither is reading a file.
+  time of both counts). They do not where values are few, and hardly ever where a cas failed and did not say what it
+  found. The order that explains the history is part of the answer. Porcupine's confirmation, which takes linear time,
+  is not in these figures, and neither is reading a file.
 - CPU-s are those of the whole process, the garbage collector's work on other cores included; the median of up to
   seven. The peak is what the process had resident, with the history itself, in MiB.
 - Growth is that of CPU-s over the row before, which has a tenth of the operations: × 10 is linear. Where that was
