@@ -2,9 +2,10 @@
 //
 // A [Checker] takes a history and nothing else - not the cluster, not the
 // options of the run - so that judging a recorded file again gives the verdict
-// the run gave. [Linearizable] judges any sequential [Model] with porcupine;
-// [Stats] and [Faults] ask whether the run tried hard enough to mean anything;
-// [Compose] runs several checkers as one.
+// the run gave. [Linearizable] judges any sequential [Model], and has porcupine
+// confirm it; a [Live] judges while a history is recorded; [Stats] and [Faults]
+// ask whether the run tried hard enough to mean anything; [Compose] runs several
+// checkers as one.
 //
 // Three rules hold for all of them. What was not judged is [Unknown], never
 // [Valid]: that is what an error, a panic, a budget that ended and the zero
