@@ -41,6 +41,10 @@ type Lab interface {
 	// Kill ends the node's process at once, with SIGKILL, and waits until it is
 	// gone. Nothing to kill is no error.
 	Kill(node string) error
+	// KillOne ends one process of those that run on the node, by its number, and waits until
+	// it is gone: the one that was started there, or another. All others go on. None of that
+	// number is an error.
+	KillOne(node string, pid int) error
 	// Pause stops the node's processes where they are, with SIGSTOP, and returns when
 	// they have stopped. What is paused twice runs again when it was resumed twice. A
 	// process that starts meanwhile is not paused.
@@ -112,6 +116,68 @@ type Members interface {
 	// then has a vote. One that somebody else has begun to have leave since, and has given
 	// up, leaves first.
 	Join(ctx context.Context, node string) error
+}
+
+// A Parted is a system whose nodes do different things. What is aimed at nodes is aimed at
+// those of one part: faults that no part is named by, at those of the first.
+type Parted interface {
+	// Parts returns the parts: each node is of one.
+	Parts() []Part
+}
+
+// A Part are nodes that do the same.
+type Part struct {
+	Name  string // in the singular: "host"
+	Nodes []string
+}
+
+// The parts that faults know of.
+const (
+	PartControl = "control" // nodes that agree by majorities
+	PartHost    = "host"    // those that run guests
+	PartStorage = "storage" // those that keep what guests write
+)
+
+// A Cast is a system some of whose nodes play roles, each for a while, such as the source of
+// a migration.
+type Cast interface {
+	// Roles returns the names of the roles.
+	Roles() []string
+	// Plays returns the node that plays a role now, or played it last.
+	Plays(ctx context.Context, role string) (node string, err error)
+}
+
+// A Hosting is a system on whose hosts guests run, in processes of their own.
+type Hosting interface {
+	// Guests returns those that run on a host.
+	Guests(host string) []Guest
+}
+
+// A Guest is one that runs.
+type Guest struct {
+	Name string
+	PID  int
+}
+
+// A Timed is a system that bears monotonic clocks that run at different rates, but within
+// bounds.
+type Timed interface {
+	// ClockRate returns by how much faster one may run than another: 1.25 is a quarter.
+	ClockRate() float64
+}
+
+// A Telling is a system that tells what happens in it, beside what clients are answered.
+type Telling interface {
+	// Tell calls record with each event, by its name and with its value, one at a time and in
+	// their order, until ctx ends. It returns when all that had happened by then is told, or
+	// with why there will be no more.
+	Tell(ctx context.Context, record func(event string, value any) error) error
+}
+
+// A Step is a value of the events that faults may be tied to, called histories.Step: that
+// something has come to a step that it takes, such as the copying of a migration.
+type Step struct {
+	Name string `json:"step"`
 }
 
 // A Limited is a system that does not claim to bear every fault.

@@ -333,6 +333,37 @@ func (l *Local) Kill(node string) error {
 	}
 }
 
+// KillOne implements Lab.
+func (l *Local) KillOne(node string, pid int) error {
+	at, err := l.find(node)
+	if err != nil {
+		return err
+	}
+	all, err := l.members(at)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(all, func(m member) bool { return m.pid == pid })
+	if i < 0 {
+		return fmt.Errorf("kill a process of %s: it has none of the number %d", node, pid)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+		return fmt.Errorf("kill process %d of %s: %w", pid, node, err)
+	}
+	again := time.NewTicker(time.Millisecond)
+	defer again.Stop()
+	limit := time.NewTimer(killLimit)
+	defer limit.Stop()
+	for p := l.running(at); !all[i].gone() || p != nil && p.pid == pid && !p.hasExited(); {
+		select {
+		case <-again.C:
+		case <-limit.C:
+			return fmt.Errorf("kill process %d of %s: it does not die", pid, node)
+		}
+	}
+	return nil
+}
+
 // hasExited says whether a process, if there is one, was seen to end.
 func (p *process) hasExited() bool {
 	if p == nil {

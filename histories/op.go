@@ -61,6 +61,10 @@ const (
 // themselves, when that was not as it had been before.
 const State = "state"
 
+// Step is the function of the observer's events that faults may be tied to: that something
+// which takes several steps has come to one of them. Their value is {"step":"..."}.
+const Step = "step"
+
 func (p Process) String() string {
 	switch p {
 	case Nemesis:

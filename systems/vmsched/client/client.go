@@ -1,0 +1,2 @@
+// Package client is the client of vmsched, as its users have it.
+package client

@@ -1,0 +1,33 @@
+// Package scheduler is the control plane of vmsched: the API that users ask, which every
+// scheduler answers, and the loop of the one that leads, which places machines, moves them
+// from hosts that have died, and sees migrations and drains through.
+package scheduler
+
+import "time"
+
+// A Config is what a scheduler is told when it starts.
+type Config struct {
+	Node string `json:"node"` // its own name
+	Addr string `json:"addr"` // where it listens for users, as host:port
+	// Store are the nodes of raftkv, its own first.
+	Store []Store `json:"store"`
+	// Bug is the name of a deliberate bug, or empty: see package bug.
+	Bug string `json:"bug,omitempty"`
+}
+
+// A Store is a node of raftkv, as a client of it knows it.
+type Store struct {
+	Name string `json:"name"`
+	Addr string `json:"addr"`
+}
+
+// How long things take at the most. They suit hosts whose lease is some seconds long.
+const (
+	// leaderTTL is how long a scheduler leads that is not heard of: by so much later is
+	// placed what is lost together with it.
+	leaderTTL = 2 * time.Second
+	// migrationLimit is how long a migration may take before it is aborted, and startLimit
+	// how long a start, before the machine is placed anew; as one leader sees it.
+	migrationLimit = 8 * time.Second
+	startLimit     = 6 * time.Second
+)
