@@ -139,9 +139,10 @@ func (r *run) run(ctx context.Context) (Outcome, error) {
 	reported := r.report()
 
 	performing, cancel := context.WithCancel(ctx)
-	observed := r.observe(performing)
+	observed, heard := r.observe(performing), r.listen(performing)
 	err := r.perform(performing)
 	r.trouble(observed())
+	r.trouble(heard())
 	r.outcome.Elapsed = r.in.now()
 	cancel() // what is outstanding, if the journal failed
 
