@@ -20,26 +20,28 @@ import (
 
 // options are what a run is asked for.
 type options struct {
-	workload, system, bug string
-	nemesis               []nemesis.Spec
-	schedule              string // the file of timetable, or ""
-	replay                string // the directory of the run that is repeated, or ""
-	timetable             []nemesis.Entry
-	policy                nemesis.Policy
-	unguarded             bool
-	nodes                 int
-	concurrency           int
-	keys                  int // 0: as many as suit the clients
-	rate                  float64
-	most                  float64 // what goes where rate is 0, if that is known
-	timeLimit, interval   time.Duration
-	heal                  string
-	seed                  uint64
-	seeded                bool // seed was given
-	store                 string
-	checkLive, stopsOn    bool
-	quiet, json, pcap     bool
-	budget                checker.Budget // of judging
+	workload, bug       string
+	system              string // "": that for the workload
+	hypervisor          string // "": the system's default, if it has guests
+	nemesis             []nemesis.Spec
+	schedule            string // the file of timetable, or ""
+	replay              string // the directory of the run that is repeated, or ""
+	timetable           []nemesis.Entry
+	policy              nemesis.Policy
+	unguarded           bool
+	nodes               int // 0: as many as the system has by default
+	concurrency         int
+	keys                int // 0: as many as suit the clients
+	rate                float64
+	most                float64 // what goes where rate is 0, if that is known
+	timeLimit, interval time.Duration
+	heal                string
+	seed                uint64
+	seeded              bool // seed was given
+	store               string
+	checkLive, stopsOn  bool
+	quiet, json, pcap   bool
+	budget              checker.Budget // of judging
 
 	// recorded are the options of the run that is repeated, or nil, and replayed says
 	// what of it is not.
@@ -49,7 +51,7 @@ type options struct {
 
 func newOptions() *options {
 	return &options{
-		system: systems[0].name, policy: nemesis.Uniform, nodes: 5, concurrency: 10,
+		policy: nemesis.Uniform, concurrency: 10,
 		timeLimit: 20 * time.Second, interval: 3 * time.Second, heal: heals[0], store: "store",
 		budget: defaultBudget(),
 	}
@@ -88,11 +90,18 @@ func (o *options) flags() []cli.Flag {
 	rate := flag(howMuch, "rate", "operations per second: `N`, 0 for as many as go", rate(&o.rate))
 	keys := flag(howMuch, "keys", "`N` keys in use at once", number(&o.keys, maxKeys))
 	keys.DefaultText = fmt.Sprintf("%d, or one for every two clients", minKeys)
+	system := flag(whatIsTested, "system", "the system under test: `NAME`", choice(&o.system, "system", systemNames()))
+	system.DefaultText = "that which has the workload"
+	nodes := flag(whatIsTested, "nodes", "`N` servers", number(&o.nodes, cluster.MaxNodes))
+	nodes.DefaultText = defaultNodes()
+	hypervisor := flag(whatIsTested, "hypervisor", "what runs the guests: `NAME`, of systems that have some", text(&o.hypervisor, "the name of a hypervisor (hacheck list)"))
+	hypervisor.DefaultText = "processes"
 	return append([]cli.Flag{
 		workload,
-		flag(whatIsTested, "system", "the system under test: `NAME`", choice(&o.system, "system", systemNames())),
+		system,
 		flag(whatIsTested, "bug", "build the system with a deliberate bug: `NAME`", bug(&o.bug)),
-		flag(whatIsTested, "nodes", "`N` servers", number(&o.nodes, cluster.MaxNodes)),
+		nodes,
+		hypervisor,
 		flag(whatBreaks, "nemesis", "`FAULTS`, separated by commas: NAME[:VARIANT][:TARGET], or all (hacheck list)", nemesisList(&o.nemesis)),
 		flag(whatBreaks, "interval", "a fault about every `TIME`", duration(&o.interval, minInterval)),
 		flag(whatBreaks, "nemesis-policy", "choose faults by `POLICY`: uniform, or adaptive, by what has shown new states", policy(&o.policy)),
@@ -121,6 +130,30 @@ func (o *options) flags() []cli.Flag {
 		&cli.BoolFlag{Category: whatIsKept, Name: "quiet", Usage: "show no progress", Destination: &o.quiet, DisableDefaultText: true},
 		&cli.BoolFlag{Category: whatIsKept, Name: "json", Usage: "print results.json instead of text", Destination: &o.json, DisableDefaultText: true},
 	}, budgetFlags(howJudged, &o.budget)...)
+}
+
+// defaultNodes says how many nodes the systems have.
+func defaultNodes() string {
+	var of []string
+	for _, s := range systems {
+		of = append(of, fmt.Sprintf("%d of %s", s.nodes, s.name))
+	}
+	return strings.Join(of, ", ")
+}
+
+// settle settles what depends on what else was asked for: the system, and how many nodes
+// it has.
+func (o *options) settle() {
+	if o.system == "" {
+		o.system = systemFor(o.workload).name
+	}
+	s := findSystem(o.system)
+	if o.nodes == 0 {
+		o.nodes = s.nodes
+	}
+	if o.hypervisor == "" && len(s.hypervisors) > 0 {
+		o.hypervisor = s.hypervisors[0]
+	}
 }
 
 // minKeys is the least number of keys in use by default.
@@ -164,7 +197,16 @@ func (o *options) arguments() []string {
 	if o.unguarded && !d.unguarded {
 		args = append(args, "--no-quorum-guard")
 	}
+	if o.system != "" && o.recorded == nil { // what is by default was settled
+		settled := &options{workload: o.workload}
+		settled.settle()
+		d.system = settled.system
+		settled = &options{workload: o.workload, system: o.system}
+		settled.settle()
+		d.nodes, d.hypervisor = settled.nodes, settled.hypervisor
+	}
 	add(o.system != d.system, "system", o.system)
+	add(o.hypervisor != d.hypervisor, "hypervisor", o.hypervisor)
 	add(o.bug != d.bug && o.bug != "", "bug", o.bug)
 	add(o.bug != d.bug && o.bug == "", "bug", noBug)
 	add(o.nodes != d.nodes, "nodes", o.nodes)

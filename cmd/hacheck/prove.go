@@ -253,24 +253,34 @@ const cleanLimit = 8 * time.Second
 // cleanRuns are combinations of workloads and nemeses, such that the first few have as
 // many of both as there can be.
 func (o *proveOptions) cleanRuns() (runs []cleanProof) {
+	var pairs []cleanProof // of systems and workloads
+	for _, s := range systems {
+		if len(o.systems) > 0 && !slices.Contains(o.systems, s.name) {
+			continue
+		}
+		for _, w := range s.offers {
+			pairs = append(pairs, cleanProof{system: s.name, workload: w})
+		}
+	}
+	for i := 0; len(runs) < o.clean; i++ {
+		round, at := i/len(pairs), i%len(pairs)
+		run := pairs[at]
+		nemeses := cleanNemeses(findSystem(run.system))
+		run.nemesis = nemeses[(at+round)%len(nemeses)]
+		run.flags = []string{"--time-limit", cleanLimit.String(), "--interval", "2s"}
+		runs = append(runs, run)
+	}
+	return runs
+}
+
+// cleanNemeses are what clean runs of a system are done with: nothing, each fault that it
+// has something for, and all.
+func cleanNemeses(s *system) []string {
 	nemeses := []string{""}
 	for _, f := range faults {
 		nemeses = append(nemeses, f.Name)
 	}
-	nemeses = append(nemeses, nemesis.All)
-	names := o.systems
-	if len(names) == 0 {
-		names = systemNames()
-	}
-	for i := 0; len(runs) < o.clean; i++ {
-		round, at := i/len(allWorkloads), i%len(allWorkloads)
-		w, nemesis := allWorkloads[at], nemeses[(at+round)%len(nemeses)]
-		runs = append(runs, cleanProof{
-			system: names[i%len(names)], workload: w.name, nemesis: nemesis,
-			flags: []string{"--time-limit", cleanLimit.String(), "--interval", "2s"},
-		})
-	}
-	return runs
+	return append(nemeses, nemesis.All)
 }
 
 // A matrix is what prove prints: which bug was found by what. Scripts rest on its JSON:

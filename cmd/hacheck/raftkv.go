@@ -13,6 +13,13 @@ func raftkvBugs() []named {
 	return bugs
 }
 
+// raftkvWorkloads are those of a key-value store.
+var raftkvWorkloads = []string{
+	"register", "cas-register", "kv", "set", "append", "counter", "unique-ids", "queue", "lock", "lease", "watch", "election", "member", "session",
+}
+
+var _ keyValueStore = (*raftkv.System)(nil)
+
 func installRaftkv(l cluster.Lab, o *options) (installed, error) {
 	return raftkv.New(l, raftkv.Options{
 		Bug: o.bug,

@@ -56,6 +56,7 @@ func (o *options) repeat(c *cli.Context) error {
 	for name, take := range map[string]func(){
 		"bug":             func() { o.bug = given.bug },
 		"nodes":           func() { o.nodes = given.nodes },
+		"hypervisor":      func() { o.hypervisor = given.hypervisor },
 		"no-quorum-guard": func() { o.unguarded = given.unguarded },
 		"heal":            func() { o.heal = given.heal },
 		"concurrency":     func() { o.concurrency = given.concurrency },
@@ -89,6 +90,7 @@ func optionsOf(i store.Info) *options {
 	o := newOptions()
 	o.workload, o.system, o.bug = i.Workload, i.System, i.Bug
 	o.nodes, o.concurrency, o.keys, o.rate = i.Options.Nodes, i.Options.Concurrency, i.Options.Keys, i.Options.Rate
+	o.hypervisor = i.Options.Hypervisor
 	o.timeLimit, o.seed, o.unguarded = i.Options.TimeLimit.Std(), i.Options.Seed, i.Options.Unguarded
 	if i.Options.Interval > 0 {
 		o.interval = i.Options.Interval.Std()

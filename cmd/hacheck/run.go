@@ -65,7 +65,20 @@ func (o *options) check() error {
 	if o.workload == "" {
 		return usage("run: which workload? Name one with --workload: %s", enumerate(workloadNames()))
 	}
+	o.settle()
 	s := findSystem(o.system)
+	if !slices.Contains(s.offers, o.workload) {
+		return usage("run: --system %s has no clients for --workload %s; %s has", o.system, o.workload, enumerate(offering(o.workload)))
+	}
+	if o.hypervisor != "" && !slices.Contains(s.hypervisors, o.hypervisor) {
+		if len(s.hypervisors) == 0 {
+			return usage("run: --hypervisor %s: %s runs no guests", o.hypervisor, s.name)
+		}
+		return usage("run: --hypervisor %q: there is no such one; %s", o.hypervisor, suggest(o.hypervisor, s.hypervisors, "hacheck list"))
+	}
+	if o.nodes < s.least {
+		return usage("run: --nodes %d: %s needs %d at least", o.nodes, s.name, s.least)
+	}
 	var bugs []string
 	for _, b := range s.bugs {
 		bugs = append(bugs, b.name)
@@ -229,7 +242,7 @@ func (t *trial) begin() (end func(), err error) {
 		Options: store.Options{
 			Nodes: t.nodes, Concurrency: t.concurrency, TimeLimit: store.Duration(t.timeLimit),
 			Interval: store.Duration(t.interval), Rate: t.rate, Keys: t.keysInUse(), Seed: t.seed, Heal: t.heal,
-			Policy: string(t.policy), Unguarded: t.unguarded,
+			Policy: string(t.policy), Unguarded: t.unguarded, Hypervisor: t.hypervisor,
 		},
 		Repeat:   t.arguments(),
 		Versions: store.Versions{Hacheck: version(), Go: runtime.Version(), OS: platform(), Kernel: kernel()},

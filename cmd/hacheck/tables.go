@@ -40,6 +40,16 @@ type system struct {
 	// limits are the faults that it does not claim to bear, as in "disk:rollback", each
 	// with the reason.
 	limits map[string]string
+	// offers are the workloads whose clients it has; it is what they are run on unless
+	// somebody asks for another that offers them, too.
+	offers []string
+	// nodes is how many it has by default, and least how many it needs.
+	nodes, least int
+	// parts says which nodes do what, of so many; nil: all do the same.
+	parts func(nodes []string) []cluster.Part
+	// hypervisors are those that can run its guests, the default first; none if it has no
+	// guests.
+	hypervisors []string
 	// install makes one in a lab. It starts nothing yet.
 	install func(l cluster.Lab, o *options) (installed, error)
 	// node is what hacheck does when a lab has started it to be a node; see
@@ -49,11 +59,16 @@ type system struct {
 
 type named struct{ name, about string }
 
-// An installed is a system in a lab, with a client for every workload there is: each
-// connects that of a worker.
+// An installed is a system in a lab, with a client for every workload that it offers:
+// those of a store, or of machines.
 type installed interface {
 	cluster.System
 	io.Closer
+}
+
+// A keyValueStore is a system that offers the workloads of a key-value store: each of these
+// connects the client of a worker.
+type keyValueStore interface {
 	OpenRegister(ctx context.Context, worker int) (register.KV, error)
 	OpenKV(ctx context.Context, worker int) (kv.Store, error)
 	OpenSet(ctx context.Context, worker int) (set.Set, error)
@@ -75,6 +90,9 @@ var systems = []system{
 		about:   "a key-value store on hashicorp/raft, with a gRPC API",
 		bugs:    raftkvBugs(),
 		limits:  raftkv.Limits(),
+		offers:  raftkvWorkloads,
+		nodes:   5,
+		least:   1,
 		install: installRaftkv,
 		node:    raftkv.RunNode,
 	},
@@ -119,7 +137,7 @@ var allWorkloads = []workload{
 		semantics: []string{initialFlag, nilReadsFlag, failedCASFlag},
 		live:      register.Live,
 		new: func(s installed, o *options) workloads.Workload {
-			return register.New(register.Options{Keys: o.keysInUse(), Rate: o.rate}, s.OpenRegister, checker.Budget{})
+			return register.New(register.Options{Keys: o.keysInUse(), Rate: o.rate}, s.(keyValueStore).OpenRegister, checker.Budget{})
 		},
 	},
 	{
@@ -130,7 +148,7 @@ var allWorkloads = []workload{
 		semantics: []string{initialFlag, nilReadsFlag, failedCASFlag},
 		live:      register.Live,
 		new: func(s installed, o *options) workloads.Workload {
-			return register.New(register.Options{Keys: o.keysInUse(), Rate: o.rate, CAS: true}, s.OpenRegister, checker.Budget{})
+			return register.New(register.Options{Keys: o.keysInUse(), Rate: o.rate, CAS: true}, s.(keyValueStore).OpenRegister, checker.Budget{})
 		},
 	},
 	{
@@ -140,7 +158,7 @@ var allWorkloads = []workload{
 		takes:     takesStore,
 		checker:   unbounded(kv.Checker),
 		new: func(s installed, o *options) workloads.Workload {
-			return kv.New(kv.Options{Keys: o.keys, Rate: o.rate}, s.OpenKV)
+			return kv.New(kv.Options{Keys: o.keys, Rate: o.rate}, s.(keyValueStore).OpenKV)
 		},
 	},
 	{
@@ -150,7 +168,7 @@ var allWorkloads = []workload{
 		takes:     takesSet,
 		checker:   unbounded(set.Checker),
 		new: func(s installed, o *options) workloads.Workload {
-			return set.New(set.Options{Sets: o.keys, Rate: o.rate}, s.OpenSet)
+			return set.New(set.Options{Sets: o.keys, Rate: o.rate}, s.(keyValueStore).OpenSet)
 		},
 	},
 	{
@@ -160,7 +178,7 @@ var allWorkloads = []workload{
 		takes:     takesAppend,
 		checker:   unbounded(appends.Checker),
 		new: func(s installed, o *options) workloads.Workload {
-			return appends.New(appends.Options{Keys: o.keys, Rate: o.rate}, s.OpenAppend)
+			return appends.New(appends.Options{Keys: o.keys, Rate: o.rate}, s.(keyValueStore).OpenAppend)
 		},
 	},
 	{
@@ -170,7 +188,7 @@ var allWorkloads = []workload{
 		takes:     takesCounter,
 		checker:   unbounded(counter.Checker),
 		new: func(s installed, o *options) workloads.Workload {
-			return counter.New(counter.Options{Counters: o.keys, Rate: o.rate}, s.OpenCounter)
+			return counter.New(counter.Options{Counters: o.keys, Rate: o.rate}, s.(keyValueStore).OpenCounter)
 		},
 	},
 	{
@@ -179,7 +197,7 @@ var allWorkloads = []workload{
 		functions: []string{uniqueids.Generate},
 		checker:   unbounded(uniqueids.Checker),
 		new: func(s installed, o *options) workloads.Workload {
-			return uniqueids.New(uniqueids.Options{Rate: o.rate}, s.OpenIDs)
+			return uniqueids.New(uniqueids.Options{Rate: o.rate}, s.(keyValueStore).OpenIDs)
 		},
 	},
 	{
@@ -189,7 +207,7 @@ var allWorkloads = []workload{
 		takes:     takesQueue,
 		checker:   unbounded(func() checker.Checker { return queue.Checker(true) }),
 		new: func(s installed, o *options) workloads.Workload {
-			return queue.New(queue.Options{Queues: o.keys, Rate: o.rate}, s.OpenQueue)
+			return queue.New(queue.Options{Queues: o.keys, Rate: o.rate}, s.(keyValueStore).OpenQueue)
 		},
 	},
 	{
@@ -199,7 +217,7 @@ var allWorkloads = []workload{
 		takes:     takesLock,
 		checker:   unbounded(lock.Checker),
 		new: func(s installed, o *options) workloads.Workload {
-			return lock.New(lock.Options{Locks: o.keys, Rate: o.rate}, s.OpenLock)
+			return lock.New(lock.Options{Locks: o.keys, Rate: o.rate}, s.(keyValueStore).OpenLock)
 		},
 	},
 	{
@@ -208,7 +226,7 @@ var allWorkloads = []workload{
 		functions: []string{lease.Grant, lease.KeepAlive, lease.Revoke, lease.Read},
 		checker:   unbounded(lease.Checker),
 		new: func(s installed, o *options) workloads.Workload {
-			return lease.New(lease.Options{Keys: o.keys, Rate: o.rate}, s.OpenLease)
+			return lease.New(lease.Options{Keys: o.keys, Rate: o.rate}, s.(keyValueStore).OpenLease)
 		},
 	},
 	{
@@ -218,7 +236,7 @@ var allWorkloads = []workload{
 		takes:     takesStore,
 		checker:   unbounded(watch.Checker),
 		new: func(s installed, o *options) workloads.Workload {
-			return watch.New(watch.Options{Rate: o.rate}, s.OpenWatch)
+			return watch.New(watch.Options{Rate: o.rate}, s.(keyValueStore).OpenWatch)
 		},
 	},
 	{
@@ -227,7 +245,7 @@ var allWorkloads = []workload{
 		functions: []string{election.Campaign, election.Proclaim, election.Resign, election.Observe},
 		checker:   unbounded(election.Checker),
 		new: func(s installed, o *options) workloads.Workload {
-			return election.New(election.Options{Elections: o.keys, Rate: o.rate}, s.OpenElection)
+			return election.New(election.Options{Elections: o.keys, Rate: o.rate}, s.(keyValueStore).OpenElection)
 		},
 	},
 	{
@@ -238,7 +256,7 @@ var allWorkloads = []workload{
 		absent:    member.Absent,
 		checker:   member.Checker,
 		new: func(s installed, o *options) workloads.Workload {
-			return member.New(member.Options{Keys: o.keys, Rate: o.rate}, s.OpenMember, checker.Budget{})
+			return member.New(member.Options{Keys: o.keys, Rate: o.rate}, s.(keyValueStore).OpenMember, checker.Budget{})
 		},
 	},
 	{
@@ -248,7 +266,7 @@ var allWorkloads = []workload{
 		takes:     takesKeyedRegister,
 		checker:   unbounded(session.Checker),
 		new: func(s installed, o *options) workloads.Workload {
-			return session.New(session.Options{Rate: o.rate}, s.OpenSession)
+			return session.New(session.Options{Rate: o.rate}, s.(keyValueStore).OpenSession)
 		},
 	},
 }
@@ -351,6 +369,22 @@ func evidence(fault string, n int64) string {
 		return "1 " + cmp.Or(unit[0], "evidence")
 	}
 	return fmt.Sprintf("%d %s", n, cmp.Or(unit[1], "evidence"))
+}
+
+// systemFor returns the system that a workload is run on by default.
+func systemFor(workload string) *system {
+	at := slices.IndexFunc(systems, func(s system) bool { return slices.Contains(s.offers, workload) })
+	return &systems[max(at, 0)]
+}
+
+// offering returns the names of the systems that offer a workload.
+func offering(workload string) (names []string) {
+	for _, s := range systems {
+		if slices.Contains(s.offers, workload) {
+			names = append(names, s.name)
+		}
+	}
+	return names
 }
 
 func systemNames() (names []string) {

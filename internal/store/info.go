@@ -72,6 +72,8 @@ type Options struct {
 	Policy      string   `json:"nemesis_policy,omitempty"`
 	// Unguarded says that the quorum guard was off.
 	Unguarded bool `json:"no_quorum_guard,omitempty"`
+	// Hypervisor is what ran the guests of a system that has some.
+	Hypervisor string `json:"hypervisor,omitempty"`
 }
 
 // A Scheduled is a fault of a written schedule, in the words of its file.
