@@ -61,7 +61,7 @@ var floors = []floor{
 	{"systems/raftkv", 4, "how one system is started, and its clients made a workload's"},
 	{"systems/raftkv/server", outside, "the system under test"},
 	{"systems/raftkv/client", outside, "its client, as its users have it"},
-	{"systems/vmsched", 4, "how one system is started, and its clients made a workload's"},
+	{"systems/vmsched", 5, "how one system is started, and its clients made a workload's; on the nodes of another one"},
 	{"systems/vmsched/server", outside, "the system under test"},
 	{"systems/vmsched/client", outside, "its client, as its users have it"},
 	{"internal/runner", 5, "one run, from set-up to verdict"},

@@ -5,7 +5,6 @@ package raftkv
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -44,6 +43,9 @@ type Options struct {
 	Bug string
 	// KeepRevisions says that nothing is compacted but what a client asks for.
 	KeepRevisions bool
+	// Node returns what runs a node that is told this, where another system runs it within
+	// a process of its own; nil: the program that calls [RunNode].
+	Node func(server.Config) cluster.Command
 }
 
 // A System is raftkv in a lab.
@@ -117,11 +119,11 @@ func (s *System) Start(node string) error {
 	if err != nil {
 		return err
 	}
-	told, err := json.Marshal(c)
-	if err != nil {
-		return fmt.Errorf("start %s: %w", node, err)
+	command := s.options.Node
+	if command == nil {
+		command = nodeCommand
 	}
-	if err := s.lab.Start(node, cluster.Command{Args: []string{"node", Name, string(told)}}); err != nil {
+	if err := s.lab.Start(node, command(c)); err != nil {
 		return fmt.Errorf("start %s: %w", node, err)
 	}
 	s.mu.Lock()
@@ -173,6 +175,9 @@ func (s *System) raftAddress(node string, times int) string {
 
 func address(n cluster.Node, port uint16) string { return netip.AddrPortFrom(n.Addr, port).String() }
 
+// ClientNodes returns the nodes, as clients know them.
+func (s *System) ClientNodes() []client.Node { return clientNodes(s.nodes) }
+
 func clientNodes(nodes []cluster.Node) []client.Node {
 	var out []client.Node
 	for _, n := range nodes {
@@ -217,7 +222,7 @@ func (s *System) nodeReady(ctx context.Context, n cluster.Node) error {
 		defer close(watched)
 		select {
 		case <-exited:
-			cancel(fmt.Errorf("%s: its process has exited%s", n.Name, s.lastWords(n.Name)))
+			cancel(Exited(s.lab, n.Name))
 		case <-ctx.Done():
 		}
 	}()
@@ -237,15 +242,16 @@ func (s *System) nodeReady(ctx context.Context, n cluster.Node) error {
 	return nil
 }
 
-// lastWords returns the last line that a node printed: not what the lab notes between.
-func (s *System) lastWords(node string) string {
+// Exited is the error of a node whose process has: with the last line that it printed, not
+// what the lab notes between.
+func Exited(lab cluster.Lab, node string) error {
 	const notes = 10 // that there are behind it, at the most
-	for _, line := range slices.Backward(s.lab.Log(node, notes+1)) {
+	for _, line := range slices.Backward(lab.Log(node, notes+1)) {
 		if line != "" && !strings.HasPrefix(line, "--- ") {
-			return ": " + line
+			return fmt.Errorf("%s: its process has exited: %s", node, line)
 		}
 	}
-	return ""
+	return fmt.Errorf("%s: its process has exited", node)
 }
 
 // Leader returns the node that leads; see [Leading].

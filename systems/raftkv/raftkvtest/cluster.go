@@ -278,13 +278,19 @@ func (c *Cluster) Join(ctx context.Context, name string) error { return c.roster
 
 // client returns a client of nodes.
 func (c *Cluster) client(names []string) (*client.Client, error) {
+	return c.Client(cluster.Tester, names...)
+}
+
+// Client returns a client of nodes that is at a place of the network: the links between that
+// and each node can be cut. Who asks for it closes it.
+func (c *Cluster) Client(place string, names ...string) (*client.Client, error) {
 	var nodes []client.Node
 	for _, name := range names {
 		nodes = append(nodes, client.Node{Name: name})
 	}
 	return client.NewWith(nodes, client.Options{
 		Bug:  bug.At(bug.Client, c.bug),
-		Dial: func(n client.Node) (api.Conn, error) { return c.conn(cluster.Tester, n.Name) },
+		Dial: func(n client.Node) (api.Conn, error) { return c.conn(place, n.Name) },
 	})
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/hacheck/hacheck/cluster"
 	"github.com/hacheck/hacheck/cluster/clustertest"
+	"github.com/hacheck/hacheck/systems/raftkv/server/durable"
 )
 
 func TestMain(m *testing.M) { os.Exit(clustertest.Main(m.Run)) }
@@ -55,7 +56,7 @@ func TestNamesOutliveThePower(t *testing.T) {
 		t.Error("what was not synced is there")
 	}
 
-	must(t, makeDir(in("a/b")))
+	must(t, durable.MakeDir(in("a/b")))
 	powerFails()
 	isThere("a/b")
 

@@ -29,6 +29,7 @@ import (
 
 	"github.com/hacheck/hacheck/systems/raftkv/server/api"
 	"github.com/hacheck/hacheck/systems/raftkv/server/bug"
+	"github.com/hacheck/hacheck/systems/raftkv/server/durable"
 )
 
 // raftTimeout bounds what Raft waits for an answer, or for a connection. It is
@@ -57,7 +58,7 @@ func run(ctx context.Context, c Config, log hclog.Logger) (err error) {
 		return fmt.Errorf("listen for clients: %w", err)
 	}
 	defer listener.Close() // for when nobody came to serve it
-	if err := makeDir(c.Dir); err != nil {
+	if err := durable.MakeDir(c.Dir); err != nil {
 		return err
 	}
 	snapshots, err := OpenSnapshots(filepath.Join(c.Dir, "snapshots"))

@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/hacheck/hacheck/systems/raftkv/server/durable"
 )
 
 // Snapshots keeps a node's last snapshot, in a file of its own in a directory. A
@@ -41,7 +43,7 @@ var ecma = crc64.MakeTable(crc64.ECMA)
 
 // OpenSnapshots opens the directory, or makes it.
 func OpenSnapshots(dir string) (*Snapshots, error) {
-	if err := makeDir(dir); err != nil {
+	if err := durable.MakeDir(dir); err != nil {
 		return nil, fmt.Errorf("open snapshots: %w", err)
 	}
 	left, err := filepath.Glob(filepath.Join(dir, "*"+unfinished))
@@ -191,7 +193,7 @@ func (s *sink) save() error {
 	if err != nil {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
-	return syncDir(s.store.dir)
+	return durable.SyncDir(s.store.dir)
 }
 
 // forget removes the snapshots before the one that has been saved. One that a power

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/hacheck/hacheck/systems/raftkv/server/durable"
 )
 
 // A Store is a node's log and its stable state (term and vote) in one file, a [journal].
@@ -214,7 +216,7 @@ func (s *Store) writeAnew() (anew onDisk, err error) {
 	if err := os.Rename(f.Name(), s.path); err != nil {
 		return anew, err
 	}
-	return anew, syncDir(filepath.Dir(s.path))
+	return anew, durable.SyncDir(filepath.Dir(s.path))
 }
 
 // fill writes what an old file holds into a new one.

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/hacheck/hacheck/systems/raftkv/server/durable"
 )
 
 // A tornVotes is for [bug.TornVote]: stable values of a Store, but for the candidate that
@@ -53,7 +55,7 @@ func (v *tornVotes) Set(key, value []byte) error {
 	if err := os.Rename(v.path+".new", v.path); err != nil {
 		return err
 	}
-	if err := syncDir(filepath.Dir(v.path)); err != nil {
+	if err := durable.SyncDir(filepath.Dir(v.path)); err != nil {
 		return err
 	}
 	v.candidate = bytes.Clone(value)
