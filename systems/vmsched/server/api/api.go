@@ -1,5 +1,5 @@
-// Package api is the wire of vmsched: the services of api.proto, and what their errors
+// Package api is the wire of vmsched: the services of vmsched.proto, and what their errors
 // say.
 package api
 
-//go:generate go run github.com/hacheck/hacheck/internal/protogen api.proto
+//go:generate go run github.com/hacheck/hacheck/internal/protogen vmsched.proto

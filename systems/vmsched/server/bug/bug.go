@@ -32,7 +32,7 @@ const (
 	// finds: they run on when its lease ends.
 	AdoptUnwatched = "adopt-unwatched"
 	// VolumeNoEpoch has volumes take writes of any epoch, as shared images without a lock do:
-	// what was on the way from a dead host arrives behind what its successor wrote.
+	// what was on the way from a guest that is gone arrives behind what its successor wrote.
 	VolumeNoEpoch = "volume-no-epoch"
 	// VolumeNoSync has volumes acknowledge what they have not synced, as caches set to unsafe
 	// do.

@@ -3,7 +3,7 @@
 // takes writes of. It goes past the network, by a pipe with a name, so that no cut link
 // delays it.
 //
-// Each event is one write of less than PIPE_BUF bytes, which the kernel neither divides
+// Each event is one write of at most PIPE_BUF bytes, which the kernel neither divides
 // nor mixes with others: so the order in which they are read is the order in which they
 // were written, whoever wrote them. That is worth more than any clock: what a guest told
 // before and after another guest told something, it told while that one was running.
@@ -32,7 +32,7 @@ type Event struct {
 	// a live migration.
 	Count uint64 `json:"count,omitempty"`
 	// Acked is the last of its writes that the volume has acknowledged, in whatever epoch:
-	// 0 is none.
+	// 0 is none. It goes back if the volume says that it has less.
 	Acked uint64 `json:"acked,omitempty"`
 	// Seq is the number of a write that a volume took, or refused.
 	Seq uint64 `json:"seq,omitempty"`
@@ -63,6 +63,9 @@ const (
 	Took    Kind = "took"
 	Refused Kind = "refused"
 )
+
+// longest is how long an event may be: what POSIX has PIPE_BUF be at the least.
+const longest = 512
 
 // BeatEvery is how often a guest beats.
 const BeatEvery = 20 * time.Millisecond
@@ -100,6 +103,10 @@ func (t *Teller) Tell(e Event) {
 	if err != nil {
 		panic("probe: " + err.Error()) // events are made to be encoded
 	}
+	if line = append(line, '\n'); len(line) > longest {
+		t.lost++
+		return
+	}
 	// Not by os.File.Write, which would wait for room.
 	raw, err := t.pipe.SyscallConn()
 	if err != nil {
@@ -109,10 +116,10 @@ func (t *Teller) Tell(e Event) {
 	var n int
 	var failed error
 	err = raw.Write(func(fd uintptr) bool {
-		n, failed = syscall.Write(int(fd), append(line, '\n'))
+		n, failed = syscall.Write(int(fd), line)
 		return true
 	})
-	if err != nil || failed != nil || n != len(line)+1 {
+	if err != nil || failed != nil || n != len(line) {
 		t.lost++
 		return
 	}

@@ -10,16 +10,26 @@ type Change struct {
 
 	compares []client.Compare
 	ops      []client.Op
+	vms      []VM
+	hosts    []Host
 }
 
 // VM changes a machine.
 func (c *Change) VM(was Record[VM], now VM) *Change {
+	c.vms = append(c.vms, now)
 	return c.put(VMKey(now.ID), was.Mod, Encode(now))
 }
 
 // Host changes a host.
 func (c *Change) Host(was Record[Host], now Host) *Change {
+	c.hosts = append(c.hosts, now)
 	return c.put(HostKey(now.Name), was.Mod, Encode(now))
+}
+
+// HostAnyway changes a host whatever it is by now: a deliberate mistake.
+func (c *Change) HostAnyway(now Host) *Change {
+	c.hosts = append(c.hosts, now)
+	return c.Then(client.OpPut(HostKey(now.Name), Encode(now)))
 }
 
 // Unchanged has it take place only if a host is still as it was read.
@@ -60,4 +70,16 @@ func (c *Change) Txn() client.Txn {
 		return client.Txn{Then: c.ops}
 	}
 	return client.Txn{If: c.compares, Then: c.ops}
+}
+
+// Apply has a view show the machines and hosts as the transaction left them, which took
+// place at a revision. Who has made it does so need not wait to be told of it. The view
+// stays at its own revision.
+func (c *Change) Apply(to *View, revision uint64) {
+	for _, v := range c.vms {
+		to.VMs[v.ID] = Record[VM]{v, revision}
+	}
+	for _, h := range c.hosts {
+		to.Hosts[h.Name] = Record[Host]{h, revision}
+	}
 }

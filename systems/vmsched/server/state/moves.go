@@ -24,7 +24,7 @@ func (v VM) Want(d Desired) (VM, error) {
 		return v, v.cannot("be wanted " + string(d))
 	}
 	if d == WantRunning && v.Desired != d {
-		v.Failures, v.Reason = 0, ""
+		v.Failures, v.NotOn, v.Reason = 0, "", ""
 	}
 	if v.Desired = d; v.Host == "" {
 		v = v.atRest()
@@ -64,7 +64,7 @@ func (v VM) Started() (VM, error) {
 	if v.State != Starting {
 		return v, v.cannot("have started")
 	}
-	v.State, v.Failures, v.Reason = Running, 0, ""
+	v.State, v.Failures, v.NotOn, v.Reason = Running, 0, "", ""
 	return v, nil
 }
 
@@ -74,7 +74,7 @@ func (v VM) NotStarted(from Host, why string) (VM, Host, error) {
 		return v, from, v.cannot("have failed to start")
 	}
 	v.Failures++
-	v.Reason = why
+	v.NotOn, v.Reason = from.Name, why
 	return v.atRest(), from.release(v), nil
 }
 
@@ -93,6 +93,9 @@ func (v VM) Stop() (VM, error) {
 	if v.State != Starting && v.State != Running {
 		return v, v.cannot("be stopped")
 	}
+	if v.State == Starting && v.Desired == WantRunning { // it does not come up
+		v.NotOn = v.Host
+	}
 	v.State = Stopping
 	return v, nil
 }
@@ -102,6 +105,7 @@ func (v VM) Left(from Host) (VM, Host, error) {
 	if v.State != Stopping || v.Host != from.Name {
 		return v, from, v.cannot("have been stopped")
 	}
+	v.Reason = ""
 	return v.atRest(), from.release(v), nil
 }
 
@@ -114,6 +118,7 @@ func (v VM) Lose(from, target Host) (VM, Host, Host, error) {
 	if v.Migration != nil && v.Migration.Phase != Committed {
 		target = target.release(v)
 	}
+	v.Reason = "" // what was is not why it is pending
 	return v.atRest(), from.release(v), target, nil
 }
 
@@ -122,7 +127,7 @@ func (v VM) Move(to string) (VM, error) {
 	if v.State != Running || v.Desired != WantRunning || to == v.Host {
 		return v, v.cannot("be moved")
 	}
-	v.State = Migrating
+	v.State, v.Reason = Migrating, ""
 	v.Migrations++
 	v.Migration = &Migration{ID: v.Migrations, Phase: Asked, Source: v.Host, Target: to}
 	return v, nil

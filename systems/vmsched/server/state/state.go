@@ -40,9 +40,11 @@ type VM struct {
 	Migration *Migration `json:"migration,omitempty"`
 	// Migrations is how many there were.
 	Migrations uint64 `json:"migrations,omitempty"`
-	// Failures counts the starts in a row that failed.
+	// Failures counts the starts in a row that failed, and NotOn is where the last did: it is
+	// placed elsewhere, if it can be.
 	Failures int    `json:"failures,omitempty"`
-	Reason   string `json:"reason,omitempty"` // why it is pending, or failed
+	NotOn    string `json:"notOn,omitempty"`
+	Reason   string `json:"reason,omitempty"` // why it is pending, or failed, or its last migration did
 }
 
 // Desired is what a user wants a machine to be.

@@ -40,16 +40,22 @@ func Load(ctx context.Context, c *client.Client) (*View, error) {
 	return v, nil
 }
 
-// Apply brings the view up to what a watcher was told that began one revision above it.
+// Apply brings the view up to what a watcher was told that began one revision above it, or
+// earlier: what is older than the view, or than a record of it ([Change.Apply]), changes
+// nothing.
 func (v *View) Apply(b client.Batch) error {
 	for _, e := range b.Events {
+		kind, name := Of(e.KV.Key)
+		if e.KV.Mod <= max(v.Revision, v.mod(kind, name)) {
+			continue
+		}
 		if !e.Deleted {
 			if err := v.set(e.KV); err != nil {
 				return err
 			}
 			continue
 		}
-		switch kind, name := Of(e.KV.Key); kind {
+		switch kind {
 		case KindVM:
 			delete(v.VMs, name)
 		case KindHost:
@@ -62,6 +68,21 @@ func (v *View) Apply(b client.Batch) error {
 	}
 	v.Revision = max(v.Revision, b.Revision)
 	return nil
+}
+
+// mod is when a record was changed last.
+func (v *View) mod(kind Kind, name string) uint64 {
+	switch kind {
+	case KindVM:
+		return v.VMs[name].Mod
+	case KindHost:
+		return v.Hosts[name].Mod
+	case KindAlive:
+		return v.Alive[name].Mod
+	case KindGuests:
+		return v.Guests[name].Mod
+	}
+	return 0
 }
 
 func (v *View) set(kv client.KeyValue) error {
