@@ -33,7 +33,8 @@ race:
 
 # What tests need beside Go: modules; a C compiler, for the race detector and for
 # programs that read clocks; xfsprogs and tshark, for second opinions on disks and
-# packets. Tests of what is missing are skipped by name.
+# packets; QEMU, for guests that are machines. Tests of what is missing are skipped by
+# name.
 .PHONY: setup
 setup:
 	@command -v $(GO) >/dev/null || { echo "Go is missing: see https://go.dev/dl, at least the version in go.mod" >&2; exit 1; }
@@ -41,6 +42,7 @@ setup:
 	command -v "$$($(GO) env CC)" >/dev/null || missing="$$missing gcc libc6-dev"; \
 	PATH="$$PATH:/usr/sbin:/sbin" command -v mkfs.xfs >/dev/null || missing="$$missing xfsprogs"; \
 	command -v tshark >/dev/null || missing="$$missing tshark"; \
+	command -v qemu-system-x86_64 >/dev/null || missing="$$missing qemu-system-x86"; \
 	if [ -n "$$missing" ]; then \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 			echo "installing$$missing"; \
