@@ -99,11 +99,22 @@ type Result struct {
 	// Counts is the coverage in numbers, e.g. "keys", "ok"; a name carries its
 	// unit where there is one, e.g. "median_us".
 	Counts map[string]int64 `json:"counts,omitempty"`
+	// Table is what is best told in rows, such as what was measured; nil: nothing is.
+	Table *Table `json:"table,omitempty"`
 	// Parts are the results that this one is made of.
 	Parts []Result `json:"parts,omitempty"`
 	// Artifacts are files worth keeping beside the verdict, by name. Each is made
 	// when it is written, and may be written more than once.
 	Artifacts map[string]func(io.Writer) error `json:"-"`
+}
+
+// A Table is numbers with what they are of, to be read by people.
+type Table struct {
+	// Title is one line: what all rows are about.
+	Title string `json:"title,omitempty"`
+	// Columns are the names of columns, and Rows have as many cells each.
+	Columns []string   `json:"columns"`
+	Rows    [][]string `json:"rows"`
 }
 
 // An Anomaly is something that must not happen, with its evidence.

@@ -67,6 +67,7 @@ func Text(w io.Writer, r Run, s Style) error {
 	t.checkers(r)
 	t.functions(r.Result)
 	t.availability(r.Result)
+	t.tables(r.Result)
 	t.anomalies(r)
 	t.artifacts(r)
 	for _, trouble := range r.Trouble {
@@ -208,7 +209,8 @@ func (t *text) checkers(r Run) {
 	t.section()
 	said := map[string]bool{}
 	for _, p := range parts {
-		note := p.Note
+		// What is composed begins with the verdict, which stands before it.
+		note := strings.TrimPrefix(p.Note, p.Verdict.String()+": ")
 		if p.Name == "faults" {
 			note = faultsNote(p, r.Evidence)
 		}
@@ -358,6 +360,34 @@ func (t *text) availability(r checker.Result) {
 	}
 }
 
+// tables writes the tables of the parts, each below its title. Columns are set to the right
+// if they hold numbers.
+func (t *text) tables(r checker.Result) {
+	if r.Table != nil && len(r.Table.Rows) > 0 {
+		t.section()
+		if r.Table.Title != "" {
+			t.paragraph("  ", "  ", r.Table.Title)
+		}
+		align := make([]byte, len(r.Table.Columns))
+		for i := range align {
+			align[i] = '>'
+			if slices.ContainsFunc(r.Table.Rows, func(row []string) bool { return !isNumber(row[i]) }) {
+				align[i] = '<'
+			}
+		}
+		t.table("  ", append([][]string{r.Table.Columns}, r.Table.Rows...), string(align))
+	}
+	for _, p := range r.Parts {
+		t.tables(p)
+	}
+}
+
+// isNumber says whether a cell holds a number, perhaps with its unit, or a dash for none.
+func isNumber(cell string) bool {
+	digits := strings.TrimLeft(cell, "-<")
+	return digits == "" || digits[0] >= '0' && digits[0] <= '9'
+}
+
 // slowest returns the node that took longest to answer after a fault: often not at
 // all, or else late.
 func slowest(availability checker.Result) (node string, counts map[string]int64) {
@@ -375,8 +405,9 @@ func slowest(availability checker.Result) (node string, counts map[string]int64)
 }
 
 // table writes rows in columns. align has a byte for each column: '<' or '>'. On a
-// screen that is too narrow, the last columns of numbers are left out, and one of
-// words has lines of its own.
+// screen that is too narrow, words before numbers take several lines; where that does
+// not help, the last columns of numbers are left out, and one of words has lines of its
+// own.
 func (t *text) table(indent string, rows [][]string, align string) {
 	columns := make([]int, len(align))
 	for _, row := range rows {
@@ -392,6 +423,9 @@ func (t *text) table(indent string, rows [][]string, align string) {
 		return len(indent) - len(gap) + sum
 	}
 	words := align[shown-1] == '<' // the last column
+	if over := taken(shown) - t.Width; !words && align[0] == '<' && over > 0 && columns[0]-over >= minColumn {
+		columns[0] -= over
+	}
 	for !words && shown > 2 && taken(shown) > t.Width {
 		shown--
 	}
@@ -401,9 +435,13 @@ func (t *text) table(indent string, rows [][]string, align string) {
 	}
 	for _, row := range rows {
 		l := indent
+		var more []string // of the first cell
 		for i, cell := range row[:shown] {
 			if i > 0 {
 				l += gap
+			} else if align[0] == '<' && shown > 1 && width(cell) > columns[0] {
+				lines := Wrap(cell, columns[0]-len("  "))
+				cell, more = lines[0], lines[1:]
 			}
 			switch {
 			case align[i] == '>':
@@ -415,6 +453,9 @@ func (t *text) table(indent string, rows [][]string, align string) {
 			}
 		}
 		t.line("%s", l)
+		for _, m := range more {
+			t.line("%s  %s", indent, m)
+		}
 		if below {
 			t.paragraph(indent+"    ", indent+"      ", row[shown])
 		}

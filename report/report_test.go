@@ -21,7 +21,7 @@ import (
 	"github.com/hacheck/hacheck/workloads/register"
 )
 
-// Each command "text [width=N] [colour] [where=DIR]" judges the history below it
+// Each command "text [width=N] [colour] [where=DIR] [table]" judges the history below it
 // as workload register and prints the page.
 func TestText(t *testing.T) {
 	datadriven.RunTest(t, "testdata/text.txt", func(t *testing.T, d *datadriven.TestData) string {
@@ -42,6 +42,13 @@ func TestText(t *testing.T) {
 			r.Where = func(name string) string { return "store/latest/" + name }
 			r.Trouble = []string{"close the lab: it did not want to"}
 			r.Next = []Next{{"check again:", "hacheck check store/latest"}, {"files:", "store/latest"}}
+		}
+		if d.HasArg("table") { // of a part: what was measured
+			result.Parts[0].Table = &checker.Table{
+				Title:   "machines: 2 failed over, 1 of them to another host",
+				Columns: []string{"until", "n", "p50", "max"},
+				Rows:    [][]string{{"the lease has ended", "2", "4.90 s", "5.10 s"}, {"the guest writes", "1", "-", "987 ms"}},
+			}
 		}
 		if d.HasArg("unit") {
 			r.Evidence = func(_ string, n int64) string { return fmt.Sprintf("%d packets dropped", n) }
@@ -148,6 +155,20 @@ func TestArtifactsOfAllPartsAreFound(t *testing.T) {
 	var b strings.Builder
 	if err := Artifacts(r)["a"](&b); err != nil || b.String() != "outer" {
 		t.Errorf("of two with one name got %q, %v; want the outer one", b.String(), err)
+	}
+}
+
+// The verdict stands in a column of its own; a composition's note begins with it.
+func TestTheVerdictIsToldOnce(t *testing.T) {
+	var b strings.Builder
+	r := checker.Result{Verdict: checker.Valid, Parts: []checker.Result{
+		{Name: "lifecycle", Verdict: checker.Valid, Note: "valid: linearizable, epochs in answers"},
+	}}
+	if err := Text(&b, Run{Title: "t", Result: r}, Style{}); err != nil {
+		t.Fatal(err)
+	}
+	if want := "\n  lifecycle  valid    linearizable, epochs in answers\n"; !strings.HasSuffix(b.String(), want) {
+		t.Errorf("got\n%swant at its end%s", b.String(), want)
 	}
 }
 
@@ -312,6 +333,34 @@ func TestOnlyAWordLongerThanTheLineIsBroken(t *testing.T) {
 	} {
 		if got := Wrap(c.words, c.columns); !slices.Equal(got, c.want) {
 			t.Errorf("%q in %d columns is %q, want %q", c.words, c.columns, got, c.want)
+		}
+	}
+}
+
+// Numbers are what a table is read for: the words before them give way first.
+func TestWordsOfATableGiveWayToItsNumbers(t *testing.T) {
+	table := Table{
+		Rows: [][]string{
+			{"", "n", "p50", "max"},
+			{"detect: from the fault to the end of the lease", "11", "4.06 s", "4.30 s"},
+			{"place: until it has another", "10", "52.3 ms", "15.23 s"},
+		},
+		Align: "<>>>",
+	}
+	for width, want := range map[int]string{
+		60: `                                         n      p50      max
+detect: from the fault to the end of    11   4.06 s   4.30 s
+  the lease
+place: until it has another             10  52.3 ms  15.23 s
+`,
+		40: `                                                 n
+detect: from the fault to the end of the lease  11
+place: until it has another                     10
+`,
+	} {
+		var b strings.Builder
+		if err := table.Text(&b, Style{Width: width}); err != nil || b.String() != want {
+			t.Errorf("in %d columns got %v\n%s", width, err, b.String())
 		}
 	}
 }

@@ -28,12 +28,14 @@ const (
 	Uncordon = "uncordon" // {"host":"n4"}: all is as it was again
 
 	// Settle, Rest and Volumes are of the end. Settle looks at all machines; it is ok if
-	// none is on the move, and all are what they were to be, and else fails: completed by a
-	// [Snapshot] in both cases. Rest is the same over a second, in which nobody does anything:
-	// ok if nothing has changed. Volumes reads what is on the volumes.
+	// none is on the move, and all are what they were to be, and else fails. Rest looks
+	// twice, in which time nobody does anything; it is ok if they are at rest, and nothing
+	// has changed. Either is completed by a [Snapshot]: the last that was seen. If it fails
+	// its meta has that, {"snapshot":{...}}, since the value of what fails is what was asked;
+	// see found. Volumes reads what is on the volumes of all machines that were heard of.
 	Settle  = "settle"  // null, completed by a Snapshot
 	Rest    = "rest"    // null, completed by a Snapshot
-	Volumes = "volumes" // null, completed by {"vm7":{"last":33,"extents":[[1,1,20],[2,21,33]]}}: a map of [Volume]
+	Volumes = "volumes" // ["vm1","vm7"], completed by {"vm7":{"last":33,"extents":[[1,1,20],[2,21,33]]}}: a map of [Volume]
 )
 
 // The functions of the observer's events.
@@ -105,8 +107,11 @@ type Snapshot struct {
 // have the same revision, and stand one after the other.
 type Change struct {
 	Revision uint64 `json:"revision"`
-	VM       *VM    `json:"vm,omitempty"`
-	Host     *Host  `json:"host,omitempty"` // without Alive and Guests
+	// More says that another of the same transaction follows. Who reads while it is written may
+	// see the one and not the other yet.
+	More bool  `json:"more,omitempty"`
+	VM   *VM   `json:"vm,omitempty"`
+	Host *Host `json:"host,omitempty"` // without Alive and Guests
 	// Alive is the lease of a host that began, in a new incarnation, and Ended one that has
 	// ended.
 	Alive *Alive `json:"alive,omitempty"`
@@ -126,7 +131,7 @@ type Sign struct {
 	Epoch uint64 `json:"epoch,omitempty"`
 	PID   int    `json:"pid,omitempty"`   // of the guest: each start is another
 	Count uint64 `json:"count,omitempty"` // of the guest, in memory: it goes up, and on over a migration
-	Acked uint64 `json:"acked,omitempty"` // the last write that the volume acknowledged to it
+	Acked uint64 `json:"acked,omitempty"` // the last write that the volume acknowledged to it, or has by what it says later
 	Seq   uint64 `json:"seq,omitempty"`   // of the write that a volume took or refused
 	Lost  uint64 `json:"lost,omitempty"`  // of Missed: how many events
 }
