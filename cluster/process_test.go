@@ -108,6 +108,72 @@ func TestKillReachesWhatLeftItsSession(t *testing.T) {
 	}
 }
 
+// TestOneProcessIsKilledAlone: a child, or the one that was started, which can then be
+// started again beside what it has left.
+func TestOneProcessIsKilledAlone(t *testing.T) {
+	if !inLab(t) {
+		return
+	}
+	for name, o := range map[string]Options{
+		"bare":     {Nodes: 2},
+		"equipped": {Nodes: 2, Disks: true, Resources: true, Clocks: clock.Supported() == nil},
+	} {
+		t.Run(name, func(t *testing.T) { killOneAlone(t, newLab(t, o)) })
+	}
+}
+
+func killOneAlone(t *testing.T, l *Local) {
+	t.Helper()
+	other := func(all []int, than int) int { return all[1-slices.Index(all, than)] }
+	lives := func(pid int) bool {
+		m, err := readMember(fmt.Sprintf("/proc/%d", pid))
+		return err == nil && !m.dead()
+	}
+	startPlay(t, l, "n1", "stubborn", "here I stand", "child")
+	startPlay(t, l, "n2", "stubborn", "here I stand")
+	main, _ := l.Process("n1")
+	foreign, _ := l.Process("n2")
+	child := other(pidsOf(t, l, "n1", 2), main.PID)
+	for _, pid := range []int{foreign.PID, os.Getpid(), 1, 1 << 22, 0, -main.PID} {
+		if err := l.KillOne("n1", pid); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("none of the number %d", pid)) {
+			t.Errorf("process %d of n1 was killed: %v", pid, err)
+		}
+	}
+	if err := l.KillOne("n3", main.PID); err == nil {
+		t.Error("a process was killed on no node")
+	}
+
+	must(t, l.KillOne("n1", main.PID))
+	select {
+	case <-l.Exited("n1"):
+	default:
+		t.Error("it was killed, and no exit was seen")
+	}
+	if p, running := l.Process("n1"); running || lives(main.PID) || !lives(child) || !lives(foreign.PID) {
+		t.Errorf("it is said to run %+v, %v; its child lives: %v", p, running, lives(child))
+	}
+
+	startPlay(t, l, "n1", "echo", "listening")
+	must(t, dial(t, l.Nodes()[0]).round(5*time.Second))
+	again, running := l.Process("n1")
+	if all := pidsOf(t, l, "n1", 2); !running || again.PID == main.PID || other(all, again.PID) != child {
+		t.Errorf("it was started again as %+v, and all that runs is %v", again, all)
+	}
+
+	must(t, l.Pause("n1")) // who stands dies as well
+	must(t, l.KillOne("n1", child))
+	must(t, l.Resume("n1"))
+	if p, running := l.Process("n1"); !running || p.PID != again.PID || lives(child) {
+		t.Errorf("its child was killed, and it is %+v, %v", p, running)
+	}
+	must(t, dial(t, l.Nodes()[0]).round(5*time.Second))
+	if err := l.KillOne("n1", child); err == nil {
+		t.Error("it was killed twice")
+	}
+	must(t, l.KillOne("n1", again.PID))
+	must(t, l.Wipe("n1")) // nothing is left there
+}
+
 // TestWhoIsSeenDeadCanBeStartedAgain: at once, though its end may not be noted yet.
 func TestWhoIsSeenDeadCanBeStartedAgain(t *testing.T) {
 	if !inLab(t) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 )
 
 // A Target says which nodes a fault is aimed at. They are chosen when it begins.
@@ -12,6 +13,8 @@ type Target struct {
 	Name, About string
 	// OnRequest says that it is never drawn: who wants it has to name it.
 	OnRequest bool
+	// Role says that it is who plays a role of that name: see [cluster.Cast].
+	Role bool
 }
 
 // The names of targets.
@@ -22,6 +25,11 @@ const (
 	AllNodes = "all"
 	Leading  = "leader"
 	Any      = "any"
+
+	// Roles.
+	Scheduler   = "scheduler"
+	Source      = "source"
+	Destination = "target"
 )
 
 // The targets of faults that nodes survive, and of those that may be survived by a
@@ -33,20 +41,44 @@ var (
 		{Name: Majority, About: "the smallest majority of the nodes, drawn"},
 		{Name: AllNodes, About: "all nodes"},
 		{Name: Leading, About: "the one that leads when the fault begins"},
+		scheduling,
 	}
 	fewNodes = []Target{
 		{Name: One, About: "one node of a minority that is the same for the whole run"},
 		{Name: Minority, About: "some nodes of that minority"},
 		{Name: Leading, About: "the one that leads when the fault begins, if it may be of that minority"},
+		scheduling,
 		{Name: Any, About: "any number of any nodes: more than a system has to survive", OnRequest: true},
 	}
+	scheduling = Target{Name: Scheduler, About: "the one whose scheduler leads when the fault begins", Role: true}
 )
+
+// Those of faults of hosts, and of nodes of which there is one.
+var (
+	anyHosts = []Target{
+		{Name: One, About: "one host"},
+		{Name: Minority, About: "less than half of the hosts, drawn"},
+		{Name: Majority, About: "the smallest majority of the hosts, drawn"},
+		{Name: AllNodes, About: "all hosts"},
+		{Name: Source, About: "the one that a guest migrates from when the fault begins, or migrated from last", Role: true},
+		{Name: Destination, About: "the one that it migrates to, or migrated to last", Role: true},
+	}
+	oneNode = []Target{{Name: One, About: "one node"}}
+)
+
+// isRole says whether a target is a role.
+func isRole(target string) bool {
+	is := func(t Target) bool { return t.Role && t.Name == target }
+	return slices.ContainsFunc(anyNodes, is) || slices.ContainsFunc(anyHosts, is)
+}
 
 // An Aim is whom a fault hits: the part of its detail that says so. It is drawn
 // before the fault begins, but who leads then, and who is held by another fault,
 // turns out when it does: [Env.claim] fills in Nodes.
 type Aim struct {
 	Target string `json:"target"`
+	// Part is the part of the system that they are of, if it is not the first.
+	Part string `json:"part,omitempty"`
 	// Order is the order in which nodes are considered, and Count how many are wanted.
 	Order []string `json:"order,omitempty"`
 	Count int      `json:"count,omitempty"`
@@ -68,6 +100,10 @@ func (e Env) drawAim(r *rand.Rand, f Fault, s Spec) Aim {
 			switch {
 			case t.OnRequest:
 			case t.Name == Minority && few == 0:
+			case t.Role:
+				if e.hasRole(t.Name) {
+					names = append(names, t.Name)
+				}
 			case t.Name != Leading:
 				names = append(names, t.Name)
 			case e.Leader != nil:
@@ -132,6 +168,10 @@ func (e Env) checkAim(s Spec) error {
 		return tooFew(3, e.Nodes)
 	case s.Target == Leading && e.Leader == nil:
 		return errors.New("the system does not tell who leads")
+	case isRole(s.Target) && !e.hasRole(s.Target):
+		return e.lacks(s.Target)
+	case isNode(s.Target) && len(e.Parts) > 0 && !slices.Contains(e.Nodes, s.Target):
+		return fmt.Errorf("%s is no %s; there are %s", s.Target, e.kind(), strings.Join(e.Nodes, ", "))
 	case isNode(s.Target) && !slices.Contains(e.Nodes, s.Target):
 		return fmt.Errorf("there is no node %s; the last one is %s", s.Target, e.Nodes[len(e.Nodes)-1])
 	}

@@ -9,7 +9,8 @@ import (
 )
 
 // An Anchor ties a fault to something that goes on in the cluster, as
-// [cluster.Observed] shows it. The zero Anchor ties it to nothing.
+// [cluster.Observed] shows it, or to a step that [cluster.Telling] tells. The zero
+// Anchor ties it to nothing.
 type Anchor struct {
 	// Event is one of Events.
 	Event string
@@ -35,8 +36,41 @@ const (
 	Snapshot = "snapshot"
 )
 
+// The steps that a fault can be tied to, of a system that tells them (see
+// [cluster.Step]). Each is a moment, and does not go on.
+const (
+	// MigrationAsked, that somebody has asked for a guest to migrate, is the first of a
+	// migration. MigrationPreparing follows when the target is chosen, MigrationCopying when
+	// it waits for the guest and the source begins to copy, MigrationCommitted when the
+	// guest is the target's. MigrationEnded is the last, however far it has come.
+	MigrationAsked     = "migration-asked"
+	MigrationPreparing = "migration-preparing"
+	MigrationCopying   = "migration-copying"
+	MigrationCommitted = "migration-committed"
+	MigrationEnded     = "migration-ended"
+	// HostLost happens when a host counts as lost: what ran there is to run elsewhere.
+	HostLost = "host-lost"
+	// VMPlaced happens when it is decided on which host a machine is to start.
+	VMPlaced = "vm-placed"
+)
+
 // Events are those that a fault can be tied to.
-func Events() []string { return []string{LeaderChange, MemberChange, Snapshot} }
+func Events() []string { return slices.Concat([]string{LeaderChange, MemberChange, Snapshot}, steps) }
+
+var steps = []string{
+	MigrationAsked, MigrationPreparing, MigrationCopying, MigrationCommitted, MigrationEnded, HostLost, VMPlaced,
+}
+
+func isStep(event string) bool { return slices.Contains(steps, event) }
+
+// check says why nothing can be tied so, if so. How long a migration goes on cannot be
+// told from its steps, as there may be several at a time.
+func (a Anchor) check() error {
+	if a.During && isStep(a.Event) {
+		return fmt.Errorf(`%s is a moment, which does not go on; write "on %s", and how long the fault is to hold`, a.Event, a.Event)
+	}
+	return nil
+}
 
 // ParseAnchor reads an anchor: "on leader-change", "on leader-change +20ms",
 // "on leader-change +0..50ms", "during member-change".
@@ -50,6 +84,9 @@ func ParseAnchor(text string) (Anchor, error) {
 	a.Event = words[1]
 	if !slices.Contains(Events(), a.Event) {
 		return a, &UnknownError{What: "event", Name: a.Event, Known: Events()}
+	}
+	if err := a.check(); err != nil {
+		return a, err
 	}
 	if len(words) == 2 {
 		return a, nil

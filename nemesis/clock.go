@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -43,8 +44,7 @@ func Clock() Fault {
 		Targets: anyNodes,
 		Needs:   []Need{NeedClocks},
 	}
-	f.New = func(env Env, s Spec) (Breaker, error) { return newClockFault(env, f, s) }
-	return f
+	return f.madeBy(func(env Env, f Fault, s Spec) (Breaker, error) { return newClockFault(env, f, s) })
 }
 
 // A Warping is the detail of a clock fault.
@@ -175,10 +175,21 @@ func (b *clockFault) Draw(r *rand.Rand) any {
 		}
 	case clockMonotonic:
 		for range w.Count {
-			w.Drawn = append(w.Drawn, cluster.Warp{MonotonicDrift: millionths(magnitude(r, .5, 2) - 1)})
+			w.Drawn = append(w.Drawn, cluster.Warp{MonotonicDrift: b.monotonicDrift(r)})
 		}
 	}
 	return w
+}
+
+// monotonicDrift draws that of one clock. However many faults set some, none runs faster
+// than another by more than the system bears, if it says what that is.
+func (b *clockFault) monotonicDrift(r *rand.Rand) float64 {
+	bound := b.env.ClockRate
+	if bound == 0 {
+		bound = 4
+	}
+	rate := magnitude(r, 1/math.Sqrt(bound), math.Sqrt(bound))
+	return math.Trunc((rate-1)*1e6) / 1e6 // to be read, and within
 }
 
 func (b *clockFault) Begin(ctx context.Context, detail json.RawMessage) (Held, error) {

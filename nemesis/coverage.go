@@ -8,7 +8,7 @@ import (
 
 // A Coverage tells how much of what a cluster can go through a run has seen. A
 // cluster is in one of finitely many abstract states: what role the node has that
-// the last fault was aimed at, whether there is a quorum, how many terms have begun
+// the last fault was aimed at, or of what part of the system it is, whether there is a quorum, how many terms have begun
 // since, how far the last node lags behind, whether members change, whether a
 // snapshot is under way, what the last fault was and whether it is in force.
 //
@@ -64,12 +64,16 @@ type explored struct {
 	curve  []CoveragePoint
 }
 
-// note takes in an op. Only those of nemesis and observer change anything.
+// note takes in an op. Only those that are watched change anything, and of those steps
+// change no situation.
 func (e *explored) note(op histories.Op) {
-	if op.Process >= 0 {
+	if !watched(op) {
 		return
 	}
 	e.watch.note(op)
+	if op.F == histories.Step {
+		return
+	}
 	s := e.situation()
 	if e.view == nil && s.fault == "" || e.total > 0 && s == e.now {
 		return

@@ -107,6 +107,32 @@ func TestStateTellsOfTheFault(t *testing.T) {
 	}
 }
 
+// TestStateTellsOfThePart that the last fault hit, where that shows no state; steps and
+// what else a system tells are no states.
+func TestStateTellsOfThePart(t *testing.T) {
+	var ops []histories.Op
+	add := func(typ histories.Type, p histories.Process, f string, value any) {
+		ops = append(ops, histories.Op{Index: len(ops), Time: time.Duration(len(ops)), Process: p, Type: typ, F: f, Value: encoded(t, value)})
+	}
+	add(histories.Event, histories.Observer, histories.Step, cluster.Step{Name: nemesis.VMPlaced})
+	add(histories.Event, histories.Observer, histories.State, led("n1", 1))
+	f := histories.Fault{ID: 1, Name: "host-kill", Detail: encoded(t, nemesis.Strike{Aim: nemesis.Aim{Target: "one", Part: "host", Nodes: []string{"n4"}}})}
+	add(histories.Invoke, histories.Nemesis, "host-kill", f)
+	add(histories.Info, histories.Nemesis, "host-kill", f)
+	add(histories.Event, histories.Observer, histories.Step, cluster.Step{Name: nemesis.HostLost})
+	add(histories.Event, histories.Observer, "beat", 1)
+	add(histories.Event, histories.Observer, histories.State, led("n1", 1))
+	add(histories.Event, histories.Observer, histories.State, led("n2", 2))
+	var got []string
+	c := nemesis.Covered(history(t, ops))
+	for _, p := range c.Curve {
+		got = append(got, p.State)
+	}
+	if want := []string{"no fault, led", "host-kill, target host, led", "host-kill, target host, led, term +1"}; !reflect.DeepEqual(got, want) || c.Observations != len(want) {
+		t.Errorf("got %q of %d observations", got, c.Observations)
+	}
+}
+
 func TestStateIsRecordedWhenMoreThanIndicesHaveChanged(t *testing.T) {
 	at := func(commit uint64) func(*cluster.NodeState) {
 		return func(n *cluster.NodeState) { n.Commit, n.Applied, n.Last = commit, commit, commit+1 }

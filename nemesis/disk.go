@@ -53,8 +53,7 @@ func Disk() Fault {
 		Targets: fewNodes,
 		Needs:   []Need{NeedDisks},
 	}
-	f.New = func(env Env, s Spec) (Breaker, error) { return newTrouble(env, f, s) }
-	return f
+	return f.madeBy(func(env Env, f Fault, s Spec) (Breaker, error) { return newTrouble(env, f, s) })
 }
 
 // A Trouble is the detail of such a fault. Where several nodes are hit, each has the

@@ -13,10 +13,10 @@ import (
 	"github.com/hacheck/hacheck/nemesis"
 )
 
-// A happening is what the observer sees at a time.
+// A happening is what the observer sees at a time: a cluster.State, or a cluster.Step.
 type happening struct {
-	at    time.Duration
-	state cluster.State
+	at   time.Duration
+	what any
 }
 
 // took is how long an op of the nemesis takes in a drive.
@@ -55,7 +55,7 @@ func (d *drive) run() []histories.Op {
 			g, final = d.p.Final, true
 		}
 		if len(d.happens) > 0 && d.happens[0].at <= d.now {
-			d.happen(g, d.happens[0].state)
+			d.happen(g, d.happens[0].what)
 			d.happens = d.happens[1:]
 			continue
 		}
@@ -103,8 +103,12 @@ func (d *drive) record(op histories.Op) histories.Op {
 	return op
 }
 
-func (d *drive) happen(g generator.Generator, s cluster.State) {
-	op := d.record(histories.Op{Process: histories.Observer, Type: histories.Event, F: histories.State, Value: encoded(d.t, s)})
+func (d *drive) happen(g generator.Generator, what any) {
+	f := histories.State
+	if _, ok := what.(cluster.Step); ok {
+		f = histories.Step
+	}
+	op := d.record(histories.Op{Process: histories.Observer, Type: histories.Event, F: f, Value: encoded(d.t, what)})
 	d.c.Now = d.now
 	g.Update(d.c, op)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 )
 
@@ -44,6 +45,9 @@ var errGuarded = errors.New("held back")
 //
 // Where clients change members, too, damage and leaving are reckoned as if they had as many
 // nodes leave as they may: of those that are members then it has to be a minority.
+//
+// Nodes of another part than the first are no quorum. Their guard is off: any number of them
+// may be disturbed, since all of it heals.
 type guard struct {
 	nodes  []string
 	absent int // see [Env]
@@ -62,20 +66,24 @@ type hold struct {
 }
 
 // claim chooses the nodes that a aims at, enters them into the books, and names them
-// in a.Nodes. What it returns takes them out again; calling that twice is
-// harmless. An error wraps errGuarded if it is others' faults that forbid it.
+// in a.Nodes and their part in a.Part. What it returns takes them out again; calling
+// that twice is harmless. An error wraps errGuarded if it is others' faults that forbid
+// it.
 func (e Env) claim(ctx context.Context, a *Aim, h harm) (release func(), err error) {
-	order := a.Order
-	if a.Target == Leading {
-		leader, err := e.leader(ctx)
-		if err != nil {
-			return nil, err
-		}
-		order = []string{leader}
-	} else if isNode(a.Target) {
-		order = []string{a.Target}
+	a.Part = e.of
+	node := a.Target
+	switch {
+	case a.Target == Leading:
+		node, err = e.leader(ctx)
+	case isRole(a.Target):
+		node, err = e.plays(ctx, a.Target)
+	case !isNode(a.Target):
+		return e.guard.claim(a, a.Order, h)
 	}
-	return e.guard.claim(a, order, h)
+	if err != nil {
+		return nil, err
+	}
+	return e.guard.claim(a, []string{node}, h)
 }
 
 func (g *guard) claim(a *Aim, order []string, h harm) (release func(), err error) {
@@ -110,7 +118,9 @@ func (g *guard) claim(a *Aim, order []string, h harm) (release func(), err error
 	}
 	switch {
 	case len(a.Nodes) > 0:
-	case h >= damages && g.fewest() == 0 && !g.off:
+	case g.off:
+		return nil, fmt.Errorf("%w: other faults have %s in hold", errGuarded, strings.Join(known, ", "))
+	case h >= damages && g.fewest() == 0:
 		return nil, noMinority(g.nodes, g.absent)
 	case h == damages && len(g.damaged) >= g.fewest():
 		return nil, fmt.Errorf("%w: of those that it may damage, %v, it can hit none now", errGuarded, g.damaged)

@@ -43,6 +43,10 @@ func play(part string) {
 	switch part {
 	case "echo":
 		playEcho()
+	case "hail":
+		playHail()
+	case "agent":
+		playAgent()
 	case "burn": // time
 		for n := 0; n >= 0; n++ {
 		}

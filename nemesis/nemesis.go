@@ -9,6 +9,9 @@
 // Whom a fault hits is an [Aim]. Books are kept of what is in force, so that faults
 // which overlap undo what they did and nothing else, and so that together they do
 // not end the system for good: see [Env.claim] and guard.
+//
+// Where nodes do different things, a fault is aimed at those of one part of the system
+// ([Fault.Part]), and each part has books of its own: see [Env.part].
 package nemesis
 
 import (
@@ -41,7 +44,12 @@ type Nemesis interface {
 // An Env is what there is to break, and what helps to find it. What a lab or a
 // system has none of is nil, and faults that need it are refused.
 type Env struct {
-	Nodes     []string // in order
+	// System is the name of the system, for who is told what it cannot.
+	System string
+	// Nodes are those of the first part, or all, in order. Parts are the parts, if nodes
+	// do different things.
+	Nodes     []string
+	Parts     []cluster.Part
 	Processes Processes
 	// Start starts the system on a node that runs nothing.
 	Start     func(node string) error
@@ -53,6 +61,13 @@ type Env struct {
 	Elector   cluster.Elector
 	Members   cluster.Members
 	Observed  cluster.Observed
+	Cast      cluster.Cast
+	Guests    cluster.Hosting
+	// ClockRate is by how much faster one monotonic clock may run than another, as the
+	// system bears it; 0: it does not say.
+	ClockRate float64
+	// Steps says that the system tells the steps that faults may be tied to.
+	Steps bool
 	// Limits are the faults that the system does not claim to bear, as in
 	// "disk:rollback", each with the reason.
 	Limits map[string]string
@@ -63,7 +78,11 @@ type Env struct {
 	Unguarded bool
 
 	cuts  *cuts  // of Network, shared by all that cut it
-	guard *guard // shared by all that aim at nodes
+	guard *guard // shared by all that aim at nodes of this part
+	// guards are those of the other parts, by name, and of is the part that the Env is
+	// for, if it is another than the first.
+	guards map[string]*guard
+	of     string
 	// decks are the targets that are still to have their turn, by what was asked for.
 	// They are the generators'.
 	decks  map[Spec][]string
@@ -74,6 +93,7 @@ type Env struct {
 type Processes interface {
 	Stop(ctx context.Context, node string) error
 	Kill(node string) error
+	KillOne(node string, pid int) error
 	Pause(node string) error
 	Resume(node string) error
 	Process(node string) (p cluster.Process, running bool)
@@ -83,16 +103,28 @@ type Processes interface {
 // NewEnv returns what there is to break of a system in a lab.
 func NewEnv(lab cluster.Lab, system cluster.System) Env {
 	e := Env{
-		Processes: lab, Network: lab.Network(), Start: system.Start,
+		System: system.Name(), Processes: lab, Network: lab.Network(), Start: system.Start,
 		Disks: lab.Disks(), Clocks: lab.Clocks(), Resources: lab.Resources(),
 	}
 	for _, n := range lab.Nodes() {
 		e.Nodes = append(e.Nodes, n.Name)
 	}
+	if p, ok := system.(cluster.Parted); ok {
+		e.Parts = p.Parts()
+	}
+	if len(e.Parts) > 0 {
+		e.Nodes = e.Parts[0].Nodes
+	}
 	e.Leader, _ = system.(cluster.Leader)
 	e.Elector, _ = system.(cluster.Elector)
 	e.Members, _ = system.(cluster.Members)
 	e.Observed, _ = system.(cluster.Observed)
+	e.Cast, _ = system.(cluster.Cast)
+	e.Guests, _ = system.(cluster.Hosting)
+	_, e.Steps = system.(cluster.Telling)
+	if t, ok := system.(cluster.Timed); ok {
+		e.ClockRate = t.ClockRate()
+	}
 	if l, ok := system.(cluster.Limited); ok {
 		e.Limits = l.Limits()
 	}
@@ -113,6 +145,14 @@ func (e Env) withBooks() Env {
 	if e.guard == nil {
 		e.guard = &guard{nodes: e.Nodes, absent: e.Absent, off: e.Unguarded}
 	}
+	if e.guards == nil {
+		e.guards = map[string]*guard{}
+		for i, p := range e.Parts {
+			if i > 0 {
+				e.guards[p.Name] = &guard{nodes: p.Nodes, off: true}
+			}
+		}
+	}
 	return e
 }
 
@@ -121,6 +161,9 @@ type Fault struct {
 	// Name is what the user asks for, and the function of the ops that begin it.
 	Name  string
 	About string
+	// Part is the part of a system that it is aimed at, as in [cluster.Part]; a system
+	// without it knows nothing of the fault. Empty: the first part.
+	Part string
 	// Variants are the ways in which it can be done, as in "partition:ring". Asked for
 	// without one, it draws among them.
 	Variants []Variant
@@ -131,6 +174,24 @@ type Fault struct {
 	Needs []Need
 	// New returns it as it was asked for. The error says what is missing in env.
 	New func(env Env, s Spec) (Breaker, error)
+
+	by breakerOf // what New calls, of faults that can be aimed at several parts
+}
+
+// A breakerOf makes the breaker of a fault f. Env is that of the part that f is aimed at.
+type breakerOf func(env Env, f Fault, s Spec) (Breaker, error)
+
+// madeBy returns f with a New that looks for f's part, and leaves the rest to by.
+func (f Fault) madeBy(by breakerOf) Fault {
+	f.by = by
+	f.New = func(env Env, s Spec) (Breaker, error) {
+		env, err := env.part(f.Part)
+		if err != nil {
+			return nil, err
+		}
+		return by(env, f, s)
+	}
+	return f
 }
 
 // A Variant is a way to do a fault.
@@ -187,7 +248,7 @@ func (f Fault) variants(env Env, s Spec) []Variant {
 	return of
 }
 
-// leaderLimit is how long it may take to find out who leads.
+// leaderLimit is how long it may take to find out who leads, or plays another role.
 const leaderLimit = time.Second
 
 // leader returns who leads now. That nobody does is not waited for, as heals would
@@ -209,6 +270,28 @@ func (e Env) leader(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("find the leader: %w", err)
 	}
 	return node, nil
+}
+
+// plays returns who plays a role now, or played it last.
+func (e Env) plays(ctx context.Context, role string) (string, error) {
+	if !e.hasRole(role) {
+		return "", e.lacks(role)
+	}
+	ctx, cancel := context.WithTimeout(ctx, leaderLimit)
+	defer cancel()
+	node, err := e.Cast.Plays(ctx, role)
+	if err == nil && !slices.Contains(e.Nodes, node) {
+		err = fmt.Errorf("%q is no %s", node, e.kind())
+	}
+	if err != nil {
+		return "", fmt.Errorf("find the %s: %w", role, err)
+	}
+	return node, nil
+}
+
+// hasRole says whether the system knows of a role.
+func (e Env) hasRole(role string) bool {
+	return e.Cast != nil && slices.Contains(e.Cast.Roles(), role)
 }
 
 // revive starts the nodes whose process has ended on account of a fault, unless

@@ -132,6 +132,9 @@ func (m *making) specs(specs []Spec) (named, all []asked, leftOut []string, err 
 		if slices.ContainsFunc(named, func(a asked) bool { return a.spec.Fault == f.Name }) {
 			continue // asked for by itself
 		}
+		if !f.In(m.env.Parts) {
+			continue // it is of other systems
+		}
 		a, err := m.asked(Spec{Fault: f.Name})
 		if err != nil {
 			leftOut = append(leftOut, err.Error())
@@ -285,8 +288,12 @@ const attempt = 5 * time.Second
 
 // Revive implements Nemesis.
 func (n *performer) Revive() (nodes []string, err error) {
-	nodes, err = n.env.revived(n.env.guard.hit()...)
-	if err != nil {
+	var errs []error
+	for _, env := range n.env.each() {
+		started, err := env.revived(env.guard.hit()...)
+		nodes, errs = append(nodes, started...), append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
 		return nodes, fmt.Errorf("start again: %w", err)
 	}
 	return nodes, nil

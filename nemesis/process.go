@@ -24,8 +24,7 @@ func Kill() Fault {
 		About:   "kill -9 nodes, and start them again with the same disk",
 		Targets: anyNodes,
 	}
-	f.New = func(env Env, s Spec) (Breaker, error) { return newProcessFault(env, f, s, kills) }
-	return f
+	return f.madeBy(func(env Env, f Fault, s Spec) (Breaker, error) { return newProcessFault(env, f, s, kills) })
 }
 
 // Pause stops processes where they are, as a long pause of a garbage collector or of
@@ -38,8 +37,7 @@ func Pause() Fault {
 		About:   "stop nodes where they are, with SIGSTOP, and let them go on",
 		Targets: anyNodes,
 	}
-	f.New = func(env Env, s Spec) (Breaker, error) { return newProcessFault(env, f, s, pauses) }
-	return f
+	return f.madeBy(func(env Env, f Fault, s Spec) (Breaker, error) { return newProcessFault(env, f, s, pauses) })
 }
 
 // The variants of a restart.
@@ -62,8 +60,7 @@ func Restart() Fault {
 		},
 		Targets: anyNodes,
 	}
-	f.New = func(env Env, s Spec) (Breaker, error) { return newProcessFault(env, f, s, terminates) }
-	return f
+	return f.madeBy(func(env Env, f Fault, s Spec) (Breaker, error) { return newProcessFault(env, f, s, terminates) })
 }
 
 // A Strike is the detail of a fault that ends or pauses processes.

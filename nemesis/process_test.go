@@ -25,6 +25,7 @@ type machines struct {
 	pids   map[string]int // of those that run
 	pauses map[string]int
 	exited map[string]chan struct{}
+	guests map[string][]cluster.Guest // that run beside the process, on hosts
 	// fails says what an operation fails with, such as "start n1".
 	fails map[string]error
 	did   []string
@@ -35,7 +36,8 @@ type machines struct {
 func newMachines(n int) (*machines, Env) {
 	m := &machines{
 		pids: map[string]int{}, pauses: map[string]int{}, exited: map[string]chan struct{}{}, fails: map[string]error{},
-		used: map[string]cluster.Usage{}, limit: map[string]*limitedMachine{},
+		guests: map[string][]cluster.Guest{},
+		used:   map[string]cluster.Usage{}, limit: map[string]*limitedMachine{},
 	}
 	for _, node := range nodes(n) {
 		if err := m.Start(node); err != nil {
@@ -77,7 +79,23 @@ func (m *machines) end(node string) {
 }
 
 func (m *machines) Kill(node string) error {
-	return m.do("kill", node, func() error { m.end(node); return nil })
+	return m.do("kill", node, func() error { delete(m.guests, node); m.end(node); return nil })
+}
+
+// KillOne ends the node's process, or a guest that runs there.
+func (m *machines) KillOne(node string, pid int) error {
+	return m.do("kill one of", node, func() error {
+		if m.pids[node] == pid {
+			m.end(node)
+			return nil
+		}
+		at := slices.IndexFunc(m.guests[node], func(g cluster.Guest) bool { return g.PID == pid })
+		if at < 0 {
+			return fmt.Errorf("%s has no process %d", node, pid)
+		}
+		m.guests[node] = slices.Delete(m.guests[node], at, at+1)
+		return nil
+	})
 }
 
 func (m *machines) Stop(_ context.Context, node string) error {

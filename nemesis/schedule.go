@@ -253,8 +253,8 @@ func (w *crew) get(c generator.Context) {
 }
 
 // A desk stands between a crew and who asks it. It follows the run for all of them,
-// and spares them what is no business of theirs: there may be hundreds, and clients
-// have thousands of ops a second.
+// and spares them what is no business of theirs: there may be hundreds, clients have
+// thousands of ops a second, and a system may tell as many events.
 type desk struct {
 	generator.Generator
 	*crew
@@ -277,7 +277,7 @@ func (d *desk) Next(c generator.Context) generator.Step {
 }
 
 func (d *desk) Update(c generator.Context, op histories.Op) {
-	if op.Process >= 0 {
+	if !watched(op) {
 		return
 	}
 	d.get(c)

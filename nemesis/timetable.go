@@ -315,7 +315,12 @@ func (m *making) appointment(e Entry) (*appointment, error) {
 	if err != nil {
 		return nil, err
 	}
-	if e.On.Event != "" && m.env.Observed == nil {
+	switch err := e.On.check(); {
+	case err != nil:
+		return nil, fmt.Errorf("fault %v %v: %w", s, e.On, err)
+	case isStep(e.On.Event) && !m.env.Steps:
+		return nil, fmt.Errorf("fault %v %v: %s tells no steps", s, e.On, m.env.system())
+	case e.On.Event != "" && !isStep(e.On.Event) && m.env.Observed == nil:
 		return nil, fmt.Errorf("fault %v %v: the system does not show its state", s, e.On)
 	}
 	a := &appointment{entry: e, interval: m.interval, cluster: &m.crew.seen.watch}
@@ -363,14 +368,18 @@ func (m *making) checkDetail(s Spec, detail json.RawMessage) error {
 
 // checkAim says what is wrong with the aim of a detail.
 func (m *making) checkAim(s Spec, a Aim) error {
-	switch f := find(m.faults, s.Fault); {
+	f := find(m.faults, s.Fault)
+	env, err := m.env.part(f.Part)
+	switch {
+	case err != nil:
+		return err
 	case !f.isTarget(a.Target):
 		return &UnknownError{What: "target of " + f.Name, Name: a.Target, Known: f.targets()}
 	case s.Target != "" && s.Target != a.Target:
 		return fmt.Errorf("it is aimed at %s, and the fault at %s", a.Target, s.Target)
 	}
 	for _, node := range append(slices.Clone(a.Order), a.Target) {
-		if err := m.env.checkAim(Spec{Target: node}); err != nil {
+		if err := env.checkAim(Spec{Target: node}); err != nil {
 			return err
 		}
 	}

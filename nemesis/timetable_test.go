@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"reflect"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hacheck/hacheck/cluster"
+	"github.com/hacheck/hacheck/generator"
 	"github.com/hacheck/hacheck/histories"
 	"github.com/hacheck/hacheck/nemesis"
 	"github.com/hacheck/hacheck/nemesis/nemesistest"
@@ -28,7 +30,7 @@ func timed(t *testing.T, table []nemesis.Fault, text string) nemesis.Package {
 	if err != nil {
 		t.Fatal(err)
 	}
-	env := nemesis.Env{Nodes: []string{"n1", "n2", "n3"}, Network: &nemesistest.Network{}, Observed: shown{}}
+	env := nemesis.Env{Nodes: []string{"n1", "n2", "n3"}, Network: &nemesistest.Network{}, Observed: shown{}, Steps: true}
 	p, err := nemesis.New(table, env, nemesis.Options{Interval: time.Second, Timetable: entries})
 	if err != nil {
 		t.Fatal(err)
@@ -145,6 +147,72 @@ func TestFaultFollowsALeaderChange(t *testing.T) {
 		if later := begins[i] - change; later < 10*time.Millisecond || later > 50*time.Millisecond {
 			t.Errorf("it began %v after the leader had changed", later)
 		}
+	}
+}
+
+// TestFaultFollowsAStep that was told since, each that comes when it is not in force.
+func TestFaultFollowsAStep(t *testing.T) {
+	b := &brake{}
+	p := timed(t, []nemesis.Fault{b.fault()}, `
+- {on: migration-copying, at: 1s, fault: brake, for: 1s, detail: 1}
+- {on: host-lost +20ms, fault: brake:front, for: 500ms, detail: 2}
+`)
+	step := func(name string) cluster.Step { return cluster.Step{Name: name} }
+	d := drive{t: t, p: p, end: 20 * time.Second, happens: []happening{
+		{500 * time.Millisecond, step("migration-copying")}, // before its time
+		{2 * time.Second, step("migration-asked")},
+		{3 * time.Second, step("migration-copying")},
+		{3 * time.Second, step("migration-copying")}, // another one, at the same time
+		{3500 * time.Millisecond, led("n1", 1)},
+		{3600 * time.Millisecond, step("migration-copying")}, // while it is in force
+		{5 * time.Second, step("host-lost")},
+		{6 * time.Second, step("something-else")},
+		{7 * time.Second, step("migration-copying")},
+	}}
+	expect(t, d.run(),
+		"3s brake 0 1", "4.001s heal 0",
+		"5.02s brake 1 2", "5.521s heal 1",
+		"7s brake 2 1", "8.001s heal 2")
+}
+
+func TestStepsAreRefusedOfASystemThatTellsNone(t *testing.T) {
+	table := []nemesis.Fault{(&brake{}).fault()}
+	for _, test := range []struct {
+		env  nemesis.Env
+		on   nemesis.Anchor
+		want string
+	}{
+		{nemesis.Env{System: "raftkv", Observed: shown{}}, nemesis.Anchor{Event: nemesis.HostLost}, "fault brake on host-lost: raftkv tells no steps"},
+		{nemesis.Env{Steps: true}, nemesis.Anchor{Event: nemesis.VMPlaced}, ""},
+		{nemesis.Env{Steps: true}, nemesis.Anchor{Event: nemesis.VMPlaced, During: true}, "fault brake during vm-placed: vm-placed is a moment"},
+		{nemesis.Env{Steps: true}, nemesis.Anchor{Event: nemesis.Snapshot}, "fault brake on snapshot: the system does not show its state"},
+	} {
+		_, err := nemesis.New(table, test.env, nemesis.Options{
+			Interval: time.Second, Timetable: []nemesis.Entry{{Spec: nemesis.Spec{Fault: "brake"}, On: test.on}},
+		})
+		if (err == nil) != (test.want == "") || err != nil && !strings.HasPrefix(err.Error(), test.want) {
+			t.Errorf("%v: got %v, want %s", test.on, err, test.want)
+		}
+	}
+}
+
+// TestDeskPassesOnWhatIsWatched, of all that a system tells.
+func TestDeskPassesOnWhatIsWatched(t *testing.T) {
+	b := &brake{}
+	p := timed(t, []nemesis.Fault{b.fault()}, "- {on: vm-placed, fault: brake, for: 1s, detail: 1}")
+	c := generator.Context{Free: []histories.Process{histories.Nemesis}, Rand: rand.New(rand.NewPCG(1, 2))}
+	for _, op := range []histories.Op{
+		{Process: histories.Observer, F: "beat"}, {Process: histories.Observer, F: "vm"}, {Process: 3, F: histories.Step},
+	} {
+		op.Type, op.Value = histories.Event, encoded(t, cluster.Step{Name: nemesis.VMPlaced})
+		p.Main.Update(c, op)
+		if s := p.Main.Next(c); s.Op != nil {
+			t.Fatalf("%v began %v", op, s.Op)
+		}
+	}
+	p.Main.Update(c, histories.Op{Process: histories.Observer, Type: histories.Event, F: histories.Step, Value: encoded(t, cluster.Step{Name: nemesis.VMPlaced})})
+	if s := p.Main.Next(c); s.Op == nil || s.Op.F != "brake" {
+		t.Errorf("got %+v", s)
 	}
 }
 
@@ -318,6 +386,7 @@ func TestAnchorsAreReadAsTheyPrint(t *testing.T) {
 	for text, want := range map[string]nemesis.Anchor{
 		"on leader-change":             {Event: "leader-change"},
 		"on leader-change +0..50ms":    {Event: "leader-change", To: 50 * time.Millisecond},
+		"on migration-committed +1ms":  {Event: "migration-committed", From: time.Millisecond, To: time.Millisecond},
 		"during snapshot +20ms":        {Event: "snapshot", During: true, From: 20 * time.Millisecond, To: 20 * time.Millisecond},
 		"during member-change +1s..2s": {Event: "member-change", During: true, From: time.Second, To: 2 * time.Second},
 	} {
@@ -329,7 +398,7 @@ func TestAnchorsAreReadAsTheyPrint(t *testing.T) {
 			t.Errorf("%v: got %+v, %v", a, again, err)
 		}
 	}
-	for _, text := range []string{"", "snapshot", "on", "on tuesday", "at snapshot", "on snapshot + 5ms", "on snapshot +x", "on snapshot +1..y", "on snapshot +1s now"} {
+	for _, text := range []string{"", "snapshot", "on", "on tuesday", "at snapshot", "during migration-copying", "during host-lost", "on snapshot + 5ms", "on snapshot +x", "on snapshot +1..y", "on snapshot +1s now"} {
 		if a, err := nemesis.ParseAnchor(text); err == nil {
 			t.Errorf("%q: got %+v", text, a)
 		}

@@ -38,7 +38,14 @@ type begun struct {
 	family string
 	id     int
 	nodes  []string // that it was aimed at
+	part   string   // of the system that they are of, if it is not the first
 	term   uint64   // the highest then
+}
+
+// watched says whether an op may tell a watch something: those of the nemesis may, and of
+// what the observer records, states and steps.
+func watched(op histories.Op) bool {
+	return op.Process == histories.Nemesis || op.Process == histories.Observer && (op.F == histories.State || op.F == histories.Step)
 }
 
 // note takes in an op.
@@ -48,6 +55,11 @@ func (w *watch) note(op histories.Op) {
 		var s cluster.State
 		if json.Unmarshal(op.Value, &s) == nil {
 			w.see(s)
+		}
+	case op.Process == histories.Observer && op.Type == histories.Event && op.F == histories.Step:
+		var s cluster.Step
+		if json.Unmarshal(op.Value, &s) == nil {
+			w.happen(s.Name)
 		}
 	case op.Process == histories.Nemesis && op.Type == histories.Info && op.Error == "":
 		var f histories.Fault
@@ -63,31 +75,38 @@ func (w *watch) fault(function string, f histories.Fault) {
 		return
 	}
 	w.held = append(w.held, f.ID)
-	w.last = begun{family: function, id: f.ID, nodes: hit(f.Detail), term: w.term}
+	w.last = begun{family: function, id: f.ID, term: w.term}
+	w.last.nodes, w.last.part = hit(f.Detail)
 }
 
-// hit returns the nodes that a detail says were hit.
-func hit(detail json.RawMessage) []string {
+// hit returns the nodes that a detail says were hit, and the part that they are of.
+func hit(detail json.RawMessage) (nodes []string, part string) {
 	var d struct {
 		Nodes []string `json:"nodes"` // of an [Aim]
-		Node  string   `json:"node"`  // of a [Cut]
+		Part  string   `json:"part"`
+		Node  string   `json:"node"` // of a [Cut]
 	}
 	switch {
 	case json.Unmarshal(detail, &d) != nil:
-		return nil
+		return nil, ""
 	case len(d.Nodes) > 0:
-		return d.Nodes
+		return d.Nodes, d.Part
 	case d.Node != "":
-		return []string{d.Node}
+		return []string{d.Node}, ""
 	}
-	return nil
+	return nil, ""
+}
+
+// happen counts an event.
+func (w *watch) happen(event string) {
+	if w.happened == nil {
+		w.happened = map[string]int{}
+	}
+	w.happened[event]++
 }
 
 // see takes in how the nodes see themselves, and counts what has happened since.
 func (w *watch) see(s cluster.State) {
-	if w.happened == nil {
-		w.happened = map[string]int{}
-	}
 	before, first := *w, w.view == nil
 	w.view = s
 	for _, n := range s {
@@ -102,7 +121,7 @@ func (w *watch) see(s cluster.State) {
 	}
 	if w.leader != "" {
 		if w.led.leader != "" && (w.led.leader != w.leader || w.led.term != term) {
-			w.happened[LeaderChange]++
+			w.happen(LeaderChange)
 		}
 		w.led.leader, w.led.term = w.leader, term
 		w.change.under, w.change.learning = s[w.leader].Changing, len(s[w.leader].Learners) > 0
@@ -111,11 +130,11 @@ func (w *watch) see(s cluster.State) {
 		return
 	}
 	if w.changing() && !before.changing() || before.members != "" && before.members != w.members && !before.changing() {
-		w.happened[MemberChange]++
+		w.happen(MemberChange)
 	}
 	for node := range s {
 		if s[node].Snapshot && !before.view[node].Snapshot {
-			w.happened[Snapshot]++
+			w.happen(Snapshot)
 			break
 		}
 	}
@@ -191,7 +210,7 @@ func (w *watch) snapshot() bool {
 // all is taken away that makes every moment different from every other. So there
 // are few enough to be told apart, and counted.
 type situation struct {
-	role     string // of the node that the last fault was aimed at
+	role     string // of the node that the last fault was aimed at, or its part if that is not the first
 	quorum   string
 	terms    int // that have begun since that fault: 3 are many
 	lag      int // of the node that knows least to be committed
@@ -210,7 +229,11 @@ func (w *watch) situation() situation {
 	if w.last.family != "" {
 		s.terms = int(min(w.term-w.last.term, 3))
 	}
-	if len(w.last.nodes) > 0 && w.view != nil {
+	switch {
+	case len(w.last.nodes) == 0 || w.view == nil:
+	case w.last.part != "": // it does not show its state
+		s.role = w.last.part
+	default:
 		s.role = "silent"
 		if n, ok := w.view[w.last.nodes[0]]; ok {
 			s.role = string(n.Role)
