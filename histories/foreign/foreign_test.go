@@ -184,6 +184,9 @@ func TestShapesOfValues(t *testing.T) {
 			`{:type :invoke, :f :drain, :process 0}`, `{:type :ok, :f :drain, :value [9 [3]], :process 0}`), lines(
 			`0 invoke enqueue ["",1]`, `0 ok enqueue ["",1]`, `1 invoke dequeue ["",null]`, `2 invoke dequeue ["",null]`, `1 ok dequeue ["",1]`, `2 ok dequeue ["",2]`,
 			`3 invoke dequeue [9,null]`, `3 ok dequeue [9,3]`)},
+		{"hosts that are drained", lines(
+			`{:type :invoke, :f :drain, :value {:host "n4"}, :process 0}`, `{:type :info, :f :drain, :value {:host "n4"}, :process 0}`), lines(
+			`0 invoke drain {"host":"n4"}`, `0 info drain {"host":"n4"}`)},
 		{"failures that say why in place of a value", lines(
 			"0\t:invoke\t:cas\t[1 3]", "0\t:info\t:cas\t:timed-out", "1\t:invoke\t:read\tnil", "1\t:fail\t:read\t:timed-out", "2\t:invoke\t:write\t1", "2\t:info\t:write\t1\tindeterminate: [it timed out"), lines(
 			`0 invoke cas [1,3]`, `0 info cas [1,3] (timed-out)`, `1 invoke read null`, `1 fail read null (timed-out)`, `2 invoke write 1`, `2 info write 1 (indeterminate: [it timed out)`)},

@@ -275,7 +275,7 @@ func text(value []byte) string {
 // settle brings the values of a history into the shapes of our workloads, if they are not.
 func settle(h *histories.History) (*histories.History, []string, error) {
 	inShape := func(op histories.Op) bool {
-		return op.Process < 0 || op.F != drain && bytes.Equal(shape(op.F, op.Value), op.Value)
+		return op.Process < 0 || !beginsDrain(op) && bytes.Equal(shape(op.F, op.Value), op.Value)
 	}
 	for _, op := range h.All() {
 		if inShape(op) {
@@ -299,7 +299,7 @@ func settle(h *histories.History) (*histories.History, []string, error) {
 func (d *decoder) add(op histories.Op, line int) error {
 	if op.Process >= 0 {
 		op.Value = shape(op.F, op.Value)
-		d.drains = d.drains || op.F == drain
+		d.drains = d.drains || beginsDrain(op)
 	}
 	return d.built.Add(op, line)
 }

@@ -105,6 +105,12 @@ func joined(parts []json.RawMessage) []byte {
 	return append(b, ']')
 }
 
+// beginsDrain says whether op, of a client, invokes a drain of a queue. What is drained by an
+// object, as hosts are of their machines, is none.
+func beginsDrain(op histories.Op) bool {
+	return op.Type == histories.Invoke && op.F == drain && !bytes.HasPrefix(op.Value, []byte("{"))
+}
+
 // takeApart makes of each drain, which takes out of a queue all that is in it, a dequeue
 // for each element. They are called and answered when the drain was, each by a process
 // of its own, so that nothing is claimed of their order but what the drain claims.
