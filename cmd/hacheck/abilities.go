@@ -70,6 +70,9 @@ func (o *options) abilities(check func(cluster.Options) error) (abilities, error
 			if slices.ContainsFunc(specs, func(s nemesis.Spec) bool { return s.Fault == f.Name }) {
 				return false // it is asked for by itself
 			}
+			if !f.In(o.parts()) {
+				return false // it is of other systems, and needs nothing here
+			}
 			for _, need := range f.Needs {
 				if err := try(need); err != nil {
 					a.leftOut = append(a.leftOut, fmt.Sprintf("%s: %v", f.Name, bare(err)))

@@ -20,7 +20,9 @@ func without(o cluster.Options) error {
 
 func asking(t *testing.T, nemeses string) *options {
 	t.Helper()
-	return parse(t, []string{"--workload", allWorkloads[0].name, "--nemesis", nemeses})
+	o := parse(t, []string{"--workload", allWorkloads[0].name, "--nemesis", nemeses})
+	o.settle()
+	return o
 }
 
 func TestALabIsMadeWithWhatItsFaultsNeed(t *testing.T) {

@@ -22,7 +22,7 @@ func (p *program) doctor(c *cli.Context) error {
 	if runtime.GOOS != "linux" {
 		return errNeedsLinux
 	}
-	findings := cluster.Doctor(c.Context)
+	findings := append(cluster.Doctor(c.Context), hypervisors()...)
 	able := true
 	for _, f := range findings {
 		able = able && (f.Works || !f.Needed)
@@ -38,6 +38,20 @@ func (p *program) doctor(c *cli.Context) error {
 		return exitStatus(exitFailed)
 	}
 	return nil
+}
+
+// hypervisors says which of those that systems can run guests with are here.
+func hypervisors() (findings []cluster.Finding) {
+	for _, s := range systems {
+		for _, h := range s.hypervisors {
+			f := cluster.Finding{Mechanism: "hypervisor " + h.name, Works: true, Detail: "runs the guests of " + s.name}
+			if err := s.lacks(h.name); err != nil {
+				f.Works, f.Detail = false, err.Error()
+			}
+			findings = append(findings, f)
+		}
+	}
+	return findings
 }
 
 // examined is what doctor --json prints.
@@ -57,9 +71,9 @@ func diagnosis(findings []cluster.Finding, able bool) string {
 		case !f.Works:
 			state = "no"
 		}
-		fmt.Fprintf(&b, "%-16s  %-3s  %s\n", f.Mechanism, state, f.Detail)
+		fmt.Fprintf(&b, "%-18s  %-3s  %s\n", f.Mechanism, state, f.Detail)
 		if !f.Works && f.Remedy != "" {
-			fmt.Fprintf(&b, "%-16s       what helps: %s\n", "", f.Remedy)
+			fmt.Fprintf(&b, "%-18s       what helps: %s\n", "", f.Remedy)
 		}
 	}
 	if able {

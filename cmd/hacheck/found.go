@@ -2,9 +2,11 @@ package main
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hacheck/hacheck/systems/raftkv"
+	"github.com/hacheck/hacheck/systems/vmsched"
 )
 
 // A find is a deliberate bug of a system, and a run that finds it. What is worth
@@ -67,12 +69,48 @@ var finds = []find{
 	{system: "raftkv", bug: "queue-peeks", workload: "queue", nemesis: "none", timeLimit: 15 * time.Second},
 	{system: "raftkv", bug: "lost-update", workload: "counter", nemesis: "none", timeLimit: 15 * time.Second},
 	{system: "raftkv", bug: "id-block-reused", workload: "unique-ids", nemesis: "kill:leader,partition", timeLimit: 30 * time.Second, flags: []string{"--interval", "1s"}},
+
+	// A host's lease is 4 s: what shows in a failover takes a host that is gone for longer.
+	{system: "vmsched", bug: "no-fence", workload: "vm", nemesis: "host-partition:management", timeLimit: 30 * time.Second, flags: []string{"--interval", "3s"}},
+	{system: "vmsched", bug: "wall-clock-fence", workload: "vm", timeLimit: 30 * time.Second, flags: vmSchedule("wall-clock-fence")},
+	{system: "vmsched", bug: "paused-thread", workload: "vm", timeLimit: 30 * time.Second, flags: vmSchedule("paused-thread")},
+	{system: "vmsched", bug: "stale-rejoin", workload: "vm", timeLimit: 30 * time.Second, flags: vmSchedule("hosts-die")},
+	{system: "vmsched", bug: "adopt-unwatched", workload: "vm", timeLimit: 30 * time.Second, flags: vmSchedule("adopt-unwatched")},
+	{system: "vmsched", bug: "volume-no-epoch", workload: "vm", nemesis: "guest-kill", timeLimit: 20 * time.Second, flags: []string{"--interval", "1s"}},
+	{system: "vmsched", bug: "volume-no-sync", workload: "vm", timeLimit: 15 * time.Second, flags: vmSchedule("volume-no-sync")},
+	{system: "vmsched", bug: "image-lock-off", workload: "vm", nemesis: "none", timeLimit: 20 * time.Second, flags: []string{"--hypervisor", "qemu"}},
+	{system: "vmsched", bug: "epoch-kept", workload: "vm", nemesis: "guest-kill", timeLimit: 15 * time.Second, flags: []string{"--interval", "1s"}},
+	{system: "vmsched", bug: "resume-source", workload: "vm", timeLimit: 25 * time.Second, flags: vmSchedule("resume-source")},
+	{system: "vmsched", bug: "source-lost", workload: "vm", timeLimit: 25 * time.Second, flags: vmSchedule("source-lost")},
+	{system: "vmsched", bug: "target-left", workload: "vm", timeLimit: 25 * time.Second, flags: vmSchedule("target-left")},
+	{system: "vmsched", bug: "stuck-migrating", workload: "vm", timeLimit: 16 * time.Second, flags: vmSchedule("stuck-migrating")},
+	{system: "vmsched", bug: "two-leaders", workload: "vm", nemesis: "pause:scheduler", timeLimit: 30 * time.Second, flags: []string{"--interval", "3s"}},
+	{system: "vmsched", bug: "capacity-leaked", workload: "vm", nemesis: "guest-kill", timeLimit: 12 * time.Second, flags: []string{"--interval", "1s"}},
+	{system: "vmsched", bug: "over-commit", workload: "vm", timeLimit: 30 * time.Second, flags: vmSchedule("hosts-die")},
+	{system: "vmsched", bug: "affinity-ignored", workload: "vm", nemesis: "none", timeLimit: 30 * time.Second, flags: []string{"--nodes", "7"}},
+	{system: "vmsched", bug: "create-twice", workload: "vm", nemesis: "none", timeLimit: 15 * time.Second},
+	{system: "vmsched", bug: "delete-resurrected", workload: "vm", nemesis: "none", timeLimit: 25 * time.Second},
+	{system: "vmsched", bug: "stop-forgotten", workload: "vm", timeLimit: 30 * time.Second, flags: vmSchedule("hosts-die")},
 }
 
-// schedules are the files that the flags name, by their names from the root of the
-// repository: this program has them in it.
-var schedules = map[string][]byte{
-	"systems/raftkv/schedules/torn-vote.yaml": raftkv.TornVoteSchedule,
+// vmSchedule returns the flags of a schedule of vmsched.
+func vmSchedule(name string) []string {
+	return []string{"--schedule", vmSchedules + name + ".yaml"}
+}
+
+const vmSchedules = "systems/vmsched/schedules/"
+
+// scheduleFile returns the file of a schedule that the flags name, by its name from the root of
+// the repository: this program has them in it.
+func scheduleFile(name string) (text []byte, ok bool) {
+	if name == "systems/raftkv/schedules/torn-vote.yaml" {
+		return raftkv.TornVoteSchedule, true
+	}
+	if inside, is := strings.CutPrefix(name, "systems/vmsched/"); is {
+		text, err := vmsched.Schedules.ReadFile(inside)
+		return text, err == nil
+	}
+	return nil, false
 }
 
 // options returns those of the run, but for the bug and its system.

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -20,6 +22,12 @@ func TestEachBugIsFoundBySomething(t *testing.T) {
 		o.store = t.TempDir()
 		if err := o.check(); err != nil {
 			t.Errorf("%v: %v", f.arguments(), err)
+		}
+		if i := slices.Index(f.flags, "--schedule"); i >= 0 {
+			onDisk, err := os.ReadFile(f.flags[i+1])
+			if inside, ok := scheduleFile(f.flags[i+1]); err != nil || !ok || !bytes.Equal(inside, onDisk) {
+				t.Errorf("%v: the schedule is not in this program as it is in the repository: %v", f.arguments(), err)
+			}
 		}
 		if o.bug == "" || o.timeLimit > time.Minute {
 			t.Errorf("%v is no run of at most a minute of a system with a bug", f.arguments())

@@ -14,17 +14,38 @@ import (
 // nothing that can be done. By it is told what makes no sense before there is a lab.
 func (o *options) imagined() nemesis.Env {
 	env := nemesis.Env{
-		Processes: struct{ nemesis.Processes }{}, Network: struct{ cluster.Shaper }{},
+		System: o.system, Processes: struct{ nemesis.Processes }{}, Network: struct{ cluster.Shaper }{},
 		Disks: o.imaginedDisks(), Clocks: struct{ cluster.Clocks }{}, Resources: struct{ cluster.Resources }{},
 		Leader: anybody{}, Elector: anybody{},
 		Members: struct{ cluster.Members }{}, Observed: struct{ cluster.Observed }{},
 		Start:     func(string) error { return errImagined },
 		Unguarded: o.unguarded, Absent: o.absent(),
 	}
-	for i := range o.nodes {
-		env.Nodes = append(env.Nodes, fmt.Sprintf("n%d", i+1))
+	env.Nodes = nodeNames(o.nodes)
+	if s := findSystem(o.system); s.parts != nil {
+		env.Parts = o.parts()
+		env.Nodes = env.Parts[0].Nodes
+		env.Guests, env.Steps, env.ClockRate = struct{ cluster.Hosting }{}, true, s.clockRate
+		env.Cast = nobody{roles: s.roles}
 	}
 	return env
+}
+
+// parts says which nodes of the system do what; none if all do the same.
+func (o *options) parts() []cluster.Part {
+	s := findSystem(o.system)
+	if s.parts == nil {
+		return nil
+	}
+	return s.parts(nodeNames(o.nodes))
+}
+
+// nodeNames are what so many nodes are called.
+func nodeNames(n int) (names []string) {
+	for i := range n {
+		names = append(names, fmt.Sprintf("n%d", i+1))
+	}
+	return names
 }
 
 // absent is how many nodes clients may have made no members.
@@ -54,6 +75,14 @@ type disks struct {
 func (d disks) Made() string { return d.made }
 
 var errImagined = errors.New("there is no lab")
+
+// nobody plays the roles that there are.
+type nobody struct {
+	cluster.Cast
+	roles []string
+}
+
+func (n nobody) Roles() []string { return n.roles }
 
 // anybody leads an imagined cluster.
 type anybody struct{ cluster.Elector }

@@ -38,6 +38,10 @@ func TestWhatCannotActOnSoFewNodesIsRefused(t *testing.T) {
 		}
 		for _, target := range f.Targets {
 			asked = append(asked, f.Name+":"+target.Name)
+			if target.Role {
+				lacks := "raftkv has no " + target.Name
+				refused[f.Name+":"+target.Name] = [2]string{lacks, lacks}
+			}
 			if target.Name == nemesis.Minority && f.Name != "leader" {
 				refused[f.Name+":minority"] = [2]string{needs3, needs3}
 			}
@@ -46,6 +50,9 @@ func TestWhatCannotActOnSoFewNodesIsRefused(t *testing.T) {
 			asked = append(asked, f.Name+":n1")
 		}
 		for _, text := range asked {
+			if !f.In(nil) { // it is of systems whose nodes do different things
+				refused[text] = [2]string{"raftkv has no ", "raftkv has no "}
+			}
 			for i, nodes := range []string{"1", "2"} {
 				want := refused[text][i]
 				o := parse(t, []string{"--nemesis", text, "--nodes", nodes, "-w", "register", "--store", t.TempDir()})
@@ -62,8 +69,12 @@ func TestWhatCannotActOnSoFewNodesIsRefused(t *testing.T) {
 
 // TestWhatIsDrawnCanBeAskedForAgain: a run is repeated by the details that it recorded.
 func TestWhatIsDrawnCanBeAskedForAgain(t *testing.T) {
-	o := newOptions()
 	for _, f := range faults {
+		o := newOptions()
+		if o.workload = "register"; !f.In(nil) {
+			o.workload = "vm"
+		}
+		o.settle()
 		for _, v := range append([]nemesis.Variant{{}}, f.Variants...) {
 			if v.Name == "xfs" {
 				continue // it takes other disks

@@ -30,6 +30,8 @@ type listed struct {
 	About     string   `json:"about"`
 	Functions []string `json:"functions,omitempty"` // of a workload
 	Bugs      []listed `json:"bugs,omitempty"`      // of a system
+	// Hypervisors can run the guests of a system, the default first.
+	Hypervisors []listed `json:"hypervisors,omitempty"`
 	// Limits are the faults that a system does not claim to bear, with the reason.
 	Limits   []listed `json:"limits,omitempty"`
 	Variants []listed `json:"variants,omitempty"` // of a nemesis: asked for as name:variant
@@ -55,6 +57,9 @@ func list() listing {
 				}
 			}
 			entry.Bugs = append(entry.Bugs, bug)
+		}
+		for _, h := range s.hypervisors {
+			entry.Hypervisors = append(entry.Hypervisors, listed{Name: h.name, About: h.about})
 		}
 		entry.Limits = reasoned(s.limits)
 		l.Systems = append(l.Systems, entry)
@@ -162,6 +167,13 @@ func (l listing) sections() []listSection {
 	systems := listSection{title: "Systems (--system)"}
 	for _, s := range l.Systems {
 		systems.add(0, s.Name, s.About)
+		for i, h := range s.Hypervisors {
+			byDefault := ""
+			if i == 0 {
+				byDefault = "; the default"
+			}
+			systems.add(1, "--hypervisor "+h.Name, h.About+byDefault)
+		}
 		for _, b := range s.Bugs {
 			systems.add(1, "--bug "+b.Name, b.About)
 		}

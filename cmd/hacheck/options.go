@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -52,7 +53,7 @@ type options struct {
 func newOptions() *options {
 	return &options{
 		policy: nemesis.Uniform, concurrency: 10,
-		timeLimit: 20 * time.Second, interval: 3 * time.Second, heal: heals[0], store: "store",
+		heal: heals[0], store: "store",
 		budget: defaultBudget(),
 	}
 }
@@ -90,20 +91,24 @@ func (o *options) flags() []cli.Flag {
 	rate := flag(howMuch, "rate", "operations per second: `N`, 0 for as many as go", rate(&o.rate))
 	keys := flag(howMuch, "keys", "`N` keys in use at once", number(&o.keys, maxKeys))
 	keys.DefaultText = fmt.Sprintf("%d, or one for every two clients", minKeys)
-	system := flag(whatIsTested, "system", "the system under test: `NAME`", choice(&o.system, "system", systemNames()))
-	system.DefaultText = "that which has the workload"
+	sut := flag(whatIsTested, "system", "the system under test: `NAME`", choice(&o.system, "system", systemNames()))
+	sut.DefaultText = "that which has the workload"
 	nodes := flag(whatIsTested, "nodes", "`N` servers", number(&o.nodes, cluster.MaxNodes))
-	nodes.DefaultText = defaultNodes()
-	hypervisor := flag(whatIsTested, "hypervisor", "what runs the guests: `NAME`, of systems that have some", text(&o.hypervisor, "the name of a hypervisor (hacheck list)"))
-	hypervisor.DefaultText = "processes"
+	nodes.DefaultText = bySystem(func(s system) any { return s.nodes })
+	interval := flag(whatBreaks, "interval", "a fault about every `TIME`", duration(&o.interval, minInterval))
+	interval.DefaultText = bySystem(func(s system) any { return s.interval })
+	timeLimit := flag(howMuch, "time-limit", "length of the main phase: `TIME`", duration(&o.timeLimit, time.Millisecond))
+	timeLimit.DefaultText = bySystem(func(s system) any { return s.timeLimit })
+	hypervisor := flag(whatIsTested, "hypervisor", "what runs the guests: `NAME` (hacheck list)", text(&o.hypervisor, "the name of a hypervisor (hacheck list)"))
+	hypervisor.DefaultText = bySystem(func(s system) any { return s.hypervisor() })
 	return append([]cli.Flag{
 		workload,
-		system,
+		sut,
 		flag(whatIsTested, "bug", "build the system with a deliberate bug: `NAME`", bug(&o.bug)),
 		nodes,
 		hypervisor,
 		flag(whatBreaks, "nemesis", "`FAULTS`, separated by commas: NAME[:VARIANT][:TARGET], or all (hacheck list)", nemesisList(&o.nemesis)),
-		flag(whatBreaks, "interval", "a fault about every `TIME`", duration(&o.interval, minInterval)),
+		interval,
 		flag(whatBreaks, "nemesis-policy", "choose faults by `POLICY`: uniform, or adaptive, by what has shown new states", policy(&o.policy)),
 		flag(whatBreaks, "schedule", "faults as written in the YAML `FILE`, beside those of --nemesis", schedule(&o.schedule, &o.timetable)),
 		flag(whatBreaks, "replay", "repeat the run in `DIR`: its faults, seed and options, but for those given", text(&o.replay, "the directory of a run")),
@@ -115,7 +120,7 @@ func (o *options) flags() []cli.Flag {
 		flag(howMuch, "concurrency", "`N` clients at once", number(&o.concurrency, maxConcurrency)),
 		rate,
 		keys,
-		flag(howMuch, "time-limit", "length of the main phase: `TIME`", duration(&o.timeLimit, time.Millisecond)),
+		timeLimit,
 		seed,
 		&cli.BoolFlag{
 			Category: howJudged, Name: "check-live", Destination: &o.checkLive, DisableDefaultText: true,
@@ -132,17 +137,19 @@ func (o *options) flags() []cli.Flag {
 	}, budgetFlags(howJudged, &o.budget)...)
 }
 
-// defaultNodes says how many nodes the systems have.
-func defaultNodes() string {
-	var of []string
+// bySystem says what a default is, of each system that has one.
+func bySystem(of func(system) any) string {
+	var each []string
 	for _, s := range systems {
-		of = append(of, fmt.Sprintf("%d of %s", s.nodes, s.name))
+		if v := of(s); v != "" {
+			each = append(each, fmt.Sprintf("%v of %s", v, s.name))
+		}
 	}
-	return strings.Join(of, ", ")
+	return strings.Join(each, ", ")
 }
 
-// settle settles what depends on what else was asked for: the system, and how many nodes
-// it has.
+// settle settles what depends on what else was asked for: the system, and what it has by
+// default.
 func (o *options) settle() {
 	if o.system == "" {
 		o.system = systemFor(o.workload).name
@@ -151,9 +158,9 @@ func (o *options) settle() {
 	if o.nodes == 0 {
 		o.nodes = s.nodes
 	}
-	if o.hypervisor == "" && len(s.hypervisors) > 0 {
-		o.hypervisor = s.hypervisors[0]
-	}
+	o.interval = cmp.Or(o.interval, s.interval)
+	o.timeLimit = cmp.Or(o.timeLimit, s.timeLimit)
+	o.hypervisor = cmp.Or(o.hypervisor, s.hypervisor())
 }
 
 // minKeys is the least number of keys in use by default.
@@ -204,6 +211,7 @@ func (o *options) arguments() []string {
 		settled = &options{workload: o.workload, system: o.system}
 		settled.settle()
 		d.nodes, d.hypervisor = settled.nodes, settled.hypervisor
+		d.interval, d.timeLimit = settled.interval, settled.timeLimit
 	}
 	add(o.system != d.system, "system", o.system)
 	add(o.hypervisor != d.hypervisor, "hypervisor", o.hypervisor)
@@ -401,12 +409,23 @@ func schedule(file *string, entries *[]nemesis.Entry) *value {
 // that is known that is looked for among its own variants and targets, by what stands
 // behind its name: that they share the name makes them no more alike.
 func unknownFault(unknown *nemesis.UnknownError) error {
-	hint := "hacheck list shows all"
+	var hint string
 	family, tail, ofFamily := strings.Cut(unknown.Name, ":")
 	switch at := slices.IndexFunc(faults, func(f nemesis.Fault) bool { return f.Name == family }); {
 	case unknown.Name == "none":
 		return errors.New("none is no fault, and stands alone")
 	case ofFamily && at >= 0:
+		var known []string
+		for _, v := range faults[at].Variants {
+			known = append(known, v.Name)
+		}
+		for _, t := range faults[at].Targets {
+			known = append(known, t.Name)
+		}
+		if len(faults[at].Targets) > 0 {
+			known = append(known, "a node")
+		}
+		hint = family + " takes " + enumerate(known)
 		if near := nearest(tail, tails(faults[at])); near != "" {
 			hint = fmt.Sprintf("did you mean %s:%s?", family, near)
 		}

@@ -4,6 +4,7 @@ import (
 	"io"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -76,6 +77,16 @@ func TestKeysGrowWithTheClientsUnlessAskedFor(t *testing.T) {
 	} {
 		if got := parse(t, c.args).keysInUse(); got != c.want {
 			t.Errorf("%v: %d keys, want %d", c.args, got, c.want)
+		}
+	}
+}
+
+func TestABugThatIsInOneHypervisorIsOfItsSystem(t *testing.T) {
+	for _, s := range systems {
+		for bug, hypervisor := range s.seams {
+			if !slices.Contains(names(s.bugs), bug) || !slices.Contains(names(s.hypervisors), hypervisor) {
+				t.Errorf("%s has no bug %s, or no hypervisor %s", s.name, bug, hypervisor)
+			}
 		}
 	}
 }

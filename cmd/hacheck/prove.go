@@ -227,7 +227,7 @@ func (p *program) proofRun(ctx context.Context, root string, r proofRun) (result
 	}()
 	args := slices.Clone(r.arguments)
 	for i, arg := range args {
-		if text, ok := schedules[arg]; ok { // it lies in this program
+		if text, ok := scheduleFile(arg); ok { // it lies in this program
 			args[i] = filepath.Join(dir, filepath.Base(arg))
 			if err := os.WriteFile(args[i], text, 0o666); err != nil {
 				return result, err
@@ -247,9 +247,6 @@ func (o *proveOptions) chosenBugs() (rows []bugProof) {
 	return rows
 }
 
-// cleanLimit is how long the main phase of a clean run is.
-const cleanLimit = 8 * time.Second
-
 // cleanRuns are combinations of workloads and nemeses, such that the first few have as
 // many of both as there can be.
 func (o *proveOptions) cleanRuns() (runs []cleanProof) {
@@ -267,7 +264,7 @@ func (o *proveOptions) cleanRuns() (runs []cleanProof) {
 		run := pairs[at]
 		nemeses := cleanNemeses(findSystem(run.system))
 		run.nemesis = nemeses[(at+round)%len(nemeses)]
-		run.flags = []string{"--time-limit", cleanLimit.String(), "--interval", "2s"}
+		run.flags = findSystem(run.system).clean
 		runs = append(runs, run)
 	}
 	return runs
@@ -276,9 +273,12 @@ func (o *proveOptions) cleanRuns() (runs []cleanProof) {
 // cleanNemeses are what clean runs of a system are done with: nothing, each fault that it
 // has something for, and all.
 func cleanNemeses(s *system) []string {
+	parts := (&options{system: s.name, nodes: s.nodes}).parts()
 	nemeses := []string{""}
 	for _, f := range faults {
-		nemeses = append(nemeses, f.Name)
+		if f.In(parts) {
+			nemeses = append(nemeses, f.Name)
+		}
 	}
 	return append(nemeses, nemesis.All)
 }

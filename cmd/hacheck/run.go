@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -63,28 +64,36 @@ func (p *program) run(c *cli.Context, o *options) error {
 // looked at when it was read.
 func (o *options) check() error {
 	if o.workload == "" {
-		return usage("run: which workload? Name one with --workload: %s", enumerate(workloadNames()))
+		known := workloadNames()
+		if o.system != "" {
+			known = findSystem(o.system).offers
+		}
+		return usage("run: which workload? Name one with --workload: %s", enumerate(known))
 	}
 	o.settle()
 	s := findSystem(o.system)
 	if !slices.Contains(s.offers, o.workload) {
 		return usage("run: --system %s has no clients for --workload %s; %s has", o.system, o.workload, enumerate(offering(o.workload)))
 	}
-	if o.hypervisor != "" && !slices.Contains(s.hypervisors, o.hypervisor) {
-		if len(s.hypervisors) == 0 {
+	if known := names(s.hypervisors); o.hypervisor != "" && !slices.Contains(known, o.hypervisor) {
+		if len(known) == 0 {
 			return usage("run: --hypervisor %s: %s runs no guests", o.hypervisor, s.name)
 		}
-		return usage("run: --hypervisor %q: there is no such one; %s", o.hypervisor, suggest(o.hypervisor, s.hypervisors, "hacheck list"))
+		return usage("run: --hypervisor %q: %s has no such hypervisor; %s", o.hypervisor, s.name, suggest(o.hypervisor, known, ""))
+	}
+	if s.lacks != nil {
+		if err := s.lacks(o.hypervisor); err != nil {
+			return usage("run: --hypervisor %s: %v", o.hypervisor, err)
+		}
 	}
 	if o.nodes < s.least {
 		return usage("run: --nodes %d: %s needs %d at least", o.nodes, s.name, s.least)
 	}
-	var bugs []string
-	for _, b := range s.bugs {
-		bugs = append(bugs, b.name)
-	}
-	if o.bug != "" && !slices.Contains(bugs, o.bug) {
+	if bugs := names(s.bugs); o.bug != "" && !slices.Contains(bugs, o.bug) {
 		return usage("run: --bug %q: %s has no such bug; %s", o.bug, s.name, suggest(o.bug, bugs, "hacheck list"))
+	}
+	if needed := cmp.Or(s.seams[o.bug], o.hypervisor); needed != o.hypervisor {
+		return usage("run: --bug %s: it takes --hypervisor %s; with %s it would change nothing", o.bug, needed, o.hypervisor)
 	}
 	if _, err := nemesis.New(faults, o.imagined(), o.breaking()); err != nil {
 		return usage("run: %s: %v", o.asked(), err)
@@ -347,6 +356,7 @@ func (t *trial) perform(ctx context.Context) (outcome runner.Outcome, err error)
 	return runner.Run(ctx, runner.Plan{
 		Lab: lab, System: system, Workload: findWorkload(t.workload).new(system, t.options), Nemesis: breaking,
 		History: history, Clients: t.concurrency, TimeLimit: t.timeLimit, Seed: t.seed,
+		Timeout:   findWorkload(t.workload).timeout,
 		Interrupt: t.interrupt.begun, Log: t.log, Progress: t.report, Entered: t.interrupt.enter,
 	})
 }
@@ -452,12 +462,19 @@ func (t *trial) judge() error {
 // forgetData removes what the nodes had on disk: of a run in which nothing is
 // wrong nobody wants to look at it, and it is large.
 func (t *trial) forgetData() {
-	data, _ := filepath.Glob(filepath.Join(t.run.Nodes(), "*", "data"))
-	for _, dir := range data {
+	for _, dir := range onDisk(t.run) {
 		if err := os.RemoveAll(dir); err != nil {
 			t.info.Trouble = append(t.info.Trouble, err.Error())
 		}
 	}
+}
+
+// onDisk returns the directories of what the nodes of a run had on disk, if it is kept: each
+// its own, and the images that they shared.
+func onDisk(run *store.Run) []string {
+	own, _ := filepath.Glob(filepath.Join(run.Nodes(), "*", "data"))
+	shared, _ := filepath.Glob(filepath.Join(run.Nodes(), "*.images"))
+	return append(own, shared...)
 }
 
 // writeInfo brings run.json up to date.

@@ -57,6 +57,10 @@ func (r *judged) title() string {
 	}
 	i := r.info
 	words := []string{i.System}
+	hypervisor := i.Options.Hypervisor
+	if slices.ContainsFunc(systems, func(s system) bool { return s.name == i.System && s.hypervisor() != hypervisor }) {
+		words = append(words, "on "+hypervisor)
+	}
 	if i.Bug != "" {
 		words = append(words, "with bug "+i.Bug)
 	}
@@ -88,7 +92,7 @@ func (r *judged) remarks() (remarks []string) {
 
 // files says where the run's files are and what is among them.
 func (r *judged) files() string {
-	if data, _ := filepath.Glob(filepath.Join(r.run.Nodes(), "*", "data")); len(data) > 0 {
+	if len(onDisk(r.run)) > 0 {
 		return r.run.Dir + " (with what the nodes had on disk)"
 	}
 	return r.run.Dir

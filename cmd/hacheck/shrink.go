@@ -115,9 +115,15 @@ func (p *program) shrink(c *cli.Context, o *shrinkOptions) error {
 func whole(r *recordedRun) options {
 	o := *optionsOf(r.info)
 	o.seeded, o.timetable = true, r.timetable
-	o.interval = newOptions().interval           // what was recorded says itself how long it held
+	o.interval = findSystem(o.system).interval   // what was recorded says itself how long it held
 	if o.rate == 0 && r.history.Duration() > 0 { // as many as went
-		o.most = float64(r.history.Len()) / 2 / r.history.Duration().Seconds()
+		called := 0
+		for _, op := range r.history.All() {
+			if op.Process >= 0 && op.Type == histories.Invoke {
+				called++
+			}
+		}
+		o.most = float64(called) / r.history.Duration().Seconds()
 	}
 	return o
 }

@@ -53,6 +53,7 @@ const (
 // of a run that could not be, or that there is nothing to shrink.
 func (s *shrinking) shrink(ctx context.Context) error {
 	s.begun, s.rejected = time.Now(), map[string]bool{}
+	s.tell("0s  up to %s of each schedule; that of the whole run first: %s", checker.Count(s.runs, "run"), brief(s.best))
 	shows, err := s.shows(ctx, s.best)
 	switch {
 	case errors.Is(err, errEnough):
@@ -211,7 +212,7 @@ func halfTheClients(o *options) bool {
 
 func halfTheKeys(o *options) bool {
 	o.keys = o.keysInUse() / 2
-	return o.keys > 0
+	return o.keys > 0 && !findWorkload(o.workload).keyless
 }
 
 // halfTheRate lets half as many operations go in a second, but at least one.
@@ -299,7 +300,10 @@ func (s *shrinking) once(ctx context.Context) error {
 
 // brief says in a few words how much a run does.
 func brief(o options) string {
-	words := []string{checker.Count(len(o.timetable), "fault"), o.timeLimit.String(), checker.Count(o.concurrency, "client"), checker.Count(o.keysInUse(), "key")}
+	words := []string{checker.Count(len(o.timetable), "fault"), o.timeLimit.String(), checker.Count(o.concurrency, "client")}
+	if !findWorkload(o.workload).keyless {
+		words = append(words, checker.Count(o.keysInUse(), "key"))
+	}
 	if o.rate > 0 {
 		words = append(words, fmt.Sprintf("%.0f op/s", o.rate))
 	}

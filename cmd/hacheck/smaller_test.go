@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hacheck/hacheck/checker/checkertest"
 	"github.com/hacheck/hacheck/nemesis"
 )
 
@@ -16,7 +17,7 @@ import (
 // targets.
 func tenFaults() options {
 	o := *newOptions()
-	o.workload, o.seeded, o.most = "register", true, 1000
+	o.workload, o.seeded, o.most, o.timeLimit = "register", true, 1000, 20*time.Second
 	for i := 1; i <= 10; i++ {
 		o.timetable = append(o.timetable, nemesis.Entry{
 			At: time.Duration(i) * time.Second, For: 2 * time.Second,
@@ -184,5 +185,37 @@ func TestShrinkingSavesTime(t *testing.T) {
 	}
 	if spent > 12*time.Minute {
 		t.Errorf("it took %v of runs", spent)
+	}
+}
+
+// What keys say nothing to is not run again with fewer of them.
+func TestShrinkingLeavesKeysThatThereAreNot(t *testing.T) {
+	o := tenFaults()
+	o.workload = "vm"
+	if halfTheKeys(&o) {
+		t.Error("a run of vm was to have fewer keys")
+	}
+	if got, want := brief(o), "10 faults, 20s, 10 clients"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// What observers tell, of machines above all, is nothing that clients did.
+func TestTheRateOfARunIsThatOfItsCalls(t *testing.T) {
+	h, err := checkertest.Parse(`
+		0 invoke get {"token":"t1"}
+		-2 event beat {"vm":"vm1"}
+		-2 event beat {"vm":"vm1"}
+		-2 event beat {"vm":"vm1"}
+		0 ok get {"token":"t1"}
+		1 invoke get {"token":"t1"}
+		2s 1 ok get {"token":"t1"}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &recordedRun{history: h}
+	r.info.Workload, r.info.System = "vm", "vmsched"
+	if got, want := whole(r).most, 2/h.Duration().Seconds(); got != want {
+		t.Errorf("got %v ops a second, want %v", got, want)
 	}
 }

@@ -7,12 +7,14 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hacheck/hacheck/checker"
 	"github.com/hacheck/hacheck/cluster"
 	"github.com/hacheck/hacheck/histories"
 	"github.com/hacheck/hacheck/nemesis"
 	"github.com/hacheck/hacheck/systems/raftkv"
+	"github.com/hacheck/hacheck/systems/vmsched"
 	"github.com/hacheck/hacheck/workloads"
 	"github.com/hacheck/hacheck/workloads/appends"
 	"github.com/hacheck/hacheck/workloads/counter"
@@ -27,6 +29,7 @@ import (
 	"github.com/hacheck/hacheck/workloads/session"
 	"github.com/hacheck/hacheck/workloads/set"
 	"github.com/hacheck/hacheck/workloads/uniqueids"
+	"github.com/hacheck/hacheck/workloads/vm"
 	"github.com/hacheck/hacheck/workloads/watch"
 )
 
@@ -45,11 +48,24 @@ type system struct {
 	offers []string
 	// nodes is how many it has by default, and least how many it needs.
 	nodes, least int
+	// interval and timeLimit are the defaults of runs: what it does about a fault takes less
+	// time than the one, and several faults fit into the other.
+	interval, timeLimit time.Duration
+	// clean are the flags of runs that are to be valid: shorter ones, with faults that are.
+	clean []string
 	// parts says which nodes do what, of so many; nil: all do the same.
 	parts func(nodes []string) []cluster.Part
+	// roles are those that its nodes play, and clockRate is by how much faster one of their
+	// monotonic clocks may run than another; 0: it does not say.
+	roles     []string
+	clockRate float64
 	// hypervisors are those that can run its guests, the default first; none if it has no
 	// guests.
-	hypervisors []string
+	hypervisors []named
+	// seams are those of its bugs that are in one hypervisor, which they need.
+	seams map[string]string
+	// lacks says what this machine lacks for a hypervisor, if so; nil: it has none.
+	lacks func(hypervisor string) error
 	// install makes one in a lab. It starts nothing yet.
 	install func(l cluster.Lab, o *options) (installed, error)
 	// node is what hacheck does when a lab has started it to be a node; see
@@ -58,6 +74,14 @@ type system struct {
 }
 
 type named struct{ name, about string }
+
+// hypervisor returns that which runs the guests by default; empty: there are none.
+func (s system) hypervisor() string {
+	if len(s.hypervisors) == 0 {
+		return ""
+	}
+	return s.hypervisors[0].name
+}
 
 // An installed is a system in a lab, with a client for every workload that it offers:
 // those of a store, or of machines.
@@ -84,17 +108,46 @@ type keyValueStore interface {
 	OpenSession(ctx context.Context, worker int) (session.Session, error)
 }
 
+// A cloud is a system that runs machines.
+type cloud interface {
+	OpenVM(ctx context.Context, worker int) (vm.Cluster, error)
+	// Parts are its nodes, of which some are hosts.
+	cluster.Parted
+}
+
 var systems = []system{
 	{
-		name:    raftkv.Name,
-		about:   "a key-value store on hashicorp/raft, with a gRPC API",
-		bugs:    raftkvBugs(),
-		limits:  raftkv.Limits(),
-		offers:  raftkvWorkloads,
-		nodes:   5,
-		least:   1,
+		name:     raftkv.Name,
+		about:    "a key-value store on hashicorp/raft, with a gRPC API",
+		bugs:     raftkvBugs(),
+		limits:   raftkv.Limits(),
+		offers:   raftkvWorkloads,
+		nodes:    5,
+		least:    1,
+		interval: 3 * time.Second, timeLimit: 20 * time.Second,
+		clean:   []string{"--time-limit", "8s", "--interval", "2s"},
 		install: installRaftkv,
 		node:    raftkv.RunNode,
+	},
+	{
+		name:        vmsched.Name,
+		about:       "a control plane of virtual machines: schedulers, hosts that fence themselves, live migration",
+		bugs:        vmschedBugs(),
+		limits:      raftkv.Limits(), // of the store that its control nodes are
+		offers:      []string{"vm"},
+		nodes:       vmsched.DefaultNodes,
+		least:       vmsched.MinNodes,
+		interval:    8 * time.Second, // a host has to be gone for longer than its lease
+		timeLimit:   25 * time.Second,
+		clean:       []string{"--time-limit", "15s", "--interval", "5s"},
+		parts:       vmschedParts,
+		roles:       vmsched.Roles(),
+		clockRate:   vmsched.ClockRate,
+		hypervisors: vmschedHypervisors,
+		seams:       map[string]string{"image-lock-off": vmsched.HypervisorQEMU},
+		lacks:       vmsched.Lacks,
+		install:     installVmsched,
+		node:        vmsched.RunNode,
 	},
 }
 
@@ -108,6 +161,8 @@ type workload struct {
 	// others have functions of the same names; nil: they may say anything. keyed is whether
 	// the calls before it had keys.
 	takes func(op histories.Op, keyed bool) bool
+	// keyless is whether the number of keys says nothing to it.
+	keyless bool
 	// absent is how many of so many nodes its clients may have made no members; nil: none.
 	absent  func(nodes int) int
 	checker func(checker.Budget) checker.Checker
@@ -117,6 +172,8 @@ type workload struct {
 	semantics []string
 	// live is what judges a run while it goes on; nil: the checker does, over and over.
 	live func() checker.Live
+	// timeout is how long one operation may take; 0: as long as the runner says.
+	timeout time.Duration
 	// new is what is played; nil of what others play, and we can but check.
 	new func(s installed, o *options) workloads.Workload
 }
@@ -196,6 +253,7 @@ var allWorkloads = []workload{
 		about:     "take identifiers; none may be handed out twice",
 		functions: []string{uniqueids.Generate},
 		checker:   unbounded(uniqueids.Checker),
+		keyless:   true,
 		new: func(s installed, o *options) workloads.Workload {
 			return uniqueids.New(uniqueids.Options{Rate: o.rate}, s.(keyValueStore).OpenIDs)
 		},
@@ -235,6 +293,7 @@ var allWorkloads = []workload{
 		functions: []string{watch.Put, watch.Delete, watch.Compact, watch.Status, watch.Watch},
 		takes:     takesStore,
 		checker:   unbounded(watch.Checker),
+		keyless:   true,
 		new: func(s installed, o *options) workloads.Workload {
 			return watch.New(watch.Options{Rate: o.rate}, s.(keyValueStore).OpenWatch)
 		},
@@ -265,9 +324,19 @@ var allWorkloads = []workload{
 		functions: []string{session.Write, session.Read},
 		takes:     takesKeyedRegister,
 		checker:   unbounded(session.Checker),
+		keyless:   true,
 		new: func(s installed, o *options) workloads.Workload {
 			return session.New(session.Options{Rate: o.rate}, s.(keyValueStore).OpenSession)
 		},
+	},
+	{
+		name:      "vm",
+		about:     "create, move and delete machines, and drain hosts; none may run twice, be lost, or lose what it wrote",
+		functions: vm.Functions(),
+		checker:   vm.Checker,
+		timeout:   2 * time.Second, // what it does in the end takes most of one
+		keyless:   true,
+		new:       newVM,
 	},
 }
 
@@ -332,6 +401,15 @@ var faults = []nemesis.Fault{
 	nemesis.Resource(),
 	nemesis.Member(),
 	nemesis.Leader(),
+	nemesis.HostKill(),
+	nemesis.HostPause(),
+	nemesis.HostRestart(),
+	nemesis.HostPartition(),
+	nemesis.HostClock(),
+	nemesis.GuestKill(),
+	nemesis.AgentRestart(),
+	nemesis.StorageKill(),
+	nemesis.StorageDisk(),
 }
 
 // units are what the evidence of faults counts, one and many: by fault and variant, or
@@ -356,6 +434,16 @@ var units = map[string][2]string{
 	"resource":      {"limit hit", "limits hit"},
 	"member":        {"node replaced", "nodes replaced"},
 	"leader":        {"election", "elections"},
+
+	"host-kill":      {"process ended", "processes ended"},
+	"host-pause":     {"process stopped", "processes stopped"},
+	"host-restart":   {"process ended", "processes ended"},
+	"host-partition": {"packet dropped", "packets dropped"},
+	"host-clock":     {"clock read wrong", "clocks read wrong"},
+	"guest-kill":     {"guest killed", "guests killed"},
+	"agent-restart":  {"agent restarted", "agents restarted"},
+	"storage-kill":   {"process ended", "processes ended"},
+	"storage-disk":   {"effect on a disk", "effects on disks"},
 }
 
 // evidence says what the evidence of a fault counts: n of it.
@@ -390,6 +478,14 @@ func offering(workload string) (names []string) {
 func systemNames() (names []string) {
 	for _, s := range systems {
 		names = append(names, s.name)
+	}
+	return names
+}
+
+// names returns those of what has them.
+func names(of []named) (names []string) {
+	for _, n := range of {
+		names = append(names, n.name)
 	}
 	return names
 }
