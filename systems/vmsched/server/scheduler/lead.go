@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/hacheck/hacheck/systems/raftkv/client"
-	"github.com/hacheck/hacheck/systems/vmsched/server/agent"
 	"github.com/hacheck/hacheck/systems/vmsched/server/bug"
 	"github.com/hacheck/hacheck/systems/vmsched/server/state"
 )
@@ -244,7 +243,7 @@ func (c *controller) listen(ctx context.Context) map[string]bool {
 			continue
 		}
 		if lease, err := c.store.Describe(ctx, r.KVs[0].Lease); err == nil {
-			c.silent[host] = lease.Left < agent.LeaseTTL-time.Second
+			c.silent[host] = lease.Left < lease.TTL-time.Second
 		}
 	}
 	return c.silent
