@@ -6,14 +6,8 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/hacheck/hacheck/nemesis"
 	"github.com/hacheck/hacheck/systems/vmsched/server/state"
-)
-
-// The roles: who leads the schedulers, and whom the last migration was between.
-const (
-	roleScheduler = "scheduler"
-	roleSource    = "source"
-	roleTarget    = "target"
 )
 
 // A cast is who played the roles of the last migration, as far as [System.Tell] has seen.
@@ -29,14 +23,14 @@ func (c *cast) saw(v state.VM) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.plays[roleSource], c.plays[roleTarget] = m.Source, m.Target
+	c.plays[nemesis.Source], c.plays[nemesis.Destination] = m.Source, m.Target
 	if m.Phase == state.Asked {
-		c.plays[roleTarget] = "" // it is to be chosen yet; what is there is a wish
+		c.plays[nemesis.Destination] = "" // it is to be chosen yet; what is there is a wish
 	}
 }
 
 // Roles returns the names of the roles that nodes play.
-func Roles() []string { return []string{roleScheduler, roleSource, roleTarget} }
+func Roles() []string { return []string{nemesis.Scheduler, nemesis.Source, nemesis.Destination} }
 
 // Roles returns the names of the roles.
 func (s *System) Roles() []string { return Roles() }
@@ -44,12 +38,12 @@ func (s *System) Roles() []string { return Roles() }
 // Plays returns the node that plays a role now, or played it last.
 func (s *System) Plays(ctx context.Context, role string) (node string, err error) {
 	switch role {
-	case roleScheduler:
+	case nemesis.Scheduler:
 		if node, err = s.users.Leading(ctx); err == nil && node == "" {
 			err = errors.New("no scheduler leads")
 		}
 		return node, err
-	case roleSource, roleTarget:
+	case nemesis.Source, nemesis.Destination:
 		s.cast.mu.Lock()
 		defer s.cast.mu.Unlock()
 		if node = s.cast.plays[role]; node == "" {

@@ -15,21 +15,11 @@ import (
 
 	"github.com/hacheck/hacheck/cluster"
 	"github.com/hacheck/hacheck/histories"
+	"github.com/hacheck/hacheck/nemesis"
 	store "github.com/hacheck/hacheck/systems/raftkv/client"
 	"github.com/hacheck/hacheck/systems/vmsched/server/probe"
 	"github.com/hacheck/hacheck/systems/vmsched/server/state"
 	"github.com/hacheck/hacheck/workloads/vm"
-)
-
-// The steps that faults may be tied to.
-const (
-	stepPlaced    = "vm-placed"
-	stepHostLost  = "host-lost"
-	stepAsked     = "migration-asked"
-	stepPreparing = "migration-preparing"
-	stepCopying   = "migration-copying"
-	stepCommitted = "migration-committed"
-	stepEnded     = "migration-ended"
 )
 
 // tellLate is for how long, when everything has ended, what has happened until then is
@@ -292,7 +282,7 @@ func (t *told) change(e store.Event) (changes []vm.Change, steps []string, err e
 		if now.Incarnation > 0 {
 			changes = append(changes, vm.Change{Revision: at, Alive: &vm.Alive{Host: name, Incarnation: now.Incarnation}})
 		} else {
-			steps = append(steps, stepHostLost)
+			steps = append(steps, nemesis.HostLost)
 		}
 	}
 	return changes, steps, nil
@@ -301,7 +291,7 @@ func (t *told) change(e store.Event) (changes []vm.Change, steps []string, err e
 // stepsOf returns the steps that a change of a machine takes.
 func stepsOf(was, now state.VM) (steps []string) {
 	if was.Host == "" && now.Host != "" {
-		steps = append(steps, stepPlaced)
+		steps = append(steps, nemesis.VMPlaced)
 	}
 	var before, after state.Migration // zero: none
 	if was.Migration != nil {
@@ -311,20 +301,20 @@ func stepsOf(was, now state.VM) (steps []string) {
 		after = *now.Migration
 	}
 	if before.ID != 0 && before.ID != after.ID {
-		steps = append(steps, stepEnded)
+		steps = append(steps, nemesis.MigrationEnded)
 	}
 	if before.ID == after.ID && before.Phase == after.Phase {
 		return steps
 	}
 	switch after.Phase {
 	case state.Asked:
-		steps = append(steps, stepAsked)
+		steps = append(steps, nemesis.MigrationAsked)
 	case state.Preparing:
-		steps = append(steps, stepPreparing)
+		steps = append(steps, nemesis.MigrationPreparing)
 	case state.Ready:
-		steps = append(steps, stepCopying)
+		steps = append(steps, nemesis.MigrationCopying)
 	case state.Committed:
-		steps = append(steps, stepCommitted)
+		steps = append(steps, nemesis.MigrationCommitted)
 	}
 	return steps
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hacheck/hacheck/cluster"
+	"github.com/hacheck/hacheck/nemesis"
 	store "github.com/hacheck/hacheck/systems/raftkv/client"
 	"github.com/hacheck/hacheck/systems/vmsched/server/probe"
 	"github.com/hacheck/hacheck/systems/vmsched/server/state"
@@ -80,16 +81,16 @@ func TestRecords(t *testing.T) {
 	v, n4, err := v.Place(n4)
 	must(t, err)
 	at(machine(v), put(state.HostKey("n4"), state.Encode(n4)))
-	plays(roleSource, "")
+	plays(nemesis.Source, "")
 	v = next(v.Started())
 	v = next(v.Move(""))
 	at(machine(v))
-	plays(roleSource, "n4")
-	plays(roleTarget, "")
+	plays(nemesis.Source, "n4")
+	plays(nemesis.Destination, "")
 	v, _, err = v.Prepare(n5)
 	must(t, err)
 	at(machine(v))
-	plays(roleTarget, "n5")
+	plays(nemesis.Destination, "n5")
 	v = next(v.Await("10.0.0.5:1"))
 	at(machine(v))
 	v, _, err = v.Commit(n4)
@@ -97,7 +98,7 @@ func TestRecords(t *testing.T) {
 	at(machine(v))
 	v = next(v.Resumed())
 	at(machine(v))
-	plays(roleSource, "n4")
+	plays(nemesis.Source, "n4")
 	at(store.Event{Deleted: true, KV: store.KeyValue{Key: state.AliveKey("n4")}})
 	at(put(state.AliveKey("n5"), state.Encode(state.Alive{Incarnation: 3})))
 	at(put(state.AliveKey("n5"), state.Encode(state.Alive{Incarnation: 4}))) // in the place of the old one

@@ -254,26 +254,19 @@ func (s *System) Start(node string) error {
 
 // controlCommand runs a node of raftkv, and a scheduler with it.
 func (s *System) controlCommand(c raftkvserver.Config) cluster.Command {
-	var stores []scheduler.Store
 	at := slices.IndexFunc(s.control, func(n cluster.Node) bool { return n.Name == c.ID })
-	for _, n := range raftkv.NodesFor(s.ClientNodes(), 2*at+1) { // its own first
-		stores = append(stores, scheduler.Store(n))
-	}
 	return part{Control: &control{c, scheduler.Config{
-		Node: c.ID, Addr: address(s.control[at], schedulerPort), Store: stores, Bug: s.options.Bug,
+		Node: c.ID, Addr: address(s.control[at], schedulerPort), Bug: s.options.Bug,
+		Store: raftkv.NodesFor(s.ClientNodes(), 2*at+1), // its own first
 	}}}.command()
 }
 
 func (s *System) hostConfig(n cluster.Node) *agent.Config {
-	c := &agent.Config{
+	return &agent.Config{
 		Host: n.Name, Addr: n.Addr.String(), Dir: n.Dir, Capacity: hostCapacity,
 		Volumes: s.volumesAddr(), Hypervisor: s.options.Hypervisor, Images: s.images,
-		Program: program, Probe: s.probe, Bug: s.options.Bug,
+		Program: program, Probe: s.probe, Bug: s.options.Bug, Store: s.ClientNodes(),
 	}
-	for _, n := range s.ClientNodes() {
-		c.Store = append(c.Store, agent.Store(n))
-	}
-	return c
 }
 
 func (s *System) volumesAddr() string { return address(s.volume[0], volumesPort) }

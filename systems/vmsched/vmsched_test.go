@@ -18,6 +18,7 @@ import (
 	"github.com/hacheck/hacheck/cluster"
 	"github.com/hacheck/hacheck/cluster/clustertest"
 	"github.com/hacheck/hacheck/histories"
+	"github.com/hacheck/hacheck/nemesis"
 	"github.com/hacheck/hacheck/systems/vmsched/server/agent"
 	"github.com/hacheck/hacheck/systems/vmsched/server/hypervisor/qemu"
 	"github.com/hacheck/hacheck/workloads"
@@ -192,7 +193,7 @@ func playLife(t *testing.T, hypervisor string) {
 		return
 	}
 	s := newRig(t, hypervisor)
-	leads, err := s.Plays(t.Context(), roleScheduler)
+	leads, err := s.Plays(t.Context(), nemesis.Scheduler)
 	if err != nil || !slices.Contains(s.Parts()[0].Nodes, leads) {
 		t.Errorf("%q leads, %v", leads, err)
 	}
@@ -230,8 +231,8 @@ func playLife(t *testing.T, hypervisor string) {
 	}
 	third := runs(func(b vm.Sign) bool { return b.Host == first.Host && b.Epoch > second.Epoch && b.Acked > second.Acked })
 	third = runs(func(b vm.Sign) bool { return b.Epoch == third.Epoch && b.Acked > third.Acked+1 }) // written there
-	s.seen.await(t, "the migration ends", func(e event) bool { return e.value == any(cluster.Step{Name: stepEnded}) })
-	for role, want := range map[string]string{roleSource: second.Host, roleTarget: first.Host} {
+	s.seen.await(t, "the migration ends", func(e event) bool { return e.value == any(cluster.Step{Name: nemesis.MigrationEnded}) })
+	for role, want := range map[string]string{nemesis.Source: second.Host, nemesis.Destination: first.Host} {
 		if got, err := s.Plays(ctx, role); got != want || err != nil {
 			t.Errorf("%s is %q, %v, want %q", role, got, err, want)
 		}
@@ -262,7 +263,7 @@ func playLife(t *testing.T, hypervisor string) {
 		t.Errorf("not all was told: %v", err)
 	}
 	want := []string{
-		stepPlaced, stepHostLost, stepPlaced, stepAsked, stepPreparing, stepCopying, stepCommitted, stepEnded,
+		nemesis.VMPlaced, nemesis.HostLost, nemesis.VMPlaced, nemesis.MigrationAsked, nemesis.MigrationPreparing, nemesis.MigrationCopying, nemesis.MigrationCommitted, nemesis.MigrationEnded,
 	}
 	if got := s.seen.steps(); len(got) < len(want) || !slices.Equal(got[:len(want)], want) {
 		t.Errorf("the steps were %v", got)
@@ -365,7 +366,7 @@ func TestSchedulerResigns(t *testing.T) {
 	s := newRig(t, HypervisorProcess)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	leads, err := s.Plays(ctx, roleScheduler)
+	leads, err := s.Plays(ctx, nemesis.Scheduler)
 	must(t, err)
 	must(t, s.lab.Stop(ctx, leads))
 	log := strings.Join(s.lab.Log(leads, 50), "\n")
@@ -373,7 +374,7 @@ func TestSchedulerResigns(t *testing.T) {
 		t.Errorf("%s was stopped, and printed:\n%s", leads, log)
 	}
 	must(t, s.await(ctx, s.others(leads)[0], "another does not lead", func(ctx context.Context) error {
-		next, err := s.Plays(ctx, roleScheduler)
+		next, err := s.Plays(ctx, nemesis.Scheduler)
 		if err == nil && next == leads {
 			err = fmt.Errorf("%s still leads", next)
 		}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
+	store "github.com/hacheck/hacheck/systems/raftkv/client"
 	kvserver "github.com/hacheck/hacheck/systems/raftkv/server"
 	"github.com/hacheck/hacheck/systems/vmsched/client"
 	"github.com/hacheck/hacheck/systems/vmsched/server/api"
@@ -182,7 +183,7 @@ func TestOfAScheduler(t *testing.T) {
 	})
 	running.Go(func() error {
 		return scheduler.Run(ctx, scheduler.Config{
-			Node: "n1", Addr: here, Store: []scheduler.Store{{Name: "n1", Addr: peer.ClientAddr}},
+			Node: "n1", Addr: here, Store: []store.Node{{Name: "n1", Addr: peer.ClientAddr}},
 		}, slog.New(slog.DiscardHandler))
 	})
 	defer func() {

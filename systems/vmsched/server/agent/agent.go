@@ -44,10 +44,6 @@ func Run(ctx context.Context, c Config, h hypervisor.Hypervisor, log *slog.Logge
 	if c.Bug != "" && !bug.Is(c.Bug) {
 		return fmt.Errorf("agent: vmsched has no bug %q", c.Bug)
 	}
-	var nodes []client.Node
-	for _, s := range c.Store {
-		nodes = append(nodes, client.Node{Name: s.Name, Addr: s.Addr})
-	}
 	alone, err := only(ctx, c.Host, log)
 	switch {
 	case ctx.Err() != nil:
@@ -56,7 +52,7 @@ func Run(ctx context.Context, c Config, h hypervisor.Hypervisor, log *slog.Logge
 		return fmt.Errorf("agent: %w", err)
 	}
 	defer func() { err = errors.Join(err, alone.Close()) }()
-	store, err := client.New(nodes)
+	store, err := client.New(c.Store)
 	if err != nil {
 		return fmt.Errorf("agent: %w", err)
 	}

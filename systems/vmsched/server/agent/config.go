@@ -3,7 +3,11 @@
 // the lease may have ended.
 package agent
 
-import "time"
+import (
+	"time"
+
+	"github.com/hacheck/hacheck/systems/raftkv/client"
+)
 
 // A Config is what an agent is told when it starts.
 type Config struct {
@@ -13,8 +17,8 @@ type Config struct {
 	Capacity uint32            `json:"capacity"`
 	Labels   map[string]string `json:"labels,omitempty"`
 	// Store are the nodes of raftkv, Volumes where the volume service listens.
-	Store   []Store `json:"store"`
-	Volumes string  `json:"volumes"`
+	Store   []client.Node `json:"store"`
+	Volumes string        `json:"volumes"`
 	// Hypervisor is "process" or "qemu", and Images where the latter's images are, which is
 	// shared by all hosts.
 	Hypervisor string `json:"hypervisor"`
@@ -26,12 +30,6 @@ type Config struct {
 	Probe string `json:"probe,omitempty"`
 	// Bug is the name of a deliberate bug, or empty: see package bug.
 	Bug string `json:"bug,omitempty"`
-}
-
-// A Store is a node of raftkv, as a client of it knows it.
-type Store struct {
-	Name string `json:"name"`
-	Addr string `json:"addr"`
 }
 
 // LeaseTTL is how long a host's lease lasts after it was kept alive last. The machines of

@@ -3,22 +3,20 @@
 // from hosts that have died, and sees migrations and drains through.
 package scheduler
 
-import "time"
+import (
+	"time"
+
+	"github.com/hacheck/hacheck/systems/raftkv/client"
+)
 
 // A Config is what a scheduler is told when it starts.
 type Config struct {
 	Node string `json:"node"` // its own name
 	Addr string `json:"addr"` // where it listens for users, as host:port
 	// Store are the nodes of raftkv, its own first.
-	Store []Store `json:"store"`
+	Store []client.Node `json:"store"`
 	// Bug is the name of a deliberate bug, or empty: see package bug.
 	Bug string `json:"bug,omitempty"`
-}
-
-// A Store is a node of raftkv, as a client of it knows it.
-type Store struct {
-	Name string `json:"name"`
-	Addr string `json:"addr"`
 }
 
 // How long things take at the most. They suit hosts whose lease is some seconds long.

@@ -30,13 +30,9 @@ func Run(ctx context.Context, c Config, log *slog.Logger) (err error) {
 		return fmt.Errorf("scheduler %s: listen for users: %w", c.Node, err)
 	}
 	defer listener.Close() // for when nobody came to serve it
-	var nodes []client.Node
-	for _, s := range c.Store {
-		nodes = append(nodes, client.Node(s))
-	}
 	var clients [2]*client.Client
 	for i := range clients {
-		if clients[i], err = client.New(nodes); err != nil {
+		if clients[i], err = client.New(c.Store); err != nil {
 			return fmt.Errorf("scheduler %s: %w", c.Node, err)
 		}
 		defer func() { err = errors.Join(err, clients[i].Close()) }()
