@@ -87,6 +87,7 @@ var finds = []find{
 	{system: "vmsched", bug: "two-leaders", workload: "vm", nemesis: "pause:scheduler", timeLimit: 30 * time.Second, flags: []string{"--interval", "3s"}},
 	{system: "vmsched", bug: "capacity-leaked", workload: "vm", nemesis: "guest-kill", timeLimit: 12 * time.Second, flags: []string{"--interval", "1s"}},
 	{system: "vmsched", bug: "over-commit", workload: "vm", timeLimit: 30 * time.Second, flags: vmSchedule("hosts-die")},
+	{system: "vmsched", bug: "labels-ignored", workload: "vm", nemesis: "none", timeLimit: 30 * time.Second},
 	{system: "vmsched", bug: "affinity-ignored", workload: "vm", nemesis: "none", timeLimit: 30 * time.Second, flags: []string{"--nodes", "7"}},
 	{system: "vmsched", bug: "create-twice", workload: "vm", nemesis: "none", timeLimit: 15 * time.Second},
 	{system: "vmsched", bug: "delete-resurrected", workload: "vm", nemesis: "none", timeLimit: 25 * time.Second},

@@ -113,6 +113,8 @@ type cloud interface {
 	OpenVM(ctx context.Context, worker int) (vm.Cluster, error)
 	// Parts are its nodes, of which some are hosts.
 	cluster.Parted
+	// Labels are what some of the hosts are labelled.
+	Labels() map[string]string
 }
 
 var systems = []system{

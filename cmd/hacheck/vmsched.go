@@ -39,7 +39,7 @@ func installVmsched(l cluster.Lab, o *options) (installed, error) {
 // newVM plays the workload on the hosts of a system.
 func newVM(s installed, o *options) workloads.Workload {
 	c := s.(cloud)
-	options := vm.Options{Rate: o.rate}
+	options := vm.Options{Rate: o.rate, Labels: c.Labels()}
 	for _, p := range c.Parts() {
 		if p.Name == cluster.PartHost {
 			options.Hosts = p.Nodes

@@ -34,7 +34,7 @@ type machines struct {
 func (m *machines) Close() error { return m.client.Close() }
 
 func (m *machines) Create(ctx context.Context, token string, s vm.Spec) (vm.Answer, error) {
-	return answer(m.client.CreateVM(ctx, token, s.Size, s.Group, nil))
+	return answer(m.client.CreateVM(ctx, token, s.Size, s.Group, s.Labels))
 }
 
 func (m *machines) Get(ctx context.Context, id string) (vm.Answer, error) {
@@ -102,7 +102,7 @@ func (m *machines) Look(ctx context.Context) (vm.Snapshot, workloads.Said, error
 	for _, h := range hosts {
 		out.Hosts = append(out.Hosts, vm.Host{
 			Name: h.Name, Alive: h.Alive, Incarnation: h.Incarnation, Capacity: h.Capacity, Reserved: h.Reserved,
-			Cordoned: h.Cordoned, Draining: h.Draining, Guests: h.Guests,
+			Cordoned: h.Cordoned, Draining: h.Draining, Labels: h.Labels, Guests: h.Guests,
 		})
 	}
 	return out, said(atHosts), nil
@@ -150,7 +150,7 @@ func answer(v client.VM, at client.Stamp, err error) (vm.Answer, error) {
 func machineOf(v client.VM) vm.VM {
 	return vm.VM{
 		ID: v.ID, Token: v.Token, Size: v.Size, Group: v.Group, Desired: v.Desired, State: v.State,
-		Host: v.Host, Epoch: v.Epoch, Target: v.Target, Phase: v.Phase, Reason: v.Reason,
+		Host: v.Host, Epoch: v.Epoch, Target: v.Target, Phase: v.Phase, Reason: v.Reason, Labels: v.Labels,
 	}
 }
 

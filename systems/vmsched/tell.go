@@ -323,7 +323,7 @@ func stepsOf(was, now state.VM) (steps []string) {
 func machine(v state.VM) *vm.VM {
 	out := &vm.VM{
 		ID: v.ID, Token: v.Token, Size: v.Size, Group: v.Group, Desired: string(v.Desired), State: string(v.State),
-		Host: v.Host, Epoch: v.Epoch, Reason: v.Reason, Incarnation: v.Incarnation,
+		Host: v.Host, Epoch: v.Epoch, Reason: v.Reason, Incarnation: v.Incarnation, Labels: v.Labels,
 	}
 	if v.Migration != nil {
 		out.Target, out.Phase = v.Migration.Target, string(v.Migration.Phase)
@@ -334,7 +334,7 @@ func machine(v state.VM) *vm.VM {
 func host(h state.Host) *vm.Host {
 	out := &vm.Host{
 		Name: h.Name, Incarnation: h.Incarnation, Capacity: h.Capacity, Reserved: h.Taken(),
-		Cordoned: h.Cordoned, Draining: h.Draining,
+		Cordoned: h.Cordoned, Draining: h.Draining, Labels: h.Labels,
 	}
 	if len(h.Reserved) > 0 {
 		out.Reservations = map[string]uint32{}

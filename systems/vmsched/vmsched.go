@@ -61,6 +61,10 @@ const (
 // hostCapacity is how much of machines each host has room for.
 const hostCapacity = 4
 
+// hostLabels are what all hosts are labelled but the last: what is for labelled hosts has
+// one to get wrong, and somewhere to go when one of the others dies.
+var hostLabels = map[string]string{"disk": "ssd"}
+
 // Bugs returns the deliberate bugs.
 func Bugs() []bug.Bug { return slices.Clone(bug.All) }
 
@@ -261,9 +265,21 @@ func (s *System) controlCommand(c raftkvserver.Config) cluster.Command {
 	}}}.command()
 }
 
+// Labels are what some hosts are labelled, and not all; nil if there is no such host.
+func (s *System) Labels() map[string]string {
+	if len(s.hosts) < 2 {
+		return nil
+	}
+	return maps.Clone(hostLabels)
+}
+
 func (s *System) hostConfig(n cluster.Node) *agent.Config {
+	var labels map[string]string
+	if n.Name != s.hosts[len(s.hosts)-1].Name {
+		labels = hostLabels
+	}
 	return &agent.Config{
-		Host: n.Name, Addr: n.Addr.String(), Dir: n.Dir, Capacity: hostCapacity,
+		Host: n.Name, Addr: n.Addr.String(), Dir: n.Dir, Capacity: hostCapacity, Labels: labels,
 		Volumes: s.volumesAddr(), Hypervisor: s.options.Hypervisor, Images: s.images,
 		Program: program, Probe: s.probe, Bug: s.options.Bug, Store: s.ClientNodes(),
 	}

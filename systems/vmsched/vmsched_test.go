@@ -241,7 +241,7 @@ func playLife(t *testing.T, hypervisor string) {
 	if got, err := user.Get(ctx, id); err != nil || got.VM.Host != first.Host || got.VM.State != "running" || got.Node == "" || got.Revision == 0 {
 		t.Errorf("it is %+v, %v", got, err)
 	}
-	if got, err := user.Get(ctx, "vm99"); err != nil || got.VM != (vm.VM{}) {
+	if got, err := user.Get(ctx, "vm99"); err != nil || got.VM.ID != "" {
 		t.Errorf("what is not there is %+v, %v", got, err)
 	}
 	if _, err := user.Stop(ctx, "vm99"); !workloads.IsDefinite(err) {

@@ -25,8 +25,9 @@ var functions = []string{Create, Get, Start, Stop, Delete, Migrate, Drain, Uncor
 //   - after a migration exactly one of source and target runs, and goes on where it was;
 //   - at rest hosts run what the control plane says, and nothing else;
 //   - epochs only rise, and each is of one place;
-//   - capacity and groups are kept at every revision, and what is reserved is given back;
-//   - a create that is sent again makes one machine;
+//   - capacity, groups and labels of hosts are kept at every revision, and what is reserved
+//     is given back;
+//   - a create that is sent again makes one machine, and that is what was asked for;
 //   - what users are told of a machine is linearizable.
 //
 // Beside that it measures what machines went through when their hosts died.
@@ -47,7 +48,7 @@ func (r *reader) parts() []checker.Part {
 		r.part("migrations are atomic", guestsTell|planeTells, atomic),
 		r.part("hosts run what is recorded", guestsTell, asRecorded),
 		r.part("epochs only rise", planeTells, epochs),
-		r.part("capacity and groups", planeTells, capacity),
+		r.part("placement", planeTells, placement),
 		{Name: "failover", Checker: r.failover(), Coverage: true},
 	}
 }

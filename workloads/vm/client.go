@@ -259,7 +259,7 @@ func (v VM) atRest(s Snapshot) bool {
 
 // hasRoom says that h, of s, could take a machine that is nowhere.
 func (s Snapshot) hasRoom(h Host, v VM) bool {
-	return h.Alive && !h.Cordoned && !h.Draining && h.Reserved+v.Size <= h.Capacity &&
+	return h.Alive && !h.Cordoned && !h.Draining && h.Reserved+v.Size <= h.Capacity && h.suits(v) &&
 		!slices.ContainsFunc(s.VMs, func(other VM) bool {
 			return v.Group != "" && other.Group == v.Group && other.ID != v.ID && (other.Host == h.Name || other.Target == h.Name)
 		})

@@ -152,6 +152,8 @@ func TestAtRest(t *testing.T) {
 	full, dead, cordoned, draining := room, room, room, room
 	full.Reserved, dead.Alive, cordoned.Cordoned, draining.Draining = 4, false, true, true
 	pending := VM{ID: "vm1", Size: 1, Group: "g0", Desired: "running", State: "pending", Reason: "no host has room"}
+	labelled, ssd := pending, room
+	labelled.Labels, ssd.Labels = map[string]string{"disk": "ssd"}, map[string]string{"disk": "ssd"}
 	for _, test := range []struct {
 		vm   VM
 		host Host
@@ -177,6 +179,8 @@ func TestAtRest(t *testing.T) {
 		{vm: pending, host: cordoned, want: true},
 		{vm: pending, host: draining, want: true},
 		{vm: pending, host: room},
+		{vm: labelled, host: room, want: true},
+		{vm: labelled, host: ssd},
 		{vm: pending, host: room, with: []VM{{ID: "vm2", Group: "g0", Host: "n4"}}, want: true},
 		{vm: pending, host: room, with: []VM{{ID: "vm2", Group: "g0", Host: "n5", Target: "n4"}}, want: true},
 		{vm: pending, host: room, with: []VM{{ID: "vm2", Group: "g1", Host: "n4"}, {ID: "vm3", Group: "g0", Host: "n5"}}},

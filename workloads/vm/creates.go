@@ -15,10 +15,11 @@ const (
 	shared       = "two tokens"           // that have one machine
 	fromNowhere  = "machine from nowhere" // nobody asked for it
 	refusedMade  = "refused, and made"    // a create that failed made a machine
+	otherwise    = "made otherwise"       // a machine is not as any create had asked for it
 )
 
-// creates returns the checker of creates: one that is sent again makes no other machine, and
-// nothing but a create makes one. It goes by all that clients saw of machines; see [sights].
+// creates returns the checker of creates: one that is sent again makes no other machine,
+// nothing but a create makes one, and it is what was asked for. It goes by all that clients saw of machines; see [sights].
 func creates() checker.Checker { return checker.Func(checkCreates) }
 
 func checkCreates(_ context.Context, h *histories.History) (checker.Result, error) {
@@ -63,6 +64,8 @@ func checkCreates(_ context.Context, h *histories.History) (checker.Result, erro
 		}
 		if a, wrong := origin(asked[s.Token], s); wrong {
 			findings.Add(a)
+		} else if a, wrong := unasked(asked[s.Token], s); wrong {
+			findings.Add(a)
 		}
 	}
 	r := checker.Result{
@@ -104,5 +107,22 @@ func origin(creates []call, s sight) (a checker.Anomaly, wrong bool) {
 	}
 	a.Ops = append(checker.Ops(refused...), s.from, s.to)
 	slices.Sort(a.Ops)
+	return a, true
+}
+
+// unasked says what is wrong with a machine that is not as any create of its token had asked
+// for it. Of one whose size was not told, nothing was told.
+func unasked(creates []call, s sight) (a checker.Anomaly, wrong bool) {
+	is := Spec{s.Size, s.Group, s.Labels}
+	if s.Size == 0 || slices.ContainsFunc(creates, func(c call) bool { return c.Index < s.to && c.In.Spec.equal(is) }) {
+		return a, false
+	}
+	a = checker.Anomaly{
+		Kind: otherwise,
+		Note: fmt.Sprintf("%s is %s, %v, and was asked for as %v", s.Token, s.ID, is, creates[0].In.Spec),
+		Ops:  append(checker.Ops(creates[0]), s.from, s.to),
+	}
+	slices.Sort(a.Ops)
+	a.Ops = slices.Compact(a.Ops)
 	return a, true
 }

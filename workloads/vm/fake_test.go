@@ -14,15 +14,16 @@ import (
 type mistake int
 
 const (
-	none         mistake = iota
-	createsTwice         // a create that is sent again makes another machine, now and then
-	createsLate          // it makes one after it was refused
-	staleGets            // now and then it tells of a machine as it was before it was changed
-	losesStarts          // now and then it acknowledges a start, and does nothing
-	revives              // now and then a machine that was deleted comes back
-	epochsBack           // now and then it tells of an epoch that is over
-	migratesAny          // it takes a migration of what is stopped
-	others               // now and then it answers for another machine
+	none          mistake = iota
+	createsTwice          // a create that is sent again makes another machine, now and then
+	createsLate           // it makes one after it was refused
+	staleGets             // now and then it tells of a machine as it was before it was changed
+	losesStarts           // now and then it acknowledges a start, and does nothing
+	revives               // now and then a machine that was deleted comes back
+	epochsBack            // now and then it tells of an epoch that is over
+	migratesAny           // it takes a migration of what is stopped
+	forgetsGroups         // it makes machines of no group, and for all hosts
+	others                // now and then it answers for another machine
 )
 
 // A plane is a control plane in memory, with its hosts: right but for one mistake. No time
@@ -40,8 +41,9 @@ type plane struct {
 func newPlane(m mistake, seed uint64, hosts ...string) *plane {
 	p := &plane{mistake: m, chance: rand.New(rand.NewPCG(seed, 3)), was: map[string]VM{}}
 	for _, name := range hosts {
-		p.hosts = append(p.hosts, Host{Name: name, Alive: true, Incarnation: 1, Capacity: 4})
+		p.hosts = append(p.hosts, Host{Name: name, Alive: true, Incarnation: 1, Capacity: 4, Labels: someHosts})
 	}
+	p.hosts[len(hosts)-1].Labels = nil
 	return p
 }
 
@@ -122,7 +124,10 @@ func (p *plane) Create(_ context.Context, token string, s Spec) (Answer, error) 
 		return Answer{}, workloads.Definite(errors.New("not now"))
 	}
 	v := &VM{
-		ID: fmt.Sprintf("vm%d", len(p.vms)+1), Token: token, Size: s.Size, Group: s.Group, Desired: "running", State: "pending",
+		ID: fmt.Sprintf("vm%d", len(p.vms)+1), Token: token, Size: s.Size, Group: s.Group, Labels: s.Labels, Desired: "running", State: "pending",
+	}
+	if p.mistake == forgetsGroups {
+		v.Group, v.Labels = "", nil
 	}
 	p.vms = append(p.vms, v)
 	if refused {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -89,7 +90,7 @@ func step(w wanted, c call) (wanted, bool) {
 func mistaken(c call) string {
 	out := c.Out
 	switch to, sets := sets[c.F]; {
-	case c.F == Get && out == VM{}:
+	case c.F == Get && reflect.DeepEqual(out, VM{}):
 		return ""
 	case out.ID == "":
 		return "named no machine"

@@ -60,6 +60,7 @@ func TestEvents(t *testing.T) {
 //	[time] @5 vm1 pending - 0
 //	[time] @5 host n4 2 [vm1=1]                      of capacity 2, with reservations
 //	[time] @5 closed n4 2 [vm1=1]                    the same, which is cordoned
+//	[time] @5 host n4 2 labels=disk:ssd              with a label, as a machine may be for one
 //	[time] @5 alive n4/1                             and ended
 //	[time] @5 vm1 running n4/1 1 more                another of that transaction follows
 //	[time] settle ask
@@ -132,7 +133,13 @@ func expandOp(f []string, line string) (string, error) {
 		host, incarnation, _ := strings.Cut(f[2], "/")
 		c[f[1]] = map[string]any{"host": host, "incarnation": number(incarnation)}
 	case "host", "closed":
-		c["host"] = map[string]any{"host": f[2], "capacity": number(f[3]), "cordoned": f[1] == "closed", "reservations": with(map[string]any{}, f[4:])}
+		h := map[string]any{"host": f[2], "capacity": number(f[3]), "cordoned": f[1] == "closed"}
+		f = f[4:]
+		if len(f) > 0 && strings.HasPrefix(f[0], "labels=") {
+			h, f = with(h, f[:1]), f[1:]
+		}
+		h["reservations"] = with(map[string]any{}, f)
+		c["host"] = h
 	default:
 		c["vm"] = machineOf(f[1:])
 	}
@@ -179,7 +186,10 @@ func snapshot(line string) (string, error) {
 func with(m map[string]any, fields []string) map[string]any {
 	for _, field := range fields {
 		name, value, _ := strings.Cut(field, "=")
-		m[name] = number(value)
+		if m[name] = number(value); name == "labels" {
+			label, is, _ := strings.Cut(value, ":")
+			m[name] = map[string]string{label: is}
+		}
 	}
 	return m
 }

@@ -33,6 +33,7 @@ const (
 	forgotten     wrong = "a machine is forgotten"
 	overCommits   wrong = "hosts have room for anything"
 	groupsIgnored wrong = "groups are ignored"
+	labelsIgnored wrong = "labels are ignored"
 	volumeTakes   wrong = "volumes take writes of old epochs"
 	forgetsMemory wrong = "targets of migrations begin anew"
 	startsUnasked wrong = "machines that were to be stopped are placed when their host dies"
@@ -48,6 +49,9 @@ const (
 
 // tick is how often guests beat.
 const tick = 20 * time.Millisecond
+
+// someHosts are the labels of hosts, but not of the last.
+var someHosts = map[string]string{"disk": "ssd"}
 
 // A runner is a guest of a world.
 type runner struct {
@@ -87,6 +91,9 @@ func newWorld(w wrong, seed uint64) *world {
 	}
 	for _, name := range []string{"n4", "n5", "n6", "n7"} {
 		s.hosts[name] = &Host{Name: name, Capacity: 3, Reservations: map[string]uint32{}}
+		if name != "n7" {
+			s.hosts[name].Labels = someHosts
+		}
 		s.register(name)
 	}
 	return s
@@ -169,7 +176,7 @@ func (w *world) fits(h *Host, v *VM) bool {
 			return false
 		}
 	}
-	return h.Alive && h.Name != v.Host && (taken+v.Size <= h.Capacity || w.is(overCommits))
+	return h.Alive && h.Name != v.Host && (h.suits(*v) || w.is(labelsIgnored)) && (taken+v.Size <= h.Capacity || w.is(overCommits))
 }
 
 // room returns a host that has room for v, or nil.
@@ -509,9 +516,12 @@ func (w *world) user() {
 			ID: fmt.Sprintf("vm%d", n), Token: fmt.Sprintf("t%d", n), Size: 1, Desired: "running", State: "pending",
 			Group: []string{"", "g"}[w.chance.IntN(2)],
 		}
+		if w.chance.IntN(3) == 0 {
+			v.Labels = someHosts
+		}
 		w.vms[v.ID], w.volumes[v.ID] = v, &Volume{}
 		w.change(v)
-		w.call(Create, workloads.Keyed(v.Token, Spec{v.Size, v.Group}), workloads.Keyed(v.Token, v))
+		w.call(Create, workloads.Keyed(v.Token, Spec{v.Size, v.Group, v.Labels}), workloads.Keyed(v.Token, v))
 		return
 	}
 	v := known[w.chance.IntN(len(known))]
@@ -650,6 +660,7 @@ func TestWhatIsWrongWithAWorldIsFound(t *testing.T) {
 		forgotten:     {lostMachine},
 		overCommits:   {overCapacity},
 		groupsIgnored: {groupTogether},
+		labelsIgnored: {unlabelled},
 		volumeTakes:   {staleWrite},
 		forgetsMemory: {memoryLost},
 		startsUnasked: {unwantedStart},
@@ -664,7 +675,8 @@ func TestWhatIsWrongWithAWorldIsFound(t *testing.T) {
 	} {
 		t.Run(string(w), func(t *testing.T) {
 			found := map[string]int{}
-			for seed := range uint64(3) {
+			missing := func(kind string) bool { return found[kind] == 0 }
+			for seed := uint64(0); seed < 10 && slices.ContainsFunc(kinds, missing); seed++ {
 				for _, p := range judgeEvents(t, newWorld(w, seed).history(t, 1000)) {
 					for _, a := range p.Anomalies {
 						found[a.Kind]++
@@ -675,7 +687,7 @@ func TestWhatIsWrongWithAWorldIsFound(t *testing.T) {
 				}
 			}
 			for _, kind := range kinds {
-				if found[kind] == 0 {
+				if missing(kind) {
 					t.Errorf("%s is not found, but %v", kind, found)
 				}
 			}
@@ -774,7 +786,7 @@ func kindsOf(parts map[string]checker.Result) map[string]int64 {
 }
 
 func TestNamesDoNotMatter(t *testing.T) {
-	for _, w := range []wrong{nothingWrong, noFence, sourceRuns, leaks, volumeForgets, rejoinsStale, groupsIgnored} {
+	for _, w := range []wrong{nothingWrong, noFence, sourceRuns, leaks, volumeForgets, rejoinsStale, groupsIgnored, labelsIgnored} {
 		h := newWorld(w, 5).history(t, 600)
 		before, after := kindsOf(judgeEvents(t, h)), kindsOf(judgeEvents(t, relabelled(t, h)))
 		if !maps.Equal(before, after) {

@@ -9,6 +9,8 @@ package vm
 
 import (
 	"context"
+	"fmt"
+	"maps"
 
 	"github.com/hacheck/hacheck/workloads"
 )
@@ -61,6 +63,24 @@ const (
 type Spec struct {
 	Size  uint32 `json:"size"`
 	Group string `json:"group,omitempty"` // of which no two are to be on one host
+	// Labels are those that a host must have, to be one for it.
+	Labels map[string]string `json:"labels,omitempty"`
+}
+
+func (s Spec) equal(t Spec) bool {
+	return s.Size == t.Size && s.Group == t.Group && maps.Equal(s.Labels, t.Labels)
+}
+
+// String says it in words: size 1, of group g0, for hosts with disk=ssd.
+func (s Spec) String() string {
+	text := fmt.Sprintf("size %d", s.Size)
+	if s.Group != "" {
+		text += ", of group " + s.Group
+	}
+	if len(s.Labels) > 0 {
+		text += ", for hosts with " + labels(s.Labels)
+	}
+	return text
 }
 
 // A VM is a machine as the control plane describes it.
@@ -76,6 +96,8 @@ type VM struct {
 	Target  string `json:"target,omitempty"` // of a migration under way
 	Phase   string `json:"phase,omitempty"`  // of it: asked, preparing, ready, committed
 	Reason  string `json:"reason,omitempty"` // why it is pending, or has failed
+	// Labels are those that a host must have, to be one for it.
+	Labels map[string]string `json:"labels,omitempty"`
 
 	// Incarnation is that of its host, in a [Change].
 	Incarnation uint64 `json:"incarnation,omitempty"`
@@ -90,10 +112,22 @@ type Host struct {
 	Reserved    uint32 `json:"reserved"`
 	Cordoned    bool   `json:"cordoned,omitempty"`
 	Draining    bool   `json:"draining,omitempty"`
+	// Labels are what it has.
+	Labels map[string]string `json:"labels,omitempty"`
 	// Guests are what it says that it runs: epochs by machine.
 	Guests map[string]uint64 `json:"guests,omitempty"`
 	// Reservations are by machine, in a [Change].
 	Reservations map[string]uint32 `json:"reservations,omitempty"`
+}
+
+// suits says that h has the labels that a machine must have there.
+func (h Host) suits(v VM) bool {
+	for name, value := range v.Labels {
+		if has, ok := h.Labels[name]; !ok || has != value {
+			return false
+		}
+	}
+	return true
 }
 
 // A Snapshot is all machines and hosts at one moment.

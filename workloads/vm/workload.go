@@ -21,6 +21,9 @@ type Options struct {
 	Rate float64
 	// Hosts are those that are drained, one at a time.
 	Hosts []string
+	// Labels are what some of the hosts have: some machines are for those alone. None means
+	// that all machines are for all hosts.
+	Labels map[string]string
 	// VMs is the number of machines that there are at a time. All have size 1. Those that
 	// are in groups are three to a group, or fewer.
 	VMs int
@@ -81,7 +84,7 @@ const (
 // the client of a worker.
 func New(o Options, open func(ctx context.Context, worker int) (Cluster, error), b checker.Budget) workloads.Workload {
 	f := &fleet{
-		hosts: o.Hosts, vms: cmp.Or(o.VMs, DefaultVMs), members: map[string]*member{}, heard: map[string]bool{},
+		hosts: o.Hosts, labels: o.Labels, vms: cmp.Or(o.VMs, DefaultVMs), members: map[string]*member{}, heard: map[string]bool{},
 	}
 	return workloads.Workload{
 		Name:    "vm",
@@ -118,8 +121,9 @@ type member struct {
 
 // A fleet generates what is done to machines, and remembers what came of that.
 type fleet struct {
-	hosts []string
-	vms   int
+	hosts  []string
+	labels map[string]string
+	vms    int
 
 	members map[string]*member // by token
 	pool    []*member          // those that may be there, in the order of their tokens
@@ -327,7 +331,8 @@ func pick(r *rand.Rand, ms []*member, is func(*member) bool) *member {
 // add makes a machine of a new token.
 func (f *fleet) add(c generator.Context) *member {
 	m := &member{token: "t" + strconv.Itoa(len(f.members)), spec: Spec{Size: 1}}
-	if c.Rand.IntN(2) == 0 {
+	switch c.Rand.IntN(4) {
+	case 0, 1:
 		inGroup := map[string]int{}
 		for _, other := range f.pool {
 			inGroup[other.spec.Group]++
@@ -338,6 +343,8 @@ func (f *fleet) add(c generator.Context) *member {
 				break
 			}
 		}
+	case 2:
+		m.spec.Labels = f.labels
 	}
 	f.members[m.token] = m
 	f.pool = append(f.pool, m)

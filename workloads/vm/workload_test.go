@@ -24,7 +24,7 @@ func judged(t *testing.T, m mistake, refuses float64, play workloadtest.Play) (*
 	t.Helper()
 	p := newPlane(m, play.Seed, hosts...)
 	p.refuses = refuses
-	w := New(Options{Hosts: hosts}, p.open, checker.Budget{})
+	w := New(Options{Hosts: hosts, Labels: someHosts}, p.open, checker.Budget{})
 	w.Checker = checker.Compose("vm",
 		checker.Part{Name: "creates", Checker: creates()},
 		checker.Part{Name: "lifecycle", Checker: lifecycle(checker.Budget{})})
@@ -78,7 +78,8 @@ func TestRight(t *testing.T) {
 func TestFindsMistakes(t *testing.T) {
 	for m, want := range map[mistake]string{
 		createsTwice: createdTwice, createsLate: refusedMade, staleGets: outdated, losesStarts: outdated,
-		revives: revived, epochsBack: epochBack, migratesAny: outdated, others: wrongAnswer,
+		revives: revived, epochsBack: epochBack, migratesAny: outdated,
+		forgetsGroups: otherwise, others: wrongAnswer,
 	} {
 		runs := max(2, workloadtest.Cases(4))
 		found := 0

@@ -74,6 +74,9 @@ const (
 	// AffinityIgnored ignores groups when a host is drained, as Nova's live migration did
 	// with server groups.
 	AffinityIgnored = "affinity-ignored"
+	// LabelsIgnored ignores labels when a machine is migrated, as Nova's live migration did
+	// when it was told to force a host: it asked the scheduler's filters no more.
+	LabelsIgnored = "labels-ignored"
 	// CreateTwice makes another machine when a create is sent again.
 	CreateTwice = "create-twice"
 	// DeleteResurrected has a slow agent say that a machine runs without looking whether it
@@ -102,6 +105,7 @@ var All = []Bug{
 	{CapacityLeaked, "the reservation of a migration that came to nothing is kept"},
 	{OverCommit, "machines are placed by an old view of their host"},
 	{AffinityIgnored, "drains put machines of a group on one host"},
+	{LabelsIgnored, "machines are migrated to hosts without the labels they need"},
 	{CreateTwice, "a create that is sent again makes another machine"},
 	{DeleteResurrected, "a slow agent brings a deleted machine back"},
 	{StopForgotten, "a stopped machine is started again when its host dies"},

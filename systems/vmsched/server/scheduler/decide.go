@@ -296,10 +296,8 @@ func (d *draft) fits(v state.VM, name string) (free uint64, fits bool) {
 	if h.Cordoned || h.Draining || !d.lives(name, h.Incarnation) {
 		return 0, false
 	}
-	for key, value := range v.Labels {
-		if has, ok := h.Labels[key]; !ok || has != value {
-			return 0, false
-		}
+	if migrates := v.Migration != nil; !v.Suits(h) && !(migrates && d.bug == bug.LabelsIgnored) {
+		return 0, false
 	}
 	drained := d.bug == bug.AffinityIgnored && d.host(v.Host).Draining
 	for id, r := range h.Reserved {

@@ -52,6 +52,15 @@ func (s *scene) on(host, id string, size uint32, group string) {
 	made(s.View, agentOf(s.t, s.View, host, id))
 }
 
+// labelled makes one that runs, and is for hosts with a label, which that alone has.
+func (s *scene) labelled(host, id string) {
+	s.on(host, id, 1, "")
+	vm := s.VMs[id].Value
+	vm.Labels = map[string]string{"disk": "ssd"}
+	put(s.View, vm)
+	s.host(host, func(h *state.Host) { h.Labels = vm.Labels })
+}
+
 // starts makes one that is to be started.
 func (s *scene) starts(host, id string, size uint32, group string) {
 	vm, h, err := state.NewVM(id, "t"+id, size, group, nil).Place(s.Hosts[host].Value)
@@ -247,6 +256,14 @@ func TestDecide(t *testing.T) {
 			s.on("h3", "vm3", 1, "g")
 			s.drain("h1")
 		}, "move vm1 h1; prepare vm1 h2"},
+		{"a label on a migration", "", func(s *scene) {
+			s.labelled("h1", "vm1")
+			s.migrates("vm1", "", state.Asked)
+		}, "abort vm1"},
+		{"labels ignored", bug.LabelsIgnored, func(s *scene) {
+			s.labelled("h1", "vm1")
+			s.migrates("vm1", "", state.Asked)
+		}, "prepare vm1 h2"},
 		{"a drain again, after a while", "", func(s *scene) {
 			s.on("h1", "vm1", 1, "")
 			s.on("h1", "vm2", 1, "")
@@ -285,7 +302,7 @@ func TestDecide(t *testing.T) {
 			if got := strings.Join(got, "; "); got != x.want {
 				t.Errorf("got  %s\nwant %s", got, x.want)
 			}
-			if wrong := broken(s.View); (len(wrong) > 0) != slices.Contains([]string{bug.OverCommit, bug.CapacityLeaked, bug.AffinityIgnored}, x.bug) {
+			if wrong := broken(s.View); (len(wrong) > 0) != slices.Contains([]string{bug.OverCommit, bug.CapacityLeaked, bug.AffinityIgnored, bug.LabelsIgnored}, x.bug) {
 				t.Errorf("broken: %v", wrong)
 			}
 		})
@@ -352,6 +369,10 @@ func TestAges(t *testing.T) {
 func chance(t *testing.T, seed uint64, mistake string) (v *state.View, wrong []string) {
 	random := rand.New(rand.NewPCG(seed, 1))
 	v = newView(4, 6)
+	label := map[string]string{"disk": "ssd"}
+	for _, host := range []string{"h1", "h2"} {
+		(&scene{v, nil, t}).host(host, func(h *state.Host) { h.Labels = label })
+	}
 	names := slices.Sorted(maps.Keys(v.Hosts))
 	may := func(vm state.VM, err error) {
 		if err == nil {
@@ -397,7 +418,7 @@ func chance(t *testing.T, seed uint64, mistake string) (v *state.View, wrong []s
 		vm := v.VMs[id]
 		switch n := random.IntN(12); {
 		case n < 2 && vm.Mod == 0 && len(v.VMs) < 12:
-			put(v, state.NewVM(id, "t"+id, uint32(1+random.IntN(3)), []string{"", "", "a", "b"}[random.IntN(4)], nil))
+			put(v, state.NewVM(id, "t"+id, uint32(1+random.IntN(3)), []string{"", "", "a", "b"}[random.IntN(4)], []map[string]string{nil, nil, label}[random.IntN(3)]))
 		case n == 2 && vm.Mod != 0:
 			may(vm.Value.Want([]state.Desired{state.WantRunning, state.WantStopped, state.WantDeleted}[random.IntN(3)*random.IntN(2)]))
 		case n == 3 && vm.Mod != 0:
@@ -435,7 +456,7 @@ func chance(t *testing.T, seed uint64, mistake string) (v *state.View, wrong []s
 	return v, append(wrong, "it does not come to rest")
 }
 
-// TestChance: whatever happens, capacity and groups are kept, what is reserved is what is
+// TestChance: whatever happens, capacity, labels and groups are kept, what is reserved is what is
 // there, and in the end all machines are what they are to be.
 func TestChance(t *testing.T) {
 	running := 0
@@ -469,7 +490,7 @@ func TestChance(t *testing.T) {
 
 // TestChanceShowsBugs: the property is one that can be broken.
 func TestChanceShowsBugs(t *testing.T) {
-	for _, mistake := range []string{bug.OverCommit, bug.CapacityLeaked, bug.AffinityIgnored} {
+	for _, mistake := range []string{bug.OverCommit, bug.CapacityLeaked, bug.AffinityIgnored, bug.LabelsIgnored} {
 		shown := 0
 		for seed := range uint64(50) {
 			if _, wrong := chance(t, seed, mistake); len(wrong) > 0 {

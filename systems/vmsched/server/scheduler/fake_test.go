@@ -98,6 +98,11 @@ func broken(v *state.View) (wrong []string) {
 		for id, r := range v.VMs {
 			if r.Value.Host == name || reserves(r.Value) && r.Value.Migration.Target == name {
 				there[id] = state.Reservation{Size: r.Value.Size, Group: r.Value.Group}
+				for label, value := range r.Value.Labels {
+					if h.Value.Labels[label] != value {
+						wrong = append(wrong, fmt.Sprintf("%s is on %s, which is not labelled %s=%s", id, name, label, value))
+					}
+				}
 			}
 		}
 		if !maps.Equal(there, h.Value.Reserved) {

@@ -17,6 +17,16 @@ func NewVM(id, token string, size uint32, group string, labels map[string]string
 	return VM{ID: id, Token: token, Size: size, Group: group, Labels: labels, Desired: WantRunning, State: Pending}
 }
 
+// Suits says that a host has the labels that a machine must have there.
+func (v VM) Suits(h Host) bool {
+	for name, value := range v.Labels {
+		if has, ok := h.Labels[name]; !ok || has != value {
+			return false
+		}
+	}
+	return true
+}
+
 // Want has a user want a machine to be something else. One that is nowhere becomes so at
 // once, but for running, which takes a place.
 func (v VM) Want(d Desired) (VM, error) {
