@@ -32,6 +32,7 @@ type plane struct {
 	mistake
 	chance   *rand.Rand
 	refuses  float64 // the share of creates that it refuses
+	deaf     bool    // it refuses all else that changes a machine
 	revision uint64
 	vms      []*VM
 	was      map[string]VM // before they were last changed
@@ -173,6 +174,9 @@ func (p *plane) want(id, desired string) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
+	if p.deaf {
+		return Answer{}, workloads.Definite(errors.New("not now"))
+	}
 	if v.Desired == "deleted" && desired != "deleted" {
 		return Answer{}, workloads.Definite(errors.New("it was deleted"))
 	}
@@ -204,7 +208,7 @@ func (p *plane) Migrate(_ context.Context, id string) (Answer, error) {
 		a := p.answer(v)
 		a.VM.Desired = "running"
 		return a, nil
-	case v.State != "running" || v.Desired != "running":
+	case v.State != "running" || v.Desired != "running" || p.deaf:
 		return Answer{}, workloads.Definite(errors.New("it does not run"))
 	}
 	v.State, v.Phase = "migrating", "asked"

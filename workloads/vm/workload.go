@@ -85,6 +85,7 @@ const (
 func New(o Options, open func(ctx context.Context, worker int) (Cluster, error), b checker.Budget) workloads.Workload {
 	f := &fleet{
 		hosts: o.Hosts, labels: o.Labels, vms: cmp.Or(o.VMs, DefaultVMs), members: map[string]*member{}, heard: map[string]bool{},
+		did: map[string]bool{},
 	}
 	return workloads.Workload{
 		Name:    "vm",
@@ -133,9 +134,10 @@ type fleet struct {
 
 	twice *member // is to be created by one more client; see [twins]
 
-	drained  string // the host that is drained or cordoned, or may be; empty: none
-	asked    bool   // an operation on it is outstanding
-	closed   int    // how many times a host was, for certain
+	drained  string          // the host that is drained or cordoned, or may be; empty: none
+	asked    bool            // an operation on it is outstanding
+	closed   int             // how many times a host was, for certain
+	did      map[string]bool // by function: whether one that changes a machine ever succeeded
 	uncordon time.Duration
 
 	power, move, replace pace
@@ -445,6 +447,7 @@ func (f *fleet) member(c generator.Context, m *member, op histories.Op) {
 		m.unseen = m.unseen || op.F == Get
 		return
 	}
+	f.did[op.F] = true
 	v, err := parseMachine(op.F, op.Value)
 	if err != nil {
 		return
@@ -512,11 +515,25 @@ func (l *final) Update(c generator.Context, op histories.Op) {
 }
 
 // catchUp returns what has never succeeded, of what is asked for so seldom that this may be the
-// doing of faults alone: a host to be drained, and one to be cordoned.
+// doing of faults alone: a host to be drained, and one to be cordoned; and changes of machines,
+// each of another, since all are made at once.
 func (f *fleet) catchUp() (ops []histories.Op) {
 	for i := f.closed; i < 2 && len(f.hosts) > 0; i++ {
 		function := closing(i)
 		ops = append(ops, histories.Op{F: function, Value: input{Host: f.hosts[i%len(f.hosts)]}.payload(function)})
+	}
+	left := slices.Clone(f.pool)
+	for _, function := range []string{Migrate, Start, Stop, Delete} {
+		at := slices.IndexFunc(left, func(m *member) bool {
+			runs := m.vm.Desired == string(running) && m.vm.State == m.vm.Desired
+			return m.vm.ID != "" && (!m.leaving || function == Delete) && (function != Migrate || runs)
+		})
+		if f.did[function] || at < 0 {
+			continue
+		}
+		function, in := left[at].do(function)
+		ops = append(ops, histories.Op{F: function, Value: in.payload(function)})
+		left = slices.Delete(left, at, at+1)
 	}
 	return ops
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hacheck/hacheck/checker"
 	"github.com/hacheck/hacheck/checker/checkertest"
+	"github.com/hacheck/hacheck/generator"
 	"github.com/hacheck/hacheck/generator/generatortest"
 	"github.com/hacheck/hacheck/histories"
 	"github.com/hacheck/hacheck/workloads"
@@ -294,6 +295,42 @@ func TestClosesInTheEnd(t *testing.T) {
 		if !open[host] {
 			t.Errorf("%s stays closed", host)
 		}
+	}
+}
+
+// hearing is a generator from which on a plane hears again.
+type hearing struct {
+	*plane
+	generator.Generator
+}
+
+func (h hearing) Next(c generator.Context) generator.Step {
+	h.deaf = false
+	return h.Generator.Next(c)
+}
+
+// TestCatchesUp: so does what is done to machines, which come to rest after that.
+func TestCatchesUp(t *testing.T) {
+	for seed := range uint64(workloadtest.Cases(5)) {
+		synctest.Test(t, func(t *testing.T) {
+			p := newPlane(none, seed, hosts...)
+			p.deaf = true
+			w := New(Options{Hosts: hosts}, p.open, checker.Budget{})
+			w.Final = hearing{p, w.Final}
+			h, err := workloadtest.Play{Main: 8 * time.Second, Seed: seed}.History(w)
+			if err != nil {
+				t.Fatal(err)
+			}
+			succeeded := map[string]bool{}
+			for _, op := range h.All() {
+				succeeded[op.F] = succeeded[op.F] || op.Type == histories.OK
+			}
+			for _, f := range []string{Start, Stop, Delete, Migrate, Settle, Rest} {
+				if !succeeded[f] {
+					t.Errorf("seed %d: no %s succeeded", seed, f)
+				}
+			}
+		})
 	}
 }
 
