@@ -19,7 +19,8 @@ const (
 )
 
 // creates returns the checker of creates: one that is sent again makes no other machine,
-// nothing but a create makes one, and it is what was asked for. It goes by all that clients saw of machines; see [sights].
+// nothing but a create makes one, and it is what was asked for. It goes by all that clients
+// saw of machines; see [sights].
 func creates() checker.Checker { return checker.Func(checkCreates) }
 
 func checkCreates(_ context.Context, h *histories.History) (checker.Result, error) {

@@ -18,7 +18,7 @@ import (
 // The functions of clients. Machines are known by the token that they were created with,
 // the key of their ops; what the system calls them is in the values.
 const (
-	Create  = "create"  // ["t3",{"size":1,"group":"g0"}], completed by ["t3",{"vm":"vm7",...}], a [VM]
+	Create  = "create"  // ["t3",{"size":1,"group":"g0"}], a [Spec], completed by ["t3",{"vm":"vm7",...}], a [VM]
 	Get     = "get"     // ["t3",{"vm":"vm7"}], completed by ["t3",{"vm":"vm7","state":"running",...}], a [VM]; or ["t3",null], there is none
 	Start   = "start"   // ["t3",{"vm":"vm7"}]; it is to run from now on. Completed by a [VM], as are the next
 	Stop    = "stop"    // ["t3",{"vm":"vm7"}]; it is to be stopped

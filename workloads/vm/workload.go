@@ -78,10 +78,10 @@ const (
 // is sent again if nobody knows what became of it, and sometimes for no reason, also by
 // two clients at once.
 //
-// In the end hosts are drained and cordoned if that never succeeded; then all are uncordoned,
-// and machines of which nobody knows whether there are any are created again. When all has come to rest it is looked at for a moment in which
-// nobody does anything; then volumes are read, and each machine once more. open connects
-// the client of a worker.
+// In the end what never succeeded is done once more; then all hosts are uncordoned, and
+// machines of which nobody knows whether there are any are created again. When all has come
+// to rest it is looked at for a moment in which nobody does anything; then volumes are read,
+// and each machine once more. open connects the client of a worker.
 func New(o Options, open func(ctx context.Context, worker int) (Cluster, error), b checker.Budget) workloads.Workload {
 	f := &fleet{
 		hosts: o.Hosts, labels: o.Labels, vms: cmp.Or(o.VMs, DefaultVMs), members: map[string]*member{}, heard: map[string]bool{},
