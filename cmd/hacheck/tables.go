@@ -141,7 +141,7 @@ var systems = []system{
 		least:       vmsched.MinNodes,
 		interval:    8 * time.Second, // a host has to be gone for longer than its lease
 		timeLimit:   25 * time.Second,
-		clean:       []string{"--time-limit", "15s", "--interval", "5s"},
+		clean:       []string{"--time-limit", "20s", "--interval", "5s"},
 		parts:       vmschedParts,
 		roles:       vmsched.Roles(),
 		clockRate:   vmsched.ClockRate,
