@@ -53,7 +53,8 @@ type Exchange struct {
 }
 
 // A Passage is what became of it: its evidence, by node. The members are those with a vote, as
-// a majority of them says; none if no majority says the same.
+// a majority of them says; none if no majority says the same. Without are those when the node
+// was not among them.
 type Passage struct {
 	Before  []string `json:"before,omitempty"`
 	Without []string `json:"without,omitempty"`
@@ -183,7 +184,7 @@ func (h *heldExchange) End(ctx context.Context) (acted uint64, evidence any, err
 			return 0, nil, fmt.Errorf("%s %s: %w", h.exchange.Variant, t.node, err)
 		}
 		passages[t.node] = t.passage
-		if t.passage.Without != nil && !slices.Contains(t.passage.Without, t.node) {
+		if t.passage.Without != nil {
 			acted++
 		}
 	}
@@ -263,10 +264,10 @@ func (t *turn) listen(ctx context.Context) {
 	go func() {
 		defer close(t.heard)
 		defer first()
-		t.passage.Without = t.members(ctx, func(members []string) bool {
-			out := members != nil && !slices.Contains(members, t.node)
+		t.see(ctx, func(state cluster.State) bool {
+			t.passage.Without = agreedWithout(state, t.node)
 			first()
-			return out
+			return t.passage.Without != nil
 		})
 	}()
 	<-looked
@@ -290,24 +291,46 @@ func (t *turn) join(ctx context.Context) error {
 // members returns the members as a majority of them sees them, when they are as they
 // are to be; or those that they are after some time.
 func (t *turn) members(ctx context.Context, are func([]string) bool) (seen []string) {
-	poll(ctx, hearLimit, func() bool {
-		state, err := t.env.Observed.Observe(ctx)
-		if err != nil {
-			return false
-		}
+	t.see(ctx, func(state cluster.State) bool {
 		seen = agreed(state)
 		return are(seen)
 	})
 	return seen
 }
 
+// see looks at the state until it is as it is to be, for some time.
+func (t *turn) see(ctx context.Context, is func(cluster.State) bool) {
+	poll(ctx, hearLimit, func() bool {
+		state, err := t.env.Observed.Observe(ctx)
+		return err == nil && is(state)
+	})
+}
+
 // agreed returns those with a vote if a majority of them says the same of who that is,
 // and that no change of it is under way.
 func agreed(state cluster.State) []string {
+	return sayTheSame(state, func(n cluster.NodeState) bool { return !n.Changing })
+}
+
+// agreedWithout returns those with a vote, without a node that the system said has left, if a
+// majority of them says the same. Whether a change is under way does not matter: who has a
+// configuration in its log goes by it (Raft, section 6), and followers learn that the change
+// was agreed on when there is a leader again, which may have the node back at once.
+func agreedWithout(state cluster.State, node string) []string {
+	voters := sayTheSame(state, func(cluster.NodeState) bool { return true })
+	if slices.Contains(voters, node) {
+		return nil
+	}
+	return voters
+}
+
+// sayTheSame returns those with a vote if a majority of them says the same of who that is,
+// and that counts.
+func sayTheSame(state cluster.State, counts func(cluster.NodeState) bool) []string {
 	say := map[string]int{}
 	for node, n := range state {
 		voters := slices.Sorted(slices.Values(n.Voters))
-		if n.Changing || !slices.Contains(voters, node) {
+		if !counts(n) || !slices.Contains(voters, node) {
 			continue
 		}
 		key := fmt.Sprint(voters)

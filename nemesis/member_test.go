@@ -272,6 +272,28 @@ func TestMembersAreWhatAMajorityOfThemSays(t *testing.T) {
 	}
 }
 
+func TestWhoHasLeftIsMissedByAMajority(t *testing.T) {
+	say := func(voters string, changing bool) cluster.NodeState {
+		return cluster.NodeState{Voters: strings.Fields(voters), Changing: changing}
+	}
+	for _, test := range []struct {
+		want  string
+		state cluster.State // of which c has left
+	}{
+		{"[a b]", cluster.State{"a": say("a b", false), "b": say("a b", false)}},
+		{"[a b]", cluster.State{"a": say("a b", true), "b": say("a b", true)}}, // nobody leads
+		{"[a b]", cluster.State{"a": say("a b", true), "b": say("a b", false), "c": say("a b", true)}},
+		{"[]", cluster.State{"a": say("a b", false), "b": say("a b c", false)}},
+		{"[]", cluster.State{"a": say("a b", false), "b": say("a b c", false), "c": say("a b c", false)}},
+		{"[]", cluster.State{"a": say("a b c", true), "b": say("a b c", false), "c": say("a b c", false)}},
+		{"[]", cluster.State{"a": say("a b d e", false), "b": say("a b d e", false)}},
+	} {
+		if got := fmt.Sprint(agreedWithout(test.state, "c")); got != test.want {
+			t.Errorf("%v: %s, want %s", maps.Collect(maps.All(test.state)), got, test.want)
+		}
+	}
+}
+
 func TestFaultsOfMembersAreRefusedWhereTheyCannotBe(t *testing.T) {
 	_, _, whole := newCouncil(5)
 	_, _, small := newCouncil(2)
