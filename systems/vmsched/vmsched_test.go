@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
 	"slices"
@@ -250,6 +251,13 @@ func playLife(t *testing.T, hypervisor string) {
 	all, _, err := user.Look(ctx)
 	if err != nil || len(all.VMs) != 1 || len(all.Hosts) != 2 || all.Revision == 0 {
 		t.Errorf("there are %+v, %v", all, err)
+	}
+	labels := map[string]map[string]string{}
+	for _, h := range all.Hosts {
+		labels[h.Name] = h.Labels
+	}
+	if last := s.hosts[1].Name; len(s.Labels()) == 0 || !maps.Equal(labels[s.hosts[0].Name], s.Labels()) || len(labels[last]) > 0 {
+		t.Errorf("hosts are labelled %v, some with %v, and not the last", labels, s.Labels())
 	}
 	volumes, err := user.Volumes(ctx, []string{id})
 	if v := volumes[id]; err != nil || v.Last < third.Acked || v.Sectors != (hypervisor == HypervisorQEMU) || !v.Sectors && len(v.Extents) < 3 {

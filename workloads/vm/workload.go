@@ -137,7 +137,7 @@ type fleet struct {
 	drained  string          // the host that is drained or cordoned, or may be; empty: none
 	asked    bool            // an operation on it is outstanding
 	closed   int             // how many times a host was, for certain
-	did      map[string]bool // by function: whether one that changes a machine ever succeeded
+	did      map[string]bool // by function: whether one on a machine ever succeeded
 	uncordon time.Duration
 
 	power, move, replace pace

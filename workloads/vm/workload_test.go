@@ -2,6 +2,7 @@ package vm
 
 import (
 	"cmp"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -193,6 +194,37 @@ func TestPopulation(t *testing.T) {
 		})
 		if low < DefaultVMs-2 || high > DefaultVMs || grouped < groupSize || len(deleted) < 5 {
 			t.Errorf("seed %d: %d to %d machines, up to %d in a group, %d were replaced", seed, low, high, grouped, len(deleted))
+		}
+	}
+}
+
+// TestLabels: some machines are for labelled hosts, if there are any, and a create that is sent
+// again asks for the same.
+func TestLabels(t *testing.T) {
+	for _, labels := range []map[string]string{someHosts, nil} {
+		asked, labelled := map[string]Spec{}, 0
+		for seed := range uint64(workloadtest.Cases(10)) {
+			clear(asked)
+			played(t, Options{Labels: labels}, seed, func(op histories.Op, in input, _ bool) {
+				if op.F != Create || op.Type != histories.Invoke {
+					return
+				}
+				if before, again := asked[in.Token]; again && !before.equal(in.Spec) {
+					t.Errorf("seed %d: %s is asked for as %v, and then as %v", seed, in.Token, before, in.Spec)
+				}
+				asked[in.Token] = in.Spec
+			})
+			for _, s := range asked {
+				if len(s.Labels) > 0 {
+					labelled++
+					if !maps.Equal(s.Labels, labels) {
+						t.Errorf("seed %d: one is for hosts with %v", seed, s.Labels)
+					}
+				}
+			}
+		}
+		if (labelled > 0) != (labels != nil) {
+			t.Errorf("of hosts with %v: %d machines are for those alone", labels, labelled)
 		}
 	}
 }
