@@ -76,7 +76,7 @@ func availability(_ context.Context, h *histories.History) (Result, error) {
 	var calls []probe
 	for _, c := range all {
 		if c.Invoked <= phase.to {
-			calls = append(calls, probe{c, c.Type == histories.OK || c.Type == histories.Fail && refused(c.Meta)})
+			calls = append(calls, probe{c, answered(c.Type, c.Meta)})
 		}
 	}
 	spans = slices.DeleteFunc(spans, func(s histories.FaultSpan) bool {
@@ -128,6 +128,63 @@ func availability(_ context.Context, h *histories.History) (Result, error) {
 	return result, nil
 }
 
+// Answered says whether the completion of a client's call shows that the system was there,
+// as [Availability] has it: the call succeeded, or was refused for what the system holds.
+func Answered(completion histories.Op) bool { return answered(completion.Type, completion.Meta) }
+
+func answered(t histories.Type, meta json.RawMessage) bool {
+	return t == histories.OK || t == histories.Fail && refused(meta)
+}
+
+// Answers are the calls of a main phase that were answered, as [Availability] counts them.
+type Answers struct {
+	invoked  []time.Duration // when they were invoked, ascending
+	earliest []time.Duration // of those from each of these on, when the first completed
+}
+
+// AnsweredIn returns the calls of the main phase of h that were answered in it.
+func AnsweredIn(h *histories.History) Answers {
+	var a Answers
+	phase, _ := mainPhase(h)
+	for i := range h.Len() {
+		op := h.At(i)
+		if op.Time > phase.to {
+			break
+		}
+		if op.Process < 0 || op.Type != histories.Invoke || h.Pair(i) < 0 {
+			continue
+		}
+		if done := h.At(h.Pair(i)); done.Time <= phase.to && Answered(done) {
+			a.add(op.Time, done.Time)
+		}
+	}
+	a.settle()
+	return a
+}
+
+// add adds a call; calls come in the order of their invocations, and settle is called
+// behind the last.
+func (a *Answers) add(invoked, completed time.Duration) {
+	a.invoked = append(a.invoked, invoked)
+	a.earliest = append(a.earliest, completed)
+}
+
+func (a *Answers) settle() {
+	for i := len(a.earliest) - 2; i >= 0; i-- {
+		a.earliest[i] = min(a.earliest[i], a.earliest[i+1])
+	}
+}
+
+// After returns how long after since the first call completed that was invoked then and
+// answered; seen is false if the main phase ended before one did.
+func (a *Answers) After(since time.Duration) (took time.Duration, seen bool) {
+	i := sort.Search(len(a.invoked), func(i int) bool { return a.invoked[i] > since })
+	if i == len(a.invoked) {
+		return 0, false
+	}
+	return a.earliest[i] - since, true
+}
+
 // A probe is a call of which only the outcome matters.
 type probe struct {
 	histories.Call[struct{}, struct{}]
@@ -142,6 +199,13 @@ func refused(meta json.RawMessage) bool {
 		Current json.RawMessage `json:"current"`
 	}
 	return len(meta) > 0 && json.Unmarshal(meta, &why) == nil && (why.Refused != "" || why.Current != nil)
+}
+
+// MainPhase returns the times of the first and the last op of a client before the nemesis
+// waits for the recovery; without any of them there was no such phase.
+func MainPhase(h *histories.History) (from, to time.Duration, began bool) {
+	phase, began := mainPhase(h)
+	return phase.from, phase.to, began
 }
 
 // mainPhase returns when clients were at work before the recovery.
@@ -171,9 +235,8 @@ type measurement struct {
 type series struct {
 	counts map[string]int64
 
-	invoked  []time.Duration // when those that were answered were invoked, ascending
-	earliest []time.Duration // of those from each of these on, when the first completed
-	done     []time.Duration // when they completed, ascending
+	answers Answers
+	done    []time.Duration // when those that were answered completed, ascending
 
 	phase  interval
 	window time.Duration
@@ -187,7 +250,7 @@ func (m *measurement) measure(calls []probe) *series {
 	ok := int64(0)
 	for _, c := range calls {
 		if c.answered && c.Completed <= m.phase.to {
-			s.invoked = append(s.invoked, c.Invoked)
+			s.answers.add(c.Invoked, c.Completed)
 			s.done = append(s.done, c.Completed)
 			if c.Type == histories.OK {
 				ok++
@@ -195,10 +258,7 @@ func (m *measurement) measure(calls []probe) *series {
 		}
 	}
 	s.counts["calls"], s.counts["ok"], s.counts["refused"] = int64(len(calls)), ok, int64(len(s.done))-ok
-	s.earliest = slices.Clone(s.done)
-	for i := len(s.earliest) - 2; i >= 0; i-- {
-		s.earliest[i] = min(s.earliest[i], s.earliest[i+1])
-	}
+	s.answers.settle()
 	slices.Sort(s.done)
 
 	s.shares(calls, m)
@@ -257,9 +317,13 @@ func (s *series) throughput(faults timeline) {
 	if len(s.done) == 0 {
 		return
 	}
-	s.window = max(minWindow, s.phase.length()*callsAWindow/time.Duration(len(s.done)))
+	s.window = s.phase.length()
+	if n := time.Duration(len(s.done)); n > callsAWindow { // in parts, as the whole may be centuries
+		s.window = s.window/n*callsAWindow + s.window%n*callsAWindow/n
+	}
+	s.window = max(s.window, minWindow)
 	var quiet []int64
-	for from := s.phase.from; from+s.window <= s.phase.to; from += s.window {
+	for from := s.phase.from; s.phase.to-from >= s.window; from += s.window {
 		if !faults.touch(interval{from, from + s.window}) {
 			quiet = append(quiet, int64(s.upTo(from+s.window)-s.upTo(from)))
 		}
@@ -296,16 +360,6 @@ func (t timeline) touch(i interval) bool {
 	return at < len(t) && t[at].from <= i.to
 }
 
-// first returns how long after since the first call completed that was invoked then
-// and answered.
-func (s *series) first(since time.Duration) (took time.Duration, seen bool) {
-	i := sort.Search(len(s.invoked), func(i int) bool { return s.invoked[i] > since })
-	if i == len(s.invoked) {
-		return 0, false
-	}
-	return s.earliest[i] - since, true
-}
-
 // back returns how long after since the first window begins that has enough
 // completions. The earliest that has a certain run of them ends with it.
 func (s *series) back(since time.Duration) (took time.Duration, seen bool) {
@@ -337,8 +391,8 @@ func (s *series) after(counts map[string]int64, begins, heals []time.Duration) {
 			counts[name+"_"+as+"_us"] = rank(times, percent).Microseconds()
 		}
 	}
-	add("begin_answer", begins, s.first)
-	add("heal_answer", heals, s.first)
+	add("begin_answer", begins, s.answers.After)
+	add("heal_answer", heals, s.answers.After)
 	if s.enough > 0 {
 		add("begin_90", begins, s.back)
 		add("heal_90", heals, s.back)
@@ -418,6 +472,14 @@ func minority(calls []probe, spans []histories.FaultSpan) timeline {
 		open = few
 	}
 	return t
+}
+
+// Hit returns the nodes that a fault has hit by its detail, sorted, as far as that says
+// so: of groups that cannot reach each other all but the largest.
+func Hit(f histories.Fault) []string {
+	hit, _ := hits(f.Detail)
+	slices.Sort(hit)
+	return slices.Compact(hit)
 }
 
 // hits returns which nodes a fault has hit by its detail, none if that does not say,

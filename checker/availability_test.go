@@ -517,3 +517,78 @@ func BenchmarkAvailability(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(h.Len()/2), "ns/call")
 }
+
+// TestAnswersAreThoseThatAreMeasured: who shows times fault by fault shows those of which
+// the checker tells the extremes.
+func TestAnswersAreThoseThatAreMeasured(t *testing.T) {
+	h := parse(t, `
+		0 invoke write x=1
+		0 ok write node=n1
+		nemesis invoke partition {"id":1,"fault":"partition","detail":{"groups":[["n3"],["n1","n2"]]}}
+		nemesis info partition
+		0 invoke write x=2
+		0 fail write error=no-leader
+		1 invoke cas x=[1,2]
+		0 invoke read x
+		0 ok read x=1
+		1 fail cas meta={"current":3}
+		nemesis invoke heal {"id":1,"fault":"partition"}
+		nemesis info heal
+		0 invoke read x
+		0 ok read x=1
+		nemesis invoke recover {}
+		0 invoke read x
+		0 ok read x=1`)
+	result, err := checker.Availability().Check(t.Context(), h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spans, err := h.Faults()
+	if err != nil || len(spans) != 1 {
+		t.Fatalf("%v, %v", spans, err)
+	}
+	answers := checker.AnsweredIn(h)
+	for name, since := range map[string]time.Duration{"begin": spans[0].From, "heal": h.At(h.Pair(spans[0].End)).Time} {
+		took, seen := answers.After(since)
+		if want := result.Counts[name+"_answer_max_us"]; !seen || took.Microseconds() != want || want == 0 {
+			t.Errorf("after %s: %v, %v; want %d µs", name, took, seen, want)
+		}
+	}
+	if _, to, began := checker.MainPhase(h); !began || to != 14*time.Millisecond {
+		t.Errorf("the main phase ends at %v", to)
+	} else if _, seen := answers.After(to); seen {
+		t.Error("an answer after the main phase is one of it")
+	}
+	if hit := checker.Hit(spans[0].Fault); !slices.Equal(hit, []string{"n3"}) {
+		t.Errorf("it hit %v", hit)
+	}
+	held := checker.Held(spans)
+	if held(3*time.Millisecond) || !held(4*time.Millisecond) || !held(11*time.Millisecond) || held(12*time.Millisecond) {
+		t.Error("the fault held at other times than from 4 to 11 ms")
+	}
+}
+
+// TestAHistoryOfCenturiesIsMeasured: in as many windows as its calls are worth.
+func TestAHistoryOfCenturiesIsMeasured(t *testing.T) {
+	var ops []histories.Op
+	const calls = 100
+	for i := range 2 * calls {
+		typ := histories.Invoke
+		if i%2 == 1 {
+			typ = histories.OK
+		}
+		at := time.Duration(math.MaxInt64/(2*calls)) * time.Duration(i+1)
+		ops = append(ops, histories.Op{Index: i, Time: at, Type: typ, F: "read"})
+	}
+	h, err := histories.FromOps(ops)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := checker.Availability().Check(t.Context(), h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := r.Counts["window_us"]; got < math.MaxInt64/1000/6 || got > math.MaxInt64/1000/4 {
+		t.Errorf("a window is %d µs: %v", got, r.Counts)
+	}
+}

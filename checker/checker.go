@@ -125,4 +125,41 @@ type Anomaly struct {
 	Note string `json:"note"`
 	// Ops is the evidence: indices into the history, ascending.
 	Ops []int `json:"ops,omitempty"`
+	// Order says how far an order of the object's calls gets, for those who want to see
+	// it; nil where nothing was searched for one. It takes a search of its own, of seconds at
+	// the most, which is made once. It is an error if that came to no end, or is of too many
+	// calls to be looked at.
+	Order func(ctx context.Context) (Order, error) `json:"-"`
+}
+
+// An Order is how far the calls of an object can be put in order, of which no order
+// explains all.
+type Order struct {
+	// Calls are what the search was about: indices of invocations, ascending. They are those
+	// that tell something up to the violation, or the last of them; or, if that takes too
+	// long, a few that prove it.
+	Calls []int
+	// Partials are the orders that go furthest, as porcupine finds them: a few, the longest
+	// first.
+	Partials []Partial
+}
+
+// A Partial is an order that cannot go on. The model permits each step, with the result that
+// the call had, and no call comes before one that completed before it was invoked.
+//
+// Where Order.Calls are not all that the object was used for, it begins in any state. What was
+// under way then may have come before: so a call that has no step, and that completed before one
+// that has was invoked, did.
+type Partial struct {
+	Initial string // the model's state before the first step
+	Steps   []PartialStep
+	// Stuck are the calls of which one would have to come next: those that are left and were
+	// invoked before any of these completed. The model permits none of them.
+	Stuck []int
+}
+
+// A PartialStep puts a call behind those before it.
+type PartialStep struct {
+	Op    int    // the index of the call's invocation
+	State string // of the model, after it
 }

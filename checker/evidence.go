@@ -55,7 +55,10 @@ func (j *judgement[S, In, Out]) explain(ctx context.Context, o *object[S, In, Ou
 	a.Ops = append(a.Ops, x.ops()...)
 	slices.Sort(a.Ops)
 	a.Ops = slices.Compact(a.Ops)
-	return a, j.picture(o, x, a)
+	reaching := j.reaching(o, x)
+	picture = j.picture(o, x.last(), a, reaching)
+	a.Order = j.order(o, reaching)
+	return a, picture
 }
 
 const notLinearizable = "not linearizable"

@@ -6,6 +6,10 @@ import (
 	"net/url"
 )
 
+// PictureOf returns the name of the artifact in which [Linearizable] draws the object of
+// that key; of a history of one object the key is empty.
+func PictureOf(key string) string { return fileName("linearizable", key) + ".html" }
+
 // fileName returns a name for a file about key: harmless on every file system,
 // and different for different keys.
 func fileName(what, key string) string {

@@ -93,7 +93,7 @@ func (j *judgement[S, In, Out]) result(ctx context.Context, counts map[string]in
 		done()
 		r.Anomalies = append(r.Anomalies, anomaly)
 		if picture != nil {
-			r.Artifacts[fileName("linearizable", o.key)+".html"] = picture
+			r.Artifacts[PictureOf(o.key)] = picture
 		}
 	}
 	// What can be told in words comes first.

@@ -97,13 +97,16 @@ func (l *liveWhole) Explain(context.Context, *Finding, iter.Seq2[histories.Op, e
 	return nil
 }
 
-// proof returns the first anomaly that makes r Invalid.
+// proof returns the first anomaly that makes r Invalid, without its Order, which would keep the
+// history that it was found in.
 func proof(r Result) (Anomaly, bool) {
 	if r.Verdict != Invalid {
 		return Anomaly{}, false
 	}
 	if len(r.Anomalies) > 0 {
-		return r.Anomalies[0], true
+		a := r.Anomalies[0]
+		a.Order = nil
+		return a, true
 	}
 	for _, part := range r.Parts {
 		if a, ok := proof(part); ok {

@@ -10,7 +10,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/anishathalye/porcupine"
 
@@ -18,49 +17,47 @@ import (
 	"github.com/hacheck/hacheck/histories"
 )
 
-const (
-	// maxPictured bounds the calls in a picture. A browser takes more; an eye
-	// does not.
-	maxPictured = 200
-	// pictureTime bounds the search for the partial orders that a picture shows.
-	pictureTime = time.Second
-)
+// maxPictured bounds the calls in a picture. A browser takes more; an eye does not.
+const maxPictured = 200
 
-// picture returns porcupine's visualisation of o up to the violation that x
-// shows. What it draws, the longest orders that begin as they should, takes a
-// search of its own, so it is made only when it is written.
-//
-// NB: Where there are several such orders, porcupine gives them in any order:
-// two writes of one picture may differ in their bytes.
-func (j *judgement[S, In, Out]) picture(o *object[S, In, Out], x excerpt[In, Out], a Anomaly) func(io.Writer) error {
-	last := x.last()
+// picture returns porcupine's visualisation of o up to a violation: of what reaching tells.
+func (j *judgement[S, In, Out]) picture(o *object[S, In, Out], last histories.Call[In, Out], a Anomaly, reaching viewer[S, In, Out]) func(io.Writer) error {
 	return func(w io.Writer) (err error) {
 		defer func() {
 			if r := recover(); r != nil { // Visualize does, where a step is no longer possible
 				err = fmt.Errorf("picture of %s: %v", o.name(), r)
 			}
 		}()
-		shown := j.pictured(o, x)
-		s := j.search(j.bestStart(shown), j.model.trial(shown.calls))
-		s.ctx, s.stop = context.WithCancelCause(context.Background())
-		defer s.stop(nil)
-		model := s.porcupine()
-		model.DescribeOperation = func(call, _ any) string { return j.model.describe(shown.calls[call.(int)]) }
-		model.DescribeState = func(n any) string { return j.model.state(n.(node[S]).state) }
-		model.DescribeOperationMetadata = func(call any) string { return where(shown.calls[call.(int)]) }
-		ops, rows := drawn(s, shown.calls)
-		_, info := porcupine.CheckOperationsVerbose(model, ops, pictureTime)
-		info.AddAnnotations([]porcupine.Annotation{{
-			Tag: "verdict", Start: int64(last.Index), End: int64(last.Completion),
-			Description: a.Kind, Details: a.Note,
-		}})
 		var page bytes.Buffer
-		if err := porcupine.Visualize(model, info, &page); err != nil {
+		var rows []histories.Process
+		if err := reaching(context.Background(), func(r *reach[S, In, Out]) (err error) {
+			rows, err = j.draw(&page, r, last, a)
+			return err
+		}); err != nil {
 			return err
 		}
 		_, err = w.Write(headed(page.Bytes(), o.name()+": "+a.Kind, rows))
 		return err
 	}
+}
+
+// draw has porcupine draw r, and returns the processes that its rows stand for.
+func (j *judgement[S, In, Out]) draw(page *bytes.Buffer, r *reach[S, In, Out], last histories.Call[In, Out], a Anomaly) ([]histories.Process, error) {
+	shown := r.shown.calls
+	s := j.search(r.partials[0].start, j.model.trial(shown))
+	s.ctx, s.stop = context.WithCancelCause(context.Background())
+	defer s.stop(nil)
+	model := s.porcupine()
+	model.DescribeOperation = func(call, _ any) string { return j.model.describe(shown[call.(int)]) }
+	model.DescribeState = func(n any) string { return j.model.state(n.(node[S]).state) }
+	model.DescribeOperationMetadata = func(call any) string { return where(shown[call.(int)]) }
+	info := r.info
+	info.AddAnnotations([]porcupine.Annotation{{
+		Tag: "verdict", Start: int64(last.Index), End: int64(last.Completion),
+		Description: a.Kind, Details: a.Note,
+	}})
+	_, rows := drawn(s, shown)
+	return rows, porcupine.Visualize(model, info, page)
 }
 
 // pictured returns what is drawn of o: what happened up to the violation that x shows, or
@@ -104,22 +101,6 @@ func headed(page []byte, title string, rows []histories.Process) []byte {
 	const below = `<div id="calc">` // the picture
 	legend.WriteString(".</p>" + below)
 	return bytes.Replace(page, []byte(below), []byte(legend.String()), 1)
-}
-
-// bestStart returns the state from which the calls of x go furthest, since
-// porcupine draws them from one.
-func (j *judgement[S, In, Out]) bestStart(x excerpt[In, Out]) S {
-	ctx, cancel := context.WithTimeout(context.Background(), pictureTime)
-	defer cancel()
-	best, furthest := j.model.Init, -1
-	for _, start := range j.starts(x) {
-		s := j.search(start, j.model.trial(x.calls))
-		_, _ = s.answer(ctx) // how far it gets is what matters
-		if s.furthest > furthest {
-			best, furthest = start, s.furthest
-		}
-	}
-	return best
 }
 
 // drawn returns the operations of s with what a picture needs beside: a row for

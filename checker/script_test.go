@@ -37,6 +37,11 @@ func TestScripts(t *testing.T) {
 			if err != nil {
 				return "error: " + err.Error() + "\n"
 			}
+			if d.Cmd == "linearizable" {
+				if _, err := checkertest.Orders(t.Context(), h, cell(), r); err != nil {
+					d.Fatalf(t, "%v", err)
+				}
+			}
 			if d.HasArg("counts") {
 				return checkertest.Format(r) + counts(r, "")
 			}

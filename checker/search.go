@@ -75,6 +75,18 @@ func (s *search[S]) answer(ctx context.Context) (linearizable bool, err error) {
 	return false, context.Cause(s.ctx)
 }
 
+// partials runs the search of ops, which are s.operations with what else a picture needs, to
+// the end, for the orders that go furthest. A nil error means that it came there.
+func (s *search[S]) partials(ctx context.Context, ops []porcupine.Operation) (info porcupine.LinearizationInfo, linearizable bool, err error) {
+	s.ctx, s.stop = context.WithCancelCause(ctx)
+	defer s.stop(nil)
+	result, info := porcupine.CheckOperationsVerbose(s.porcupine(), ops, 0)
+	if result == porcupine.Ok {
+		return info, true, nil
+	}
+	return info, false, context.Cause(s.ctx)
+}
+
 func (s *search[S]) porcupine() porcupine.Model {
 	return porcupine.Model{
 		Init:  func() any { return node[S]{s.init, 0} },

@@ -125,6 +125,10 @@ func intervals(spans []histories.FaultSpan) timeline {
 	return t
 }
 
+// Held returns a function that says whether one of these faults held at a time. One that
+// could not begin, and that nothing shows to have acted, did not.
+func Held(spans []histories.FaultSpan) func(at time.Duration) bool { return intervals(spans).contain }
+
 func (t timeline) contain(at time.Duration) bool {
 	i := sort.Search(len(t), func(i int) bool { return t[i].to >= at })
 	return i < len(t) && t[i].from <= at
