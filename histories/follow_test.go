@@ -220,3 +220,25 @@ func BenchmarkFollow(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/events, "ns/event")
 }
+
+// An endless reader has a line without an end.
+type endless struct{ read int }
+
+func (e *endless) Read(b []byte) (int, error) {
+	clear(b)
+	e.read += len(b)
+	return len(b), nil
+}
+
+func TestALineHasAnEnd(t *testing.T) {
+	for name, read := range map[string]func(r io.Reader) error{
+		"followed": func(r io.Reader) error { _, err := histories.Follow(r).Next(); return err },
+		"read":     func(r io.Reader) error { _, err := histories.Read(r); return err },
+	} {
+		e := &endless{}
+		err := read(e)
+		if _, ok := errors.AsType[*histories.InvalidError](err); !ok || e.read > 128<<20 {
+			t.Errorf("%s: after %d bytes: %v", name, e.read, err)
+		}
+	}
+}

@@ -65,6 +65,10 @@ const State = "state"
 // which takes several steps has come to one of them. Their value is {"step":"..."}.
 const Step = "step"
 
+// Gauges is the function of the observer's events that tell what the lab itself has measured,
+// such as traffic and clocks. No verdict rests on them.
+const Gauges = "gauges"
+
 func (p Process) String() string {
 	switch p {
 	case Nemesis:

@@ -102,6 +102,10 @@ func (r *reader) next() (pair int32, err error) {
 	return r.take(line)
 }
 
+// maxLine is what a line may have. A file that is no history may have none that ends, and
+// is not read into memory.
+const maxLine = 64_000_000
+
 // line returns the next line, without its end; it holds until the next one.
 func (r *reader) line() ([]byte, error) {
 	line, err := r.in.ReadSlice('\n')
@@ -110,6 +114,9 @@ func (r *reader) line() ([]byte, error) {
 	}
 	r.partial = append(r.partial, line...)
 	for errors.Is(err, bufio.ErrBufferFull) {
+		if len(r.partial) > maxLine {
+			return nil, &InvalidError{Line: r.lines + 1, Reason: fmt.Sprintf("it is longer than %d MB", maxLine/1_000_000)}
+		}
 		line, err = r.in.ReadSlice('\n')
 		r.partial = append(r.partial, line...)
 	}

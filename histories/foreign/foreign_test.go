@@ -393,6 +393,7 @@ var sample = []histories.Op{
 	{Index: 8, Time: 4001, Process: 10, Type: histories.Invoke, F: "größe", Value: json.RawMessage(`"\u00e9\\ \"é\" <b>"`)},
 	{Index: 9, Time: 1 << 40, Process: 10, Type: histories.Fail, F: "größe", Error: "“refused”"},
 	{Index: 10, Time: 1<<40 + 1, Process: 3, Type: histories.Invoke, F: "txn", Value: json.RawMessage(`[["r","x",null],["append","two words",18446744073709551616]]`)},
+	{Index: 11, Time: 1<<40 + 2, Process: histories.Observer, Type: histories.Event, F: histories.Gauges, Value: json.RawMessage(`{"n1":{"sent":7,"clocks":{"realtime":-5,"monotonic":0,"within":0}},"tester":{}}`)},
 }
 
 func TestWhatIsWrittenIsReadBack(t *testing.T) {
