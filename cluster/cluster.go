@@ -225,3 +225,28 @@ const (
 	RoleCandidate Role = "candidate"
 	RoleLearner   Role = "learner"
 )
+
+// A Gauged is a lab that measures what goes on in it.
+type Gauged interface {
+	// Gauges returns what is measured now, by place: nodes, and the tester.
+	Gauges() map[string]Gauge
+}
+
+// A Gauge is what is measured of one place. Counters grow from the lab's start on. What
+// they count are IP packets as they are on a wire, and their bytes. What was sent has
+// arrived, or is lost, or still on its way, but for these: each copy that the network makes
+// of a packet arrives or is lost, too; where it breaks a connection, it loses a packet and both
+// ends receive a reset; and what it sends again when a link is whole again, as the last
+// packet of a connection, counts as sent twice.
+type Gauge struct {
+	// Sent and Received are the packets and bytes that went over its links, Lost the packets
+	// that it sent and that did not arrive, for whatever reason.
+	Sent          uint64 `json:"sent,omitempty"`
+	SentBytes     uint64 `json:"sent_bytes,omitempty"`
+	Received      uint64 `json:"received,omitempty"`
+	ReceivedBytes uint64 `json:"received_bytes,omitempty"`
+	Lost          uint64 `json:"lost,omitempty"`
+	// Clocks are by how much its clocks are off, by what they were told; nil where the lab
+	// has no clocks of its own.
+	Clocks *Offsets `json:"clocks,omitempty"`
+}

@@ -37,11 +37,8 @@ const (
 // lacks nothing: segmented, and with its checksum. ip is where the IP packet begins
 // in it. They share no memory with the frame.
 func finish(frame []byte, ip int) [][]byte {
-	size := int(binary.NativeEndian.Uint16(frame[4:]))
-	if frame[1]&^virtioECN == virtioTCP4 && size > 0 {
-		if f, ok := parse(frame, ip); ok && f.proto == protoTCP && len(frame)-f.payload > size {
-			return segment(frame, f, size)
-		}
+	if f, size, ok := unsegmented(frame, ip); ok {
+		return segment(frame, f, size)
 	}
 	frame = slices.Clone(frame)
 	if frame[0]&virtioNeedsSum != 0 {
@@ -53,6 +50,28 @@ func finish(frame []byte, ip int) [][]byte {
 	}
 	clear(frame[:virtioHeader])
 	return [][]byte{frame}
+}
+
+// unsegmented says whether a frame stands for several packets, and returns its fields
+// and how much each of them is to carry.
+func unsegmented(frame []byte, ip int) (f fields, size int, ok bool) {
+	size = int(binary.NativeEndian.Uint16(frame[4:]))
+	if frame[1]&^virtioECN != virtioTCP4 || size == 0 {
+		return f, 0, false
+	}
+	f, ok = parse(frame, ip)
+	return f, size, ok && f.proto == protoTCP && len(frame)-f.payload > size
+}
+
+// onWire returns what a frame comes to on a wire: how many IP packets finish makes of
+// it, and their bytes.
+func onWire(frame []byte, ip int) (packets, bytes int) {
+	packets, bytes = 1, len(frame)-ip
+	if f, size, ok := unsegmented(frame, ip); ok {
+		packets = (len(frame) - f.payload + size - 1) / size
+		bytes += (packets - 1) * (f.payload - ip)
+	}
+	return packets, bytes
 }
 
 // segment does what a network card does for TCP: it cuts the payload into pieces of

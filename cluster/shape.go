@@ -63,12 +63,13 @@ func (p *parcel) waiting() (all time.Duration) {
 // nothing.
 func (st *stage) happens(chance float64) bool { return chance > 0 && st.rand.Float64() < chance }
 
-// pass returns what becomes of a parcel: nothing, itself, or two of it.
-func (st *stage) pass(p *parcel, ip int) []*parcel {
+// pass returns what becomes of a parcel: nothing, itself, or two of it; and how many of
+// these were lost.
+func (st *stage) pass(p *parcel, ip int) (left []*parcel, lost int) {
 	touched, all := false, []*parcel{p}
 	if st.happens(st.Loss) {
 		st.touched.Add(1)
-		return nil
+		return nil, 1
 	}
 	if st.happens(st.Corrupt) {
 		touched = st.flip(p.frame, ip, false) || touched
@@ -82,7 +83,6 @@ func (st *stage) pass(p *parcel, ip int) []*parcel {
 		twin.frame, twin.waits = slices.Clone(p.frame), slices.Clone(p.waits)
 		all = append(all, &twin)
 	}
-	var left []*parcel
 	for _, p := range all {
 		wait := wait{stage: st, time: st.Delay}
 		if st.Jitter > 0 {
@@ -109,7 +109,7 @@ func (st *stage) pass(p *parcel, ip int) []*parcel {
 	if touched {
 		st.touched.Add(1)
 	}
-	return left
+	return left, len(all) - len(left)
 }
 
 // flip flips a bit of what an application sent, and says whether there was one. Of
@@ -140,7 +140,9 @@ func (s *netSwitch) shape(from, to int, frame []byte) {
 		for _, st := range l.stages {
 			var passed []*parcel
 			for _, p := range parcels {
-				passed = append(passed, st.pass(p, s.ip)...)
+				left, lost := st.pass(p, s.ip)
+				passed = append(passed, left...)
+				l.gauge.lost.Add(uint64(lost))
 			}
 			parcels = passed
 		}
@@ -151,9 +153,10 @@ func (s *netSwitch) shape(from, to int, frame []byte) {
 			}
 			switch {
 			case p.due <= now && (p.loose || l.queued == 0):
-				s.deliver(to, p.frame)
+				s.deliver(from, to, p.frame)
 			case l.bytes+len(p.frame) > maxQueued:
 				s.lost.Add(1)
+				s.lose(l, p.frame)
 			default:
 				l.count(p, 1)
 				if !p.loose {
@@ -268,7 +271,7 @@ func (s *netSwitch) bringDue() {
 		if l.cuts > 0 {
 			s.drop(l, p.frame)
 		} else {
-			s.deliver(p.to, p.frame)
+			s.deliver(p.from, p.to, p.frame)
 		}
 	}
 }

@@ -54,13 +54,14 @@ type netSwitch struct {
 	links [][]link // [from][to]
 }
 
-// A link is one direction between two ports. All but dropped is guarded by the
+// A link is one direction between two ports. All but the counters is guarded by the
 // switch's mu: the goroutine of the port that it comes from writes what changes with
 // its packets under the read lock, being the only one that does, and all others
 // under the write lock.
 type link struct {
 	cuts    int
 	dropped atomic.Uint64
+	gauge   linkGauge
 	held    map[flow][]byte
 
 	stages []*stage      // what impairs it; nothing waits where there are none
@@ -165,20 +166,23 @@ func (s *netSwitch) forward(from, to int, frame []byte) {
 // send is forward for those who hold mu.
 func (s *netSwitch) send(from, to int, frame []byte) {
 	l := &s.links[from][to]
+	l.gauge.sent.add(onWire(frame, s.ip))
 	switch {
 	case l.cuts > 0:
 		s.drop(l, frame)
 	case l.watch != nil && s.reset(l.watch, from, to, frame):
+		s.lose(l, frame)
 	case len(l.stages) > 0:
 		s.shape(from, to, frame)
 	default:
-		s.deliver(to, frame)
+		s.deliver(from, to, frame)
 	}
 }
 
 // drop drops a frame because its link is cut.
 func (s *netSwitch) drop(l *link, frame []byte) {
 	l.dropped.Add(1)
+	s.lose(l, frame)
 	if s.natural {
 		return
 	}
@@ -193,11 +197,22 @@ func (s *netSwitch) drop(l *link, frame []byte) {
 	}
 }
 
-func (s *netSwitch) deliver(to int, frame []byte) {
+// deliver delivers a frame that is said to come from a place.
+func (s *netSwitch) deliver(from, to int, frame []byte) {
 	s.pcap.packet(frame[s.ip:])
+	l := &s.links[from][to]
 	if _, err := s.ports[to].Write(frame); err != nil {
 		s.lost.Add(1) // as a full queue does on any network; TCP sends it again
+		s.lose(l, frame)
+		return
 	}
+	l.gauge.received.add(onWire(frame, s.ip))
+}
+
+// lose counts a frame that does not arrive.
+func (s *netSwitch) lose(l *link, frame []byte) {
+	packets, _ := onWire(frame, s.ip)
+	l.gauge.lost.Add(uint64(packets))
 }
 
 // flowOf returns the flow of a TCP packet.

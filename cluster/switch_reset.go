@@ -66,8 +66,8 @@ func (s *netSwitch) reset(w *watch, from, to int, frame []byte) bool {
 	if !old || tcp[13]&tcpSYN != 0 || tcp[13]&tcpACK == 0 {
 		return false
 	}
-	s.deliver(from, s.resetOf(frame, f, binary.BigEndian.Uint32(tcp[8:]), true))
-	s.deliver(to, s.resetOf(frame, f, binary.BigEndian.Uint32(tcp[4:]), false))
+	s.deliver(to, from, s.resetOf(frame, f, binary.BigEndian.Uint32(tcp[8:]), true))
+	s.deliver(from, to, s.resetOf(frame, f, binary.BigEndian.Uint32(tcp[4:]), false))
 	return true
 }
 

@@ -68,7 +68,7 @@ func (w Warp) Check() error {
 type Offsets struct {
 	Realtime, Monotonic time.Duration
 	// Within is how far from the truth both may be: half of the time that reading
-	// took.
+	// took. Where nothing was read it is 0.
 	Within time.Duration
 }
 

@@ -46,13 +46,18 @@ const pageSize = 8192
 // share those of the exact ones.
 var ids = [...]int32{unix.CLOCK_REALTIME, unix.CLOCK_TAI, unix.CLOCK_MONOTONIC, unix.CLOCK_BOOTTIME, unix.CLOCK_MONOTONIC_RAW}
 
-const monotonic = 2 // the column of CLOCK_MONOTONIC; those from here on never go back
+const (
+	realtime  = 0 // the column of CLOCK_REALTIME
+	monotonic = 2 // that of CLOCK_MONOTONIC; those from here on never go back
+)
 
-// at returns what c adds to the clock at a time that is not before it. The hook
-// computes the same.
+// at returns what c adds to the clock at a time. The hook computes the same.
 func (c column) at(now int64) int64 {
-	since, drift, sign := uint64(now-c.since), uint64(c.drift), c.drift < 0
-	if sign {
+	since, drift, sign := uint64(now-c.since), uint64(c.drift), (c.drift < 0) != (now < c.since)
+	if now < c.since {
+		since = -since
+	}
+	if c.drift < 0 {
 		drift = -drift
 	}
 	high, low := bits.Mul64(since, drift)
@@ -157,6 +162,42 @@ func (c *Clock) Set(w Warp) error {
 		time.Sleep(time.Duration(left)) // then it is in force
 		return nil
 	}
+}
+
+// Offsets returns by how much the clocks differ from the true ones now, as the page says.
+// That is exact, and asks no process: one that does not read the page has other clocks. It
+// waits for a Set that is under way.
+func (c *Clock) Offsets() (Offsets, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.file == nil {
+		return Offsets{}, errClosed
+	}
+	p := (*page)(unsafe.Pointer(&c.mem[0]))
+	var shown [2]time.Duration
+	for i, column := range []int{realtime, monotonic} {
+		now, err := read(ids[column])
+		if err != nil {
+			return Offsets{}, err
+		}
+		shown[i] = time.Duration(p.at(column, now))
+	}
+	return Offsets{Realtime: shown[0], Monotonic: shown[1]}, nil
+}
+
+// at returns what is added to the clock of a column at a time: by the last slot that this is
+// not before; or, if realtime was set back before all of them, by the oldest. The one that
+// may be written now is left out. The hook does the same.
+func (p *page) at(clock int, now int64) int64 {
+	n := p.published.Load()
+	var c column
+	for back := range uint64(len(p.ring) - 1) {
+		c = p.ring[(n-back)%uint64(len(p.ring))].columns[clock]
+		if now >= c.since {
+			break
+		}
+	}
+	return c.at(now)
 }
 
 // read returns what a clock shows, in nanoseconds: truly, since this is a system
