@@ -257,7 +257,7 @@ func TestKnowingLessNeverTurnsValidIntoInvalid(t *testing.T) {
 }
 
 // TestScripts runs the files of testdata: histories, with what is said of them by the
-// part of the checker that is named. Rewrite them with -rewrite, and read the diff.
+// part of the checker that is named, or how their tracks are drawn. Rewrite them with -rewrite, and read the diff.
 func TestScripts(t *testing.T) {
 	parts := map[string]checker.Checker{
 		"fencing": fencing(), "leaders": checker.Func(leaders), "recovery": checker.Recovery(readBack),
@@ -267,6 +267,9 @@ func TestScripts(t *testing.T) {
 			h, err := checkertest.Parse(d.Input)
 			if err != nil {
 				d.Fatalf(t, "%v", err)
+			}
+			if d.Cmd == "tracks" {
+				return workloadtest.Drawn(Tracks(h))
 			}
 			r, err := parts[d.Cmd].Check(t.Context(), h)
 			if err != nil {

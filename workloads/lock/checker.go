@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -120,11 +121,7 @@ func (h *hold) why() (string, call) {
 // same time, and while a token does, nothing in its name is refused. Where the clocks
 // of nodes were out of order nothing rests on how long a lease lasts.
 func holders(_ context.Context, h *histories.History) (checker.Result, error) {
-	calls, err := histories.Calls(h, decode, decode)
-	if err != nil {
-		return checker.Result{}, err
-	}
-	clocks, err := checker.TroubleBy(h, func(name string) bool { return strings.HasPrefix(name, "clock") })
+	calls, clocks, err := callsOf(h)
 	if err != nil {
 		return checker.Result{}, err
 	}
@@ -144,12 +141,12 @@ func holders(_ context.Context, h *histories.History) (checker.Result, error) {
 		heldTwice(&findings, byLock[lock])
 	}
 	for _, c := range calls {
-		if c.Type != histories.Fail || c.F != Write && c.F != Renew || workloads.RefusedAs(c.Meta) != fenced {
+		if !refused(c) {
 			continue
 		}
 		result.Counts["refusals"]++
 		held := all[grant{c.In.Lock, c.In.Token}]
-		if held == nil || c.Invoked < held.acquire.Completed || c.Completed >= held.end {
+		if held == nil || !held.lostBy(c) {
 			continue
 		}
 		why, proof := held.why()
@@ -167,6 +164,24 @@ func holders(_ context.Context, h *histories.History) (checker.Result, error) {
 	}
 	return result, nil
 }
+
+// callsOf returns the calls of a history, and when the clocks of nodes were out of order.
+func callsOf(h *histories.History) (calls []call, clocks checker.Trouble, err error) {
+	if calls, err = histories.Calls(h, decode, decode); err != nil {
+		return nil, clocks, err
+	}
+	clocks, err = checker.TroubleBy(h, func(name string) bool { return strings.HasPrefix(name, "clock") })
+	return calls, clocks, err
+}
+
+// refused says that what holders do was refused since the token did not hold the lock.
+func refused(c call) bool {
+	return c.Type == histories.Fail && (c.F == Write || c.F == Renew) && workloads.RefusedAs(c.Meta) == fenced
+}
+
+// lostBy says that a refusal in the name of h lies within the time for which that was held
+// for certain.
+func (h *hold) lostBy(c call) bool { return c.Invoked >= h.acquire.Completed && c.Completed < h.end }
 
 // A grant is of a token.
 type grant struct {
@@ -202,24 +217,33 @@ func holds(calls []call) map[grant]*hold {
 	return all
 }
 
-// heldTwice tells of holds of one lock that overlap, or of a grant that took place
-// within the hold of another token.
+// heldTwice tells of holds of one lock that overlap.
 func heldTwice(findings *checker.Findings, holds []*hold) {
+	for first, second := range overlaps(holds) {
+		why, proof := first.why()
+		findings.Add(checker.Anomaly{
+			Kind: "lock held twice",
+			Note: fmt.Sprintf("%s, while it was held: %s, and %s", did(second.acquire), did(first.acquire), why),
+			Ops:  checker.Ops(first.acquire, proof, second.acquire),
+		})
+	}
+}
+
+// overlaps returns each hold of a lock that overlaps with another, or whose grant took place
+// within that, behind the other one. It sorts the holds by their begin.
+func overlaps(holds []*hold) iter.Seq2[*hold, *hold] {
 	slices.SortFunc(holds, func(a, b *hold) int { return cmp.Compare(a.acquire.Completed, b.acquire.Completed) })
-	longest := holds[0]
-	for _, h := range holds[1:] {
-		c := h.acquire
-		// Both are held when c ends; or all of c lies within the other.
-		if longest.end > c.Completed && (h.end > c.Completed || c.Invoked > longest.acquire.Completed) {
-			why, proof := longest.why()
-			findings.Add(checker.Anomaly{
-				Kind: "lock held twice",
-				Note: fmt.Sprintf("%s, while it was held: %s, and %s", did(c), did(longest.acquire), why),
-				Ops:  checker.Ops(longest.acquire, proof, c),
-			})
-		}
-		if h.end > longest.end {
-			longest = h
+	return func(yield func(first, second *hold) bool) {
+		longest := holds[0]
+		for _, h := range holds[1:] {
+			c := h.acquire
+			// Both are held when c ends; or all of c lies within the other.
+			if longest.end > c.Completed && (h.end > c.Completed || c.Invoked > longest.acquire.Completed) && !yield(longest, h) {
+				return
+			}
+			if h.end > longest.end {
+				longest = h
+			}
 		}
 	}
 }

@@ -7,10 +7,11 @@ import (
 
 	"github.com/hacheck/hacheck/checker"
 	"github.com/hacheck/hacheck/checker/checkertest"
+	"github.com/hacheck/hacheck/workloads/workloadtest"
 )
 
 // TestScripts runs the files of testdata: histories, with what is said of them by the
-// part of the checker that is named. Rewrite them with -rewrite, and read the diff.
+// part of the checker that is named, or how their tracks are drawn. Rewrite them with -rewrite, and read the diff.
 func TestScripts(t *testing.T) {
 	parts := map[string]checker.Checker{
 		"fencing": fencing(), "holders": checker.Func(holders), "recovery": checker.Recovery(readBack),
@@ -20,6 +21,9 @@ func TestScripts(t *testing.T) {
 			h, err := checkertest.Parse(d.Input)
 			if err != nil {
 				d.Fatalf(t, "%v", err)
+			}
+			if d.Cmd == "tracks" {
+				return workloadtest.Drawn(Tracks(h))
 			}
 			r, err := parts[d.Cmd].Check(t.Context(), h)
 			if err != nil {

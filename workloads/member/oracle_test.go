@@ -183,6 +183,17 @@ func judged(t *testing.T, h *histories.History, members bool) checker.Result {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if members {
+		changes, model, err := membership(h)
+		if err == nil {
+			_, err = checkertest.Orders(t.Context(), changes, model.model(), r)
+		}
+		if err != nil {
+			t.Fatalf("%v\n%s", err, workloadtest.Text(h))
+		}
+	} else if _, err := checkertest.Orders(t.Context(), h, registerModel(), r); err != nil {
+		t.Fatalf("%v\n%s", err, workloadtest.Text(h))
+	}
 	return r
 }
 

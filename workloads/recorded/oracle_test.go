@@ -58,6 +58,9 @@ func judged[S comparable, In, Out any](m checker.Model[S, In, Out]) func(t *test
 		if err != nil {
 			t.Fatal(err)
 		}
+		if _, err := checkertest.Orders(t.Context(), h, m, r); err != nil {
+			t.Fatalf("%v\n%s", err, workloadtest.Text(h))
+		}
 		found.note, found.decided = r.Note, r.Counts
 		return r.Verdict, found
 	}

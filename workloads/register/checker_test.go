@@ -9,6 +9,7 @@ import (
 	"github.com/hacheck/hacheck/checker"
 	"github.com/hacheck/hacheck/checker/checkertest"
 	"github.com/hacheck/hacheck/histories"
+	"github.com/hacheck/hacheck/workloads/workloadtest"
 )
 
 // TestScripts runs the files of testdata/scripts: histories with what is said of
@@ -82,6 +83,9 @@ func (s Semantics) judged(t *testing.T, h *histories.History) checker.Result {
 	r, err := checker.Linearizable(s.model(), checker.Budget{}).Check(t.Context(), h)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if _, err := checkertest.Orders(t.Context(), h, s.model(), r); err != nil {
+		t.Fatalf("%v\n%s", err, workloadtest.Text(h))
 	}
 	return r
 }

@@ -198,6 +198,9 @@ func TestVerdictsAndEvidenceAgreeWithBruteForce(t *testing.T) {
 		if err := convicts(Absent, calls, found); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
+		if _, err := checkertest.Orders(t.Context(), h, m, r); err != nil {
+			t.Fatalf("seed %d: %v\n%s", seed, err, workloadtest.Text(h))
+		}
 		invalid++
 		size += len(found.Witness)
 		if found.Whole {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/hacheck/hacheck/checker"
+	"github.com/hacheck/hacheck/checker/checkertest"
 	"github.com/hacheck/hacheck/checker/linear"
 	"github.com/hacheck/hacheck/histories"
 	"github.com/hacheck/hacheck/workloads/workloadtest"
@@ -77,6 +78,9 @@ func TestSemanticsAgreeWithBruteForce(t *testing.T) {
 			}
 			if want == checker.Invalid {
 				if err := convicts(s.Initial, calls, found); err != nil {
+					t.Fatalf("%+v, seed %d: %v\n%s", s, seed, err, workloadtest.Text(h))
+				}
+				if _, err := checkertest.Orders(t.Context(), h, m, r); err != nil {
 					t.Fatalf("%+v, seed %d: %v\n%s", s, seed, err, workloadtest.Text(h))
 				}
 			}

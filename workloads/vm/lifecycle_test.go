@@ -29,6 +29,11 @@ func TestAnswers(t *testing.T) {
 			if err != nil {
 				return "error: " + err.Error() + "\n"
 			}
+			if d.Cmd == "lifecycle" {
+				if _, err := checkertest.Orders(t.Context(), h, model, r); err != nil {
+					d.Fatalf(t, "%v", err)
+				}
+			}
 			return checkertest.Format(r)
 		})
 	})

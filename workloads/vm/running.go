@@ -39,10 +39,36 @@ func oneCopy(e *events, j *judgement) {
 
 // overlaps finds the guests of m that ran at the same time, and returns how many there were.
 func (m *machine) overlaps(j *judgement) int {
-	var last *sign             // of whoever ran
-	since := map[guest]*sign{} // the last sign of each guest that has not been paused since
 	all := map[guest]bool{}
+	for i := range m.signs {
+		if s := &m.signs[i]; s.runs() {
+			all[s.guest()] = true
+		}
+	}
 	told := map[[2]guest]bool{}
+	for o := range m.copies {
+		before, between, after := &m.signs[o.before], &m.signs[o.between], &m.signs[o.after]
+		g, other := after.guest(), between.guest()
+		if told[[2]guest{g, other}] {
+			continue
+		}
+		told[[2]guest{g, other}], told[[2]guest{other, g}] = true, true
+		j.found(twoCopies, []int{before.op, between.op, after.op},
+			"%s ran twice: %v gave signs at %v and at %v, and so did, at %v in between, %v",
+			m.id, g, moment(before.at), moment(after.at), moment(between.at), other)
+	}
+	return len(all)
+}
+
+// An overlap is a proof that two guests of a machine ran at once, by positions in its signs: one
+// gave signs before and after, and was not paused meanwhile, and another did between.
+type overlap struct{ before, between, after int }
+
+// copies yields the overlaps of m's guests, in the order in which they showed: one for each
+// sign that a guest gave when another had been the last to give one.
+func (m *machine) copies(yield func(overlap) bool) {
+	last := -1               // of whoever ran
+	since := map[guest]int{} // the last sign of each guest that has not been paused since
 	for i := range m.signs {
 		s := &m.signs[i]
 		g := s.guest()
@@ -52,23 +78,24 @@ func (m *machine) overlaps(j *judgement) int {
 		if !s.runs() {
 			continue
 		}
-		all[g] = true
-		if before := since[g]; before != nil && last.guest() != g {
-			other := last.guest()
-			if !told[[2]guest{g, other}] {
-				told[[2]guest{g, other}], told[[2]guest{other, g}] = true, true
-				j.found(twoCopies, []int{before.op, last.op, s.op},
-					"%s ran twice: %v gave signs at %v and at %v, and so did, at %v in between, %v",
-					m.id, g, moment(before.at), moment(s.at), moment(last.at), other)
-			}
+		if before, ran := since[g]; ran && m.signs[last].guest() != g && !yield(overlap{before, last, i}) {
+			return
 		}
-		since[g], last = s, s
+		since[g], last = i, i
 	}
-	return len(all)
 }
 
 // taken finds the writes that the volume of m took after one of a higher epoch.
 func (m *machine) taken(j *judgement) {
+	for highest, s := range m.stale {
+		j.found(staleWrite, []int{highest.op, s.op},
+			"the volume of %s took write %d of epoch %d, after write %d of epoch %d", m.id, s.Seq, s.Epoch, highest.Seq, highest.Epoch)
+	}
+}
+
+// stale yields what the volume of m took when it had taken a write of a higher epoch, after
+// the highest of those.
+func (m *machine) stale(yield func(highest, s *sign) bool) {
 	var highest *sign
 	for i := range m.signs {
 		s := &m.signs[i]
@@ -76,9 +103,8 @@ func (m *machine) taken(j *judgement) {
 		case s.kind != Took:
 		case highest == nil || s.Epoch >= highest.Epoch:
 			highest = s
-		default:
-			j.found(staleWrite, []int{highest.op, s.op},
-				"the volume of %s took write %d of epoch %d, after write %d of epoch %d", m.id, s.Seq, s.Epoch, highest.Seq, highest.Epoch)
+		case !yield(highest, s):
+			return
 		}
 	}
 }
