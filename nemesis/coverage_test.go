@@ -107,8 +107,8 @@ func TestStateTellsOfTheFault(t *testing.T) {
 	}
 }
 
-// TestStateTellsOfThePart that the last fault hit, where that shows no state; steps and
-// what else a system tells are no states.
+// TestStateTellsOfThePart that the last fault hit, where that shows no state; steps, what else
+// a system tells, and gauges are no states.
 func TestStateTellsOfThePart(t *testing.T) {
 	var ops []histories.Op
 	add := func(typ histories.Type, p histories.Process, f string, value any) {
@@ -121,6 +121,7 @@ func TestStateTellsOfThePart(t *testing.T) {
 	add(histories.Info, histories.Nemesis, "host-kill", f)
 	add(histories.Event, histories.Observer, histories.Step, cluster.Step{Name: nemesis.HostLost})
 	add(histories.Event, histories.Observer, "beat", 1)
+	add(histories.Event, histories.Observer, histories.Gauges, map[string]cluster.Gauge{"n1": {Sent: 1}})
 	add(histories.Event, histories.Observer, histories.State, led("n1", 1))
 	add(histories.Event, histories.Observer, histories.State, led("n2", 2))
 	var got []string
