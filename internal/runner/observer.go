@@ -3,7 +3,6 @@ package runner
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"time"
 
 	"github.com/hacheck/hacheck/cluster"
@@ -30,22 +29,15 @@ func (r *run) observe(ctx context.Context) (end func() error) {
 		return func() error { return nil }
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	ended := make(chan struct{})
+	ended := make(chan error, 1)
 	o := &observer{in: r.in, system: system}
 	go func() {
-		defer close(ended)
 		o.observe(ctx)
+		ended <- nil
 	}()
 	return func() error {
 		cancel()
-		patience := time.NewTimer(grace)
-		defer patience.Stop()
-		select {
-		case <-ended:
-			return nil
-		case <-patience.C:
-			return fmt.Errorf("observe the system: it has not answered after %v", grace)
-		}
+		return patiently(ended, "observe the system: it has not answered")
 	}
 }
 

@@ -40,6 +40,13 @@ func performedOnRaft(t *testing.T, seed uint64, bug string) checker.Result {
 // performedWith is that with a workload.
 func performedWith(t *testing.T, seed uint64, bug string, workload func(*raftkvtest.Cluster) workloads.Workload) checker.Result {
 	t.Helper()
+	history, judge := recordedWith(t, seed, bug, workload)
+	return judged(t, judge, history)
+}
+
+// recordedWith returns what such a run records, and who judges it.
+func recordedWith(t *testing.T, seed uint64, bug string, workload func(*raftkvtest.Cluster) workloads.Workload) ([]byte, checker.Checker) {
+	t.Helper()
 	var history bytes.Buffer
 	var judge checker.Checker
 	synctest.Test(t, func(t *testing.T) {
@@ -68,7 +75,7 @@ func performedWith(t *testing.T, seed uint64, bug string, workload func(*raftkvt
 	if judge == nil {
 		t.FailNow()
 	}
-	return judged(t, judge, history.Bytes())
+	return history.Bytes(), judge
 }
 
 func TestCorrectRaftIsValid(t *testing.T) {

@@ -139,10 +139,11 @@ func (r *run) run(ctx context.Context) (Outcome, error) {
 	reported := r.report()
 
 	performing, cancel := context.WithCancel(ctx)
-	observed, heard := r.observe(performing), r.listen(performing)
+	observed, heard, measured := r.observe(performing), r.listen(performing), r.measure()
 	err := r.perform(performing)
 	r.trouble(observed())
 	r.trouble(heard())
+	r.trouble(measured())
 	r.outcome.Elapsed = r.in.now()
 	cancel() // what is outstanding, if the journal failed
 
@@ -250,6 +251,19 @@ func (r *run) progress(last Progress) Progress {
 		now.Rate = float64(now.Completed()-last.Completed()) / d.Seconds()
 	}
 	return now
+}
+
+// patiently returns what comes of done, or an error that begins with late, if that takes
+// longer than a worker may.
+func patiently(done <-chan error, late string) error {
+	patience := time.NewTimer(grace)
+	defer patience.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-patience.C:
+		return fmt.Errorf("%s after %v", late, grace)
+	}
 }
 
 func isClosed(c <-chan struct{}) bool {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"time"
 
 	"github.com/hacheck/hacheck/cluster"
 	"github.com/hacheck/hacheck/histories"
@@ -23,14 +22,7 @@ func (r *run) listen(ctx context.Context) (end func() error) {
 	go func() { told <- r.tell(ctx, system) }()
 	return func() error {
 		cancel()
-		patience := time.NewTimer(grace)
-		defer patience.Stop()
-		select {
-		case err := <-told:
-			return err
-		case <-patience.C:
-			return fmt.Errorf("hear what the system tells: it has not come to an end after %v", grace)
-		}
+		return patiently(told, "hear what the system tells: it has not come to an end")
 	}
 }
 
