@@ -4,9 +4,16 @@
 //	  run.json             what was asked for and found out; see [Info]
 //	  history.jsonl        one op a line, written as it happens
 //	  results.json         the verdict tree
+//	  report.html          the page that shows it all
+//	  trace.json           the run for Perfetto
+//	  junit.xml            the verdict for CI systems
+//	  summary.md           and for pull requests
+//	  run.log              what the tester logged
 //	  nodes/n1/...         what the nodes kept and printed
+//	  .running             while it goes on; see [Run.Hold]
 //	store/<name>/latest    the latest run of that name
 //	store/latest           the latest run of all
+//	store/.index.json      what an [Index] knows of them
 //
 // A history is written as it happens, so that a crash loses its tail alone. All
 // other files appear whole or not at all. The package knows no checkers and no
@@ -31,6 +38,12 @@ const (
 	InfoFile    = "run.json"
 	HistoryFile = "history.jsonl"
 	ResultsFile = "results.json"
+	ReportFile  = "report.html" // the page
+	TraceFile   = "trace.json"
+	JUnitFile   = "junit.xml"
+	SummaryFile = "summary.md"
+	LogFile     = "run.log"  // the tester's
+	PacketsFile = "net.pcap" // if they were asked for
 	NodesDir    = "nodes"
 	Latest      = "latest" // the symlink
 )

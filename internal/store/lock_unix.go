@@ -1,0 +1,26 @@
+//go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
+
+package store
+
+import (
+	"errors"
+	"os"
+	"syscall"
+)
+
+// lock locks a file that nobody else knows yet. The kernel unlocks it when the process
+// ends: programs that it starts do not get the file.
+func lock(f *os.File) error { return flock(f, syscall.LOCK_EX) }
+
+// locked says whether a process holds the lock of f. To try is to share it for a moment,
+// which keeps nobody else who tries from knowing.
+func locked(f *os.File) bool { return errors.Is(flock(f, syscall.LOCK_SH), syscall.EWOULDBLOCK) }
+
+func flock(f *os.File, how int) error {
+	for {
+		err := syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EINTR) {
+			return err
+		}
+	}
+}
