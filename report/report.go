@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -66,18 +67,21 @@ func Text(w io.Writer, r Run, s Style) error {
 	t.title(r)
 	t.checkers(r)
 	t.functions(r.Result)
-	t.availability(r.Result)
-	t.tables(r.Result)
-	t.anomalies(r)
-	t.artifacts(r)
-	for _, trouble := range r.Trouble {
-		if !isSaid(trouble, r.Result) {
-			t.section()
-			t.trouble(trouble)
+	for _, m := range Measured(r.Result) {
+		t.section()
+		if m.Title != "" {
+			t.paragraph("  ", "  ", m.Title)
 		}
+		t.table("  ", m.Rows, m.Align)
+	}
+	t.anomalies(r.History, Proof(r.Result))
+	t.artifacts(r)
+	for _, trouble := range r.Unsaid() {
+		t.section()
+		t.trouble(trouble)
 	}
 	t.next(r.Next)
-	_, err := io.WriteString(w, t.b.String())
+	_, err := io.WriteString(w, t.printable())
 	return err
 }
 
@@ -98,7 +102,7 @@ func (t Table) Text(w io.Writer, s Style) error {
 		page.paragraph("", "  ", remark)
 	}
 	page.next(t.Next)
-	_, err := io.WriteString(w, page.b.String())
+	_, err := io.WriteString(w, page.printable())
 	return err
 }
 
@@ -106,6 +110,22 @@ func (t Table) Text(w io.Writer, s Style) error {
 type text struct {
 	Style
 	b strings.Builder
+}
+
+// printable returns the page with nothing in it that is not for eyes but our colours: what comes
+// of a history must not tell a terminal what to do.
+func (t *text) printable() string {
+	var b strings.Builder
+	rest := t.b.String()
+	for t.Colour {
+		at := paints.FindStringIndex(rest)
+		if at == nil {
+			break
+		}
+		b.WriteString(Printable(rest[:at[0]]) + rest[at[0]:at[1]])
+		rest = rest[at[1]:]
+	}
+	return b.String() + Printable(rest)
 }
 
 func (t *text) line(format string, args ...any) {
@@ -129,6 +149,29 @@ func (t *text) paragraph(head, indent, words string) {
 		}
 		t.line("%s%s", head, l)
 	}
+}
+
+// Unsaid returns the trouble that the notes of the result do not tell of already.
+func (r Run) Unsaid() []string {
+	return slices.DeleteFunc(slices.Clone(r.Trouble), func(trouble string) bool { return isSaid(trouble, r.Result) })
+}
+
+// Torn says that a history ends where its file was cut off, or "".
+func Torn(h *histories.History) string {
+	if h == nil || h.Torn() == 0 {
+		return ""
+	}
+	return fmt.Sprintf("the history is read up to line %d: its file ends in the middle of line %d", h.Torn()-1, h.Torn())
+}
+
+// unsaidApart is Unsaid for who reads a file: of a history that is torn, who gives a command
+// is told when it is read.
+func (r Run) unsaidApart() []string {
+	trouble := r.Unsaid()
+	if torn := Torn(r.History); torn != "" {
+		trouble = append(trouble, torn)
+	}
+	return trouble
 }
 
 // isSaid says whether the note of a result says it already.
@@ -161,6 +204,9 @@ const (
 	yellow = "\x1b[1;33m"
 	reset  = "\x1b[0m"
 )
+
+// paints finds what paint writes.
+var paints = regexp.MustCompile(`\x1b\[(1;3[123]|0)m`)
 
 func (t *text) paint(colour, s string) string {
 	if !t.Colour {
@@ -196,28 +242,24 @@ func (t *text) title(r Run) {
 	}
 }
 
-// checkers writes a line or so for each part of the verdict.
-func (t *text) checkers(r Run) {
-	parts := r.Result.Parts
-	if len(parts) == 0 {
-		parts = []checker.Result{r.Result}
+// A part is a part of the verdict, with what is to be said of it.
+type part struct {
+	checker.Result
+	note    string
+	remarks []string // what is out of the ordinary and proves nothing; the first of them
+	more    int      // remarks beside those
+}
+
+// partsOf returns the parts of a run's verdict. What two of them say in the same words is
+// said once.
+func partsOf(r Run) (parts []part) {
+	results := r.Result.Parts
+	if len(results) == 0 {
+		results = []checker.Result{r.Result}
 	}
-	column := 0
-	for _, p := range parts {
-		column = max(column, width(p.Name))
-	}
-	t.section()
 	said := map[string]bool{}
-	for _, p := range parts {
-		// What is composed begins with the verdict, which stands before it.
-		note := strings.TrimPrefix(p.Note, p.Verdict.String()+": ")
-		if p.Name == "faults" {
-			note = faultsNote(p, r.Evidence)
-		}
-		head := "  " + pad(p.Name, column) + "  " + t.verdict(p.Verdict, false)
-		head += strings.Repeat(" ", verdictColumn-width(p.Verdict.String()))
-		indent := strings.Repeat(" ", 2+column+2+verdictColumn)
-		// What two checkers say in the same words is said once.
+	for _, result := range results {
+		note := r.Note(result)
 		var fresh []string
 		for _, clause := range strings.Split(note, "; ") {
 			if !said[clause] {
@@ -225,61 +267,113 @@ func (t *text) checkers(r Run) {
 				fresh = append(fresh, clause)
 			}
 		}
+		p := part{Result: result, note: strings.Join(fresh, "; ")}
+		if p.Verdict != checker.Invalid {
+			p.remarks, p.more = remarksOf(result)
+		}
+		parts = append(parts, p)
+	}
+	return parts
+}
+
+// remarksOf returns what the anomalies of a part, and of its parts, say where they prove
+// nothing: the first of them, and how many more there are.
+func remarksOf(p checker.Result) (remarks []string, more int) {
+	anomalies := p.Anomalies
+	for _, part := range p.Parts {
+		anomalies = slices.Concat(anomalies, part.Anomalies)
+	}
+	shown := min(len(anomalies), maxRemarks)
+	for _, a := range anomalies[:shown] {
+		remarks = append(remarks, a.Note)
+	}
+	return remarks, len(anomalies) - shown
+}
+
+// checkers writes a line or so for each part of the verdict.
+func (t *text) checkers(r Run) {
+	parts := partsOf(r)
+	column := 0
+	for _, p := range parts {
+		column = max(column, width(p.Name))
+	}
+	t.section()
+	for _, p := range parts {
+		head := "  " + pad(p.Name, column) + "  " + t.verdict(p.Verdict, false)
+		head += strings.Repeat(" ", verdictColumn-width(p.Verdict.String()))
+		indent := strings.Repeat(" ", 2+column+2+verdictColumn)
 		if t.Width-len(indent) < minColumn { // then the note stands below
 			t.line("%s", head)
 			head, indent = "    ", "    "
-		} else if len(fresh) == 0 || note == "" {
+		} else if p.note == "" {
 			t.line("%s", head)
 		}
-		for _, l := range Wrap(strings.Join(fresh, "; "), t.Width-len(indent)) {
+		for _, l := range Wrap(p.note, t.Width-len(indent)) {
 			t.line("%s%s", head, l) // the head may have colours, which take up no columns
 			head = indent
 		}
-		if p.Verdict != checker.Invalid {
-			t.remarks(p, indent)
+		for _, remark := range p.remarks {
+			t.paragraph(indent+"- ", indent+"  ", remark)
+		}
+		if p.more > 0 {
+			t.line("%s- and %d more", indent, p.more)
 		}
 	}
 }
 
-// remarks writes the anomalies of a part, and of its parts, that prove nothing.
-func (t *text) remarks(p checker.Result, indent string) {
-	remarks := p.Anomalies
-	for _, part := range p.Parts {
-		remarks = slices.Concat(remarks, part.Anomalies)
+// Note returns what stands beside the verdict of a part of the result: its own note, but of
+// faults what they did, in the units of their evidence.
+func (r Run) Note(p checker.Result) string {
+	if p.Name == "faults" {
+		return faultsNote(p, r.Did)
 	}
-	for _, a := range remarks[:min(len(remarks), maxRemarks)] {
-		t.paragraph(indent+"- ", indent+"  ", a.Note)
-	}
-	if more := len(remarks) - maxRemarks; more > 0 {
-		t.line("%s- and %d more", indent, more)
-	}
+	// What is composed begins with the verdict, which stands before it.
+	return strings.TrimPrefix(p.Note, p.Verdict.String()+": ")
 }
 
-// faultsNote says which faults acted, and how. Its parts are the faults by name; see
-// [checker.Faults].
+// Did says what a fault did, by its evidence.
+func (r Run) Did(fault string, evidence int64) string {
+	if r.Evidence == nil {
+		return fmt.Sprintf("%d evidence", evidence)
+	}
+	return r.Evidence(fault, evidence)
+}
+
+// A faultCount is what the faults of one name did.
+type faultCount struct {
+	name               string
+	begun, acted, held int64
+	evidence           string
+}
+
+// faultCounts returns what the faults did, by name, from the part of the verdict that is
+// about them; see [checker.Faults].
+func faultCounts(p checker.Result, did func(string, int64) string) (counts []faultCount) {
+	for _, f := range p.Parts {
+		counts = append(counts, faultCount{f.Name, f.Counts["begun"], f.Counts["acted"], f.Counts["held back"], did(f.Name, f.Counts["evidence"])})
+	}
+	return counts
+}
+
+// faultsNote says which faults acted, and how.
 func faultsNote(p checker.Result, evidence func(string, int64) string) string {
 	if len(p.Parts) == 0 {
 		return p.Note
 	}
 	var begun, acted, held int64
 	var each []string
-	for _, f := range p.Parts {
-		begun += f.Counts["begun"]
-		acted += f.Counts["acted"]
-		held += f.Counts["held back"]
-		if f.Counts["begun"] == 0 {
+	for _, f := range faultCounts(p, evidence) {
+		begun += f.begun
+		acted += f.acted
+		held += f.held
+		if f.begun == 0 {
 			continue
 		}
-		name := f.Name
-		if n := f.Counts["begun"]; n > 1 {
-			name = fmt.Sprintf("%s ×%d", name, n)
+		name := f.name
+		if f.begun > 1 {
+			name = fmt.Sprintf("%s ×%d", name, f.begun)
 		}
-		n := f.Counts["evidence"]
-		what := fmt.Sprintf("%d evidence", n)
-		if evidence != nil {
-			what = evidence(f.Name, n)
-		}
-		each = append(each, fmt.Sprintf("%s (%s)", name, what))
+		each = append(each, fmt.Sprintf("%s (%s)", name, f.evidence))
 	}
 	note := fmt.Sprintf("%d of %d acted", acted, begun)
 	if len(each) > 0 {
@@ -291,15 +385,21 @@ func faultsNote(p checker.Result, evidence func(string, int64) string) string {
 	return note
 }
 
-// functions writes the table of what clients did, from the part named stats;
-// see [checker.Stats].
+// functions writes the table of what clients did.
 func (t *text) functions(r checker.Result) {
-	at := slices.IndexFunc(r.Parts, func(p checker.Result) bool { return p.Name == "stats" })
-	if at < 0 || len(r.Parts[at].Parts) == 0 {
-		return
+	if rows := functionRows(r); len(rows) > 0 {
+		t.section()
+		t.table("  ", append([][]string{functionColumns}, rows...), "<>>>>>")
 	}
-	rows := [][]string{{"", "ok", "failed", "unknown", "median", "p99"}}
-	for _, f := range r.Parts[at].Parts {
+}
+
+var functionColumns = []string{"", "ok", "failed", "unknown", "median", "p99"}
+
+// functionRows returns what clients did, a function a row, from the part named stats; see
+// [checker.Stats].
+func functionRows(r checker.Result) (rows [][]string) {
+	stats := namedPart(r, "stats")
+	for _, f := range stats.Parts {
 		row := []string{f.Name}
 		for _, c := range []string{"ok", "fail", "info"} {
 			row = append(row, fmt.Sprint(f.Counts[c]))
@@ -316,19 +416,44 @@ func (t *text) functions(r checker.Result) {
 		}
 		rows = append(rows, row)
 	}
-	t.section()
-	t.table("  ", rows, "<>>>>>")
+	return rows
 }
 
-// availability writes the table of how long it took after faults until the system
+// namedPart returns the part of a result that has a name; the zero Result is none.
+func namedPart(r checker.Result, name string) checker.Result {
+	at := slices.IndexFunc(r.Parts, func(p checker.Result) bool { return p.Name == name })
+	if at < 0 {
+		return checker.Result{}
+	}
+	return r.Parts[at]
+}
+
+// A Measurement is a table of what was measured.
+type Measurement struct {
+	Name  string     // of the part that measured it
+	Title string     // one line, or empty
+	Rows  [][]string // the first is the head
+	Align string     // a byte for each column: '<' or '>'
+}
+
+// availability is the name of the part that [checker.Availability] is, by custom.
+const availability = "availability"
+
+// Measured returns what was measured: first how long it took after faults until the system
+// answered again, then the tables of the parts. Columns are set to the right if they hold
+// numbers.
+func Measured(r checker.Result) (all []Measurement) {
+	if rows := answers(r); len(rows) > 1 {
+		all = append(all, Measurement{availability, "", rows, "<>>>>"})
+	}
+	return tables(r, all)
+}
+
+// answers returns the table of how long it took after faults until the system
 // answered again, and as much as without them, from the part named availability; see
 // [checker.Availability]. Of the nodes it tells of the one that took longest.
-func (t *text) availability(r checker.Result) {
-	at := slices.IndexFunc(r.Parts, func(p checker.Result) bool { return p.Name == "availability" })
-	if at < 0 {
-		return
-	}
-	part := r.Parts[at]
+func answers(r checker.Result) [][]string {
+	part := namedPart(r, availability)
 	rows := [][]string{{"time until", "median", "p90", "max", "unseen"}}
 	add := func(what, name string, counts map[string]int64) {
 		_, seen := counts[name+"_max_us"]
@@ -354,20 +479,11 @@ func (t *text) availability(r checker.Result) {
 	}
 	add("answer after it was healed", "heal_answer", part.Counts)
 	add(throughput, "heal_90", part.Counts)
-	if len(rows) > 1 {
-		t.section()
-		t.table("  ", rows, "<>>>>")
-	}
+	return rows
 }
 
-// tables writes the tables of the parts, each below its title. Columns are set to the right
-// if they hold numbers.
-func (t *text) tables(r checker.Result) {
+func tables(r checker.Result, all []Measurement) []Measurement {
 	if r.Table != nil && len(r.Table.Rows) > 0 {
-		t.section()
-		if r.Table.Title != "" {
-			t.paragraph("  ", "  ", r.Table.Title)
-		}
 		align := make([]byte, len(r.Table.Columns))
 		for i := range align {
 			align[i] = '>'
@@ -375,11 +491,12 @@ func (t *text) tables(r checker.Result) {
 				align[i] = '<'
 			}
 		}
-		t.table("  ", append([][]string{r.Table.Columns}, r.Table.Rows...), string(align))
+		all = append(all, Measurement{r.Name, r.Table.Title, append([][]string{r.Table.Columns}, r.Table.Rows...), string(align)})
 	}
 	for _, p := range r.Parts {
-		t.tables(p)
+		all = tables(p, all)
 	}
+	return all
 }
 
 // isNumber says whether a cell holds a number, perhaps with its unit, or a dash for none.

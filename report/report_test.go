@@ -2,8 +2,6 @@ package report
 
 import (
 	"encoding/json"
-	"encoding/xml"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -11,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/cockroachdb/datadriven"
 
@@ -242,71 +239,10 @@ func TestAFaultIsToldInFewWords(t *testing.T) {
 	}
 }
 
-func TestACurveIsWellFormedAndTellsWhatWasNew(t *testing.T) {
-	for _, points := range [][]Point{
-		nil,
-		{{0, 1, "quorum"}},
-		{{time.Second, 1, "leader <up>"}, {90 * time.Second, 2, `"no" quorum & paused`}, {2 * time.Minute, 37, "all"}},
-	} {
-		var b strings.Builder
-		if err := Curve(&b, "States <seen>", time.Minute, points); err != nil {
-			t.Fatal(err)
-		}
-		d := xml.NewDecoder(strings.NewReader(b.String()))
-		var told []string
-		for {
-			token, err := d.Token()
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if err != nil {
-				t.Fatalf("%v in\n%s", err, b.String())
-			}
-			if text, ok := token.(xml.CharData); ok {
-				told = append(told, string(text))
-			}
-		}
-		all := strings.Join(told, "\n")
-		if !strings.Contains(all, "States <seen>") {
-			t.Errorf("the title is not in\n%s", all)
-		}
-		for _, p := range points {
-			if !strings.Contains(all, p.About) {
-				t.Errorf("%q is not in\n%s", p.About, all)
-			}
-		}
-	}
-}
-
-// What has not grown for a while is seen not to.
-func TestACurveGoesOnToTheEnd(t *testing.T) {
-	points := []Point{{0, 1, "first"}, {time.Second, 2, "last"}}
-	for end, want := range map[time.Duration]string{
-		0:                `H56.0V158.0H700.0V40.0H700.0"/>`, // nothing ends before what it has
-		10 * time.Second: `H56.0V158.0H120.4V40.0H700.0"/>`,
-	} {
-		var b strings.Builder
-		if err := Curve(&b, "States", end, points); err != nil {
-			t.Fatal(err)
-		}
-		if !strings.Contains(b.String(), want) {
-			t.Errorf("up to %v: %s is not in\n%s", end, want, b.String())
-		}
-	}
-}
-
-func TestStepsOfAnAxisAreRoundAndFew(t *testing.T) {
-	for most, want := range map[int]int{0: 1, 1: 1, 6: 1, 7: 2, 20: 5, 37: 10, 100: 20, 121: 20, 12345: 2000} {
-		if got := round(most); got != want {
-			t.Errorf("up to %d: steps of %d, want %d", most, got, want)
-		}
-	}
-}
-
 func TestPicturesOfWhatIsWrongComeFirst(t *testing.T) {
 	draw := func(io.Writer) error { return nil }
 	result := checker.Result{Verdict: checker.Invalid, Parts: []checker.Result{
-		{Name: "coverage", Verdict: checker.Valid, Artifacts: map[string]func(io.Writer) error{"coverage.svg": draw}},
+		{Name: "coverage", Verdict: checker.Valid, Artifacts: map[string]func(io.Writer) error{"other.svg": draw}},
 		{Name: "linearizable", Verdict: checker.Invalid, Artifacts: map[string]func(io.Writer) error{"x.html": draw, "w.html": draw}},
 	}}
 	var b strings.Builder
@@ -314,7 +250,7 @@ func TestPicturesOfWhatIsWrongComeFirst(t *testing.T) {
 	if err := Text(&b, Run{Title: "t", Result: result, Where: where}, Style{}); err != nil {
 		t.Fatal(err)
 	}
-	if want := "pictures: w.html\n          x.html\n          coverage.svg\n"; !strings.Contains(b.String(), want) {
+	if want := "pictures: w.html\n          x.html\n          other.svg\n"; !strings.Contains(b.String(), want) {
 		t.Errorf("got\n%swant in it\n%s", b.String(), want)
 	}
 }
@@ -422,5 +358,44 @@ note: n3: it runs no process; its last lines:
 `
 	if got := b.String(); !strings.HasSuffix(got, want) || strings.Count(got, "did not recover") != 1 {
 		t.Errorf("got\n%s", got)
+	}
+}
+
+// TestWhatAHistorySaysTellsATerminalNothing, but what we say is in colour.
+func TestWhatAHistorySaysTellsATerminalNothing(t *testing.T) {
+	r := Run{Title: "a \x1b]0;title\a\u202eb", Result: checker.Result{Name: "x", Verdict: checker.Invalid, Note: "\x1b[2Jgone"}}
+	for colour, want := range map[bool]string{
+		false: "INVALID  a ␛]0;title␇\uFFFDb\n\n  x  invalid  ␛[2Jgone\n",
+		true:  red + "INVALID" + reset + "  a ␛]0;title␇\uFFFDb\n\n  x  " + red + "invalid" + reset + "  ␛[2Jgone\n",
+	} {
+		var b strings.Builder
+		if err := Text(&b, r, Style{Colour: colour}); err != nil {
+			t.Fatal(err)
+		}
+		if b.String() != want {
+			t.Errorf("in colour: %v: got\n%q\nwant\n%q", colour, b.String(), want)
+		}
+	}
+}
+
+// TestWhatCouldNotBeginWasNotInForce: nothing says that it was.
+func TestWhatCouldNotBeginWasNotInForce(t *testing.T) {
+	h, err := checkertest.Parse(`
+		nemesis invoke kill {"id":1,"fault":"kill"}
+		nemesis info kill {"id":1,"fault":"kill","held_back":true} error=held-back
+		nemesis invoke pause {"id":2,"fault":"pause"}
+		nemesis info pause {"id":2,"fault":"pause"}
+		0 invoke read x
+		0 ok read x=1`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	r := Run{History: h, Result: checker.Result{Verdict: checker.Invalid, Anomalies: []checker.Anomaly{{Kind: "phantom", Ops: []int{4, 5}}}}}
+	if err := Text(&b, r, Style{}); err != nil {
+		t.Fatal(err)
+	}
+	if want := "in force meanwhile: pause, since 0.004 s\n"; !strings.Contains(b.String(), want) || strings.Contains(b.String(), "kill") {
+		t.Errorf("it says\n%s", &b)
 	}
 }

@@ -13,14 +13,13 @@ import (
 )
 
 // anomalies writes what was proven: in words, and with the calls that prove it.
-func (t *text) anomalies(r Run) {
-	proven := proof(r.Result)
+func (t *text) anomalies(h *histories.History, proven []Proven) {
 	for i, a := range proven[:min(len(proven), maxAnomalies)] {
 		t.section()
 		t.line("%s", t.paint(red, a.Kind))
 		t.paragraph("  ", "  ", a.Note)
-		if r.History != nil && i == 0 { // who has several has one bug, as a rule
-			t.witness(r.History, a)
+		if h != nil && i == 0 { // who has several has one bug, as a rule
+			t.witness(h, a.Anomaly)
 		}
 	}
 	if more := len(proven) - maxAnomalies; more > 0 {
@@ -36,27 +35,64 @@ func moreAnomalies(n int) string {
 	return fmt.Sprintf("%d more anomalies", n)
 }
 
-// proof returns the anomalies that make r invalid.
-func proof(r checker.Result) []checker.Anomaly {
+// A Proven is an anomaly that makes a result invalid.
+type Proven struct {
+	checker.Anomaly
+	// Part is the result, or the part of it, that the anomaly is of.
+	Part checker.Result
+}
+
+// Proof returns the anomalies that make r invalid, those of parts behind its own.
+func Proof(r checker.Result) (proven []Proven) {
 	if r.Verdict != checker.Invalid {
 		return nil
 	}
-	found := r.Anomalies
-	for _, p := range r.Parts {
-		found = slices.Concat(found, proof(p))
+	for _, a := range r.Anomalies {
+		proven = append(proven, Proven{a, r})
 	}
-	return found
+	for _, p := range r.Parts {
+		proven = append(proven, Proof(p)...)
+	}
+	return proven
 }
 
-// witness lists the calls of an anomaly, a line each, in the order of their
-// invocations, and the faults that held while the last of them ran.
+// Remarks returns the anomalies of r, and of its parts, that prove nothing: those of what
+// is not invalid.
+func Remarks(r checker.Result) (remarks []checker.Anomaly) {
+	if r.Verdict != checker.Invalid {
+		remarks = slices.Clone(r.Anomalies)
+	}
+	for _, p := range r.Parts {
+		remarks = append(remarks, Remarks(p)...)
+	}
+	return remarks
+}
+
+// witness lists the calls of an anomaly, and the faults that held while the last of them
+// ran.
 func (t *text) witness(h *histories.History, a checker.Anomaly) {
-	calls := callsOf(h, a.Ops)
-	if len(calls) == 0 {
+	columns, rows, faults := witnessRows(h, a)
+	if len(rows) == 0 {
 		return
 	}
+	t.section()
+	t.table("  ", append([][]string{columns}, rows...), witnessAlign)
+	if faults != "" {
+		t.section()
+		t.paragraph("  in force meanwhile: ", "  ", faults)
+	}
+}
+
+const witnessAlign = ">>>><<"
+
+// witnessRows returns the calls of an anomaly, a row each, in the order of their invocations,
+// and the faults that held while the last of them ran.
+func witnessRows(h *histories.History, a checker.Anomaly) (columns []string, rows [][]string, faults string) {
+	calls := Calls(h, a.Ops)
+	if len(calls) == 0 {
+		return nil, nil, ""
+	}
 	clock, unit := clockFor(calls)
-	rows := [][]string{{"op", "from" + unit, "to" + unit, "process", "node", "what"}}
 	// The end of a long witness is where it goes wrong.
 	if dropped := len(calls) - maxWitness; dropped > 0 {
 		rows = append(rows, []string{"", "...", "", "", "", fmt.Sprintf("(%d earlier calls)", dropped)})
@@ -64,29 +100,30 @@ func (t *text) witness(h *histories.History, a checker.Anomaly) {
 	}
 	for _, c := range calls {
 		rows = append(rows, []string{
-			fmt.Sprint(c.invoked.Index), clock(c.invoked.Time), c.until(clock),
-			c.invoked.Process.String(), c.node(), c.what(),
+			fmt.Sprint(c.Invoked.Index), clock(c.Invoked.Time), c.until(clock),
+			c.Invoked.Process.String(), c.Node(), c.What(),
 		})
 	}
-	t.section()
-	t.table("  ", rows, ">>>><<")
-	if faults := meanwhile(h, calls[len(calls)-1]); faults != "" {
-		t.section()
-		t.paragraph("  in force meanwhile: ", "  ", faults)
+	return []string{"op", "from" + unit, "to" + unit, "process", "node", "what"}, rows, meanwhile(h, calls[len(calls)-1])
+}
+
+// A Call is an operation as a witness shows it.
+type Call struct {
+	Invoked   histories.Op
+	Completed histories.Op // the zero Op if there is none
+	// Known says that the completion is part of what is shown. What it says counts only
+	// then, or if it is indeterminate.
+	Known bool
+}
+
+// Calls pairs ops, indices into h, in the order of the invocations. What is no index of h
+// is left out.
+func Calls(h *histories.History, ops []int) []Call {
+	shown := make(map[int]bool, len(ops))
+	for _, i := range ops {
+		shown[i] = true
 	}
-}
-
-// A call is an operation as a witness shows it.
-type call struct {
-	invoked   histories.Op
-	completed histories.Op // if it came; what it says counts only if known, or indeterminate
-	known     bool         // the completion is part of the evidence
-	later     bool         // it came, but after what is shown
-}
-
-// callsOf pairs ops, indices into h, in the order of the invocations.
-func callsOf(h *histories.History, ops []int) []call {
-	var calls []call
+	var calls []Call
 	seen := map[int]bool{}
 	for _, i := range ops {
 		if i < 0 || i >= h.Len() {
@@ -100,61 +137,74 @@ func callsOf(h *histories.History, ops []int) []call {
 			continue
 		}
 		seen[from] = true
-		c := call{invoked: h.At(from)}
+		c := Call{Invoked: h.At(from)}
 		if to >= 0 {
-			c.completed = h.At(to)
-			c.known = slices.Contains(ops, to)
-			c.later = !c.known && c.completed.Type != histories.Info
+			c.Completed, c.Known = h.At(to), shown[to]
 		}
 		calls = append(calls, c)
 	}
-	slices.SortFunc(calls, func(a, b call) int { return a.invoked.Index - b.invoked.Index })
+	slices.SortFunc(calls, func(a, b Call) int { return a.Invoked.Index - b.Invoked.Index })
 	return calls
 }
 
-func (c call) node() string {
-	if c.completed.Node != "" {
-		return c.completed.Node
+// Node returns where the call went: empty if nobody says.
+func (c Call) Node() string {
+	if c.Completed.Node != "" {
+		return c.Completed.Node
 	}
-	return c.invoked.Node
+	return c.Invoked.Node
 }
 
-func (c call) until(clock func(time.Duration) string) string {
-	if c.invoked.Type == histories.Event {
+// later says that the call came back, but after what is shown.
+func (c Call) later() bool {
+	return c.Completed.Type != 0 && !c.Known && c.Completed.Type != histories.Info
+}
+
+// Ended returns when the call ended; known is false if nobody knows, or if that is not
+// part of what is shown. The nemesis always knows. Events have no end.
+func (c Call) Ended() (at time.Duration, known bool) {
+	if c.Known && (c.Completed.Type != histories.Info || c.Invoked.Process < 0) {
+		return c.Completed.Time, true
+	}
+	return 0, false
+}
+
+func (c Call) until(clock func(time.Duration) string) string {
+	if c.Invoked.Type == histories.Event {
 		return ""
 	}
-	if c.known && (c.completed.Type != histories.Info || c.invoked.Process < 0) {
-		return clock(c.completed.Time)
+	if at, known := c.Ended(); known {
+		return clock(at)
 	}
 	return "?"
 }
 
-// what says what the call did and how it ended.
-func (c call) what() string {
-	key, arg := payload(c.invoked.Value)
-	s := join(c.invoked.F, key, arg)
+// What says what the call did and how it ended.
+func (c Call) What() string {
+	key, arg := Payload(c.Invoked.Value)
+	s := join(c.Invoked.F, key, arg)
 	switch {
-	case c.invoked.Type == histories.Event:
+	case c.Invoked.Type == histories.Event:
 		return s
-	case c.later:
+	case c.later():
 		return s + "  (not back yet)"
-	case !c.known, c.completed.Type == histories.Info && c.invoked.Process >= 0:
-		return s + "  (outcome unknown" + reason(c.completed.Error) + ")"
-	case c.completed.Type == histories.Fail:
-		return s + "  failed" + reason(c.completed.Error)
-	case c.completed.Error != "":
-		return s + "  (" + c.completed.Error + ")"
-	case bytes.Equal(c.invoked.Value, c.completed.Value) && (key == "" || arg != "" || c.invoked.Process < 0):
+	case !c.Known, c.Completed.Type == histories.Info && c.Invoked.Process >= 0:
+		return s + "  (outcome unknown" + reason(c.Completed.Error) + ")"
+	case c.Completed.Type == histories.Fail:
+		return s + "  failed" + reason(c.Completed.Error)
+	case c.Completed.Error != "":
+		return s + "  (" + c.Completed.Error + ")"
+	case bytes.Equal(c.Invoked.Value, c.Completed.Value) && (key == "" || arg != "" || c.Invoked.Process < 0):
 		return s // it had no question that this could be the answer to
 	}
-	into, result := payload(c.completed.Value)
+	into, result := Payload(c.Completed.Value)
 	if into != key {
 		result = join(into, result)
 	}
 	if result == "" {
 		result = "null"
 	}
-	return join(c.invoked.F, key, arg) + " → " + result
+	return join(c.Invoked.F, key, arg) + " → " + result
 }
 
 func reason(err string) string {
@@ -168,9 +218,9 @@ func join(words ...string) string {
 	return strings.Join(slices.DeleteFunc(words, func(w string) bool { return w == "" }), " ")
 }
 
-// payload returns a value as a person reads it: [key, v] in its two parts, v
+// Payload returns a value as a person reads it: [key, v] in its two parts, v
 // empty if null, and a fault by its name.
-func payload(value json.RawMessage) (key, v string) {
+func Payload(value json.RawMessage) (key, v string) {
 	var pair []json.RawMessage
 	if json.Unmarshal(value, &pair) == nil && len(pair) == 2 {
 		if k, ok := scalar(pair[0]); ok {
@@ -251,21 +301,21 @@ func compact(raw json.RawMessage) string {
 }
 
 // meanwhile names the faults that held while c ran.
-func meanwhile(h *histories.History, c call) string {
+func meanwhile(h *histories.History, c Call) string {
 	spans, err := h.Faults()
 	if err != nil {
 		return ""
 	}
 	end := histories.Never
-	if c.known {
-		end = c.completed.Time
+	if c.Known {
+		end = c.Completed.Time
 	}
 	var faults []string
 	for _, f := range spans {
 		if f.HealFailed != "" {
 			f.To = histories.Never // for all anybody knows
 		}
-		if f.From > end || f.To < c.invoked.Time {
+		if f.Failed != "" && f.Acted == 0 || f.From > end || f.To < c.Invoked.Time { // the first: nothing says that it held
 			continue
 		}
 		s := fmt.Sprintf("%s, since %.3f s", Fault(f.Fault), f.From.Seconds())
@@ -279,8 +329,8 @@ func meanwhile(h *histories.History, c call) string {
 
 // clockFor returns how to write the times of calls: as seconds, but for recorded
 // histories that have no clock but a counter.
-func clockFor(calls []call) (clock func(time.Duration) string, unit string) {
-	if calls[len(calls)-1].invoked.Time < time.Millisecond {
+func clockFor(calls []Call) (clock func(time.Duration) string, unit string) {
+	if calls[len(calls)-1].Invoked.Time < time.Millisecond {
 		return time.Duration.String, ""
 	}
 	return func(t time.Duration) string { return fmt.Sprintf("%.6f", t.Seconds()) }, " (s)"

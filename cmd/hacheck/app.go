@@ -96,6 +96,7 @@ func (p *program) app() *cli.App {
 	bare, run, shrink, prove := newOptions(), newOptions(), newShrinkOptions(), newProveOptions()
 	checking := defaultBudget()
 	told := &semantics{}
+	serving := &serving{store: newOptions().store, listen: defaultListen}
 	app := &cli.App{
 		Name:                  "hacheck",
 		Usage:                 "does a distributed system keep its promises when things break?",
@@ -162,6 +163,16 @@ func (p *program) app() *cli.App {
 					"of it could be done. Ctrl-C ends it with what there is.",
 				Flags:  prove.flags(),
 				Action: func(c *cli.Context) error { return p.prove(c, prove) },
+			},
+			{
+				Name:      "serve",
+				Usage:     "browse, compare and watch runs in a browser",
+				UsageText: "hacheck serve [options]",
+				Description: "Shows the runs of a store: a table to sort and search, the page of each run, two runs\n" +
+					"side by side, and a run that goes on, live. Only this machine can reach it, unless\n" +
+					"--listen says otherwise. Ctrl-C ends it.",
+				Flags:  serving.flags(),
+				Action: func(c *cli.Context) error { return p.serve(c, serving) },
 			},
 			{
 				Name:      "list",
@@ -249,7 +260,7 @@ func misplacedFlags(c *cli.Context) error {
 }
 
 func unknownCommand(name string) error {
-	names := []string{"run", "check", "convert", "shrink", "prove", "list", "doctor", "help"}
+	names := []string{"run", "check", "convert", "shrink", "prove", "serve", "list", "doctor", "help"}
 	switch {
 	case exists(name):
 		return usage("unknown command %q; to judge that file: hacheck check %s", name, quote(name))

@@ -7,9 +7,11 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/urfave/cli/v2"
 
@@ -28,7 +30,7 @@ func checkFlags(s *semantics, b *checker.Budget) []cli.Flag {
 			Name: "workload", Aliases: []string{"w"}, Value: choice(&name, "workload", checkedNames()),
 			Usage: "judge as a run of workload `NAME`; by default run.json tells, or else what its calls say",
 		},
-		&cli.StringFlag{Name: "artifacts", Usage: "write the pictures that belong to the verdict into `DIR`"},
+		&cli.StringFlag{Name: "artifacts", Usage: "write the page that shows it all, and what other tools read, into `DIR`"},
 		jsonFlag("print the verdict tree; of several files one on each line"),
 		&cli.StringFlag{
 			Name: "only", Usage: "judge by one `PART` of the verdict alone, such as linearizable",
@@ -94,7 +96,7 @@ func (p *program) checkAll(ctx context.Context, files []string, j judging) error
 			}
 			status = statusOf(r.result.Verdict)
 		default:
-			fmt.Fprintf(p.stdout, "%-*s  %-7v  %s\n", column, f, r.result.Verdict, summary(r.result))
+			fmt.Fprintf(p.stdout, "%-*s  %-7v  %s\n", column, f, r.result.Verdict, report.Printable(summary(r.result)))
 			status = statusOf(r.result.Verdict)
 		}
 		if slices.Index(severity, status) > slices.Index(severity, worst) {
@@ -163,6 +165,11 @@ func (p *program) judgeFile(ctx context.Context, path string, j judging) (*judge
 	if err := r.recognise(j.workload); err != nil {
 		return nil, err
 	}
+	if j.artifacts != "" { // who cannot write there is told before it takes time
+		if err := os.MkdirAll(j.artifacts, 0o777); err != nil {
+			return nil, usage("check: --artifacts: %v", err)
+		}
+	}
 	if err := r.judge(ctx); err != nil {
 		return nil, err
 	}
@@ -178,7 +185,8 @@ func (p *program) judgeFile(ctx context.Context, path string, j judging) (*judge
 	if unread := r.unread(); unread != "" {
 		r.trouble = append(r.trouble, unread)
 	}
-	return r, r.place(j.artifacts)
+	p.place(ctx, r, j.artifacts)
+	return r, nil
 }
 
 // find finds the file of the history, and the run that it belongs to. What is wrong is
@@ -456,15 +464,32 @@ func (r *judged) unkept() string {
 	return fmt.Sprintf("%d of the %s that the schedule has a time for began; for the others there was no room beside those before them, or no time", kept, checker.Count(all, "fault"))
 }
 
-// place writes the artifacts into dir, if there is one; or else says where the run
-// left them.
-func (r *judged) place(dir string) error {
-	if dir != "" {
-		if err := os.MkdirAll(dir, 0o777); err != nil {
-			return usage("check: --artifacts: %v", err)
+// drawing returns a context that ends when somebody interrupts, since then the verdict is to be
+// told without what is not drawn yet. A second signal is the system's affair.
+func (p *program) drawing(ctx context.Context) (drawing context.Context, done func()) {
+	drawing, hurry := context.WithCancelCause(ctx)
+	signals, stop := signal.NotifyContext(drawing, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	context.AfterFunc(signals, func() {
+		stop()
+		if drawing.Err() == nil {
+			fmt.Fprintln(p.stderr, "interrupted: the verdict stands; what is not drawn of it yet is left out")
+			hurry(errInterrupted)
 		}
-		r.writeArtifacts(dir)
-		return nil
+	})
+	return drawing, func() {
+		hurry(nil)
+		stop()
+	}
+}
+
+// place keeps the verdict in dir, if there is one; or else says where the run left what
+// belongs to it.
+func (p *program) place(ctx context.Context, r *judged, dir string) {
+	if dir != "" {
+		drawing, done := p.drawing(ctx)
+		defer done()
+		p.keep(drawing, r, dir)
+		return
 	}
 	r.where = func(name string) string {
 		if r.run == nil || !exists(r.run.File(name)) {
@@ -472,21 +497,4 @@ func (r *judged) place(dir string) error {
 		}
 		return r.run.File(name)
 	}
-	return nil
-}
-
-// writeArtifacts writes the artifacts into dir. What goes wrong there is trouble
-// beside the verdict, never instead of it.
-func (r *judged) writeArtifacts(dir string) {
-	written := map[string]string{}
-	artifacts := report.Artifacts(r.result)
-	for _, name := range report.ArtifactNames(r.result) {
-		path := filepath.Join(dir, name)
-		if err := store.WriteFile(path, artifacts[name]); err != nil {
-			r.trouble = append(r.trouble, err.Error())
-			continue
-		}
-		written[name] = path
-	}
-	r.where = func(name string) string { return written[name] }
 }

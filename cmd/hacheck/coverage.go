@@ -2,14 +2,11 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"math"
-	"time"
 
 	"github.com/hacheck/hacheck/checker"
 	"github.com/hacheck/hacheck/histories"
 	"github.com/hacheck/hacheck/nemesis"
-	"github.com/hacheck/hacheck/report"
 )
 
 // covered returns what a history shows of the states that a cluster can be in, as a
@@ -19,18 +16,14 @@ func covered(h *histories.History) (checker.Result, bool) {
 	if !observed(h) {
 		return checker.Result{}, false
 	}
-	return coverage(nemesis.Covered(h), h.Duration()), true
+	return coverage(nemesis.Covered(h)), true
 }
 
-func coverage(c nemesis.Coverage, end time.Duration) checker.Result {
+func coverage(c nemesis.Coverage) checker.Result {
 	note := fmt.Sprintf("%s of the cluster seen; the next would be a new one with a chance of %s",
 		checker.Count(c.Distinct, "state"), percent(c.New))
 	if unseen := int(math.Round(c.Unseen)); unseen > 0 {
 		note += fmt.Sprintf("; at least %d unseen", unseen)
-	}
-	points := make([]report.Point, len(c.Curve))
-	for i, p := range c.Curve {
-		points[i] = report.Point{Time: p.Time, Value: p.Distinct, About: p.State}
 	}
 	return checker.Result{
 		Name: "coverage", Verdict: checker.Valid, Note: note,
@@ -38,11 +31,6 @@ func coverage(c nemesis.Coverage, end time.Duration) checker.Result {
 			"observations": int64(c.Observations), "states": int64(c.Distinct),
 			"once": int64(c.Once), "twice": int64(c.Twice),
 			"new_permille": int64(math.Round(1000 * c.New)), "unseen": int64(math.Round(c.Unseen)),
-		},
-		Artifacts: map[string]func(io.Writer) error{
-			"coverage.svg": func(w io.Writer) error {
-				return report.Curve(w, "States of the cluster that the run has seen", end, points)
-			},
 		},
 	}
 }

@@ -26,6 +26,8 @@ type interruption struct {
 	giveUp  context.CancelFunc
 	judging context.Context // ends with run, or if judging is to end
 	settle  context.CancelCauseFunc
+	drawing context.Context // ends if nothing more is to be drawn of a verdict
+	hurry   context.CancelCauseFunc
 
 	deciding sync.Mutex
 	decided  bool // the verdict stands
@@ -36,7 +38,7 @@ const phaseJudging = "judging"
 
 // What an interrupted run says.
 var (
-	errInterrupted = errors.New("interrupted") // of what was not judged
+	errInterrupted = errors.New("interrupted") // of what was not judged, or not drawn
 	errGivenUp     = errors.New("given up, since it was interrupted twice")
 )
 
@@ -46,6 +48,7 @@ func newInterruption(told io.Writer) *interruption {
 	i.phase.Store("start")
 	i.run, i.giveUp = context.WithCancel(context.Background())
 	i.judging, i.settle = context.WithCancelCause(i.run)
+	i.drawing, i.hurry = context.WithCancelCause(i.run)
 	return i
 }
 
@@ -71,6 +74,7 @@ func (i *interruption) listen() (stop func()) {
 		close(over)
 		listening.Wait()
 		i.giveUp()
+		i.hurry(nil)
 	}
 }
 
@@ -100,7 +104,7 @@ func (i *interruption) first() {
 	i.deciding.Lock()
 	defer i.deciding.Unlock()
 	if i.decided {
-		i.say("the verdict stands, and is being written")
+		i.leaveOut()
 		return
 	}
 	switch i.phase.Load() {
@@ -122,10 +126,19 @@ func (i *interruption) second() {
 	i.deciding.Lock()
 	defer i.deciding.Unlock()
 	if i.decided {
+		i.leaveOut()
 		return
 	}
 	i.say("it is given up")
 	i.giveUp()
+}
+
+// leaveOut keeps what is not drawn yet of a verdict from being drawn.
+func (i *interruption) leaveOut() {
+	if i.drawing.Err() == nil {
+		i.say("the verdict stands; what is not drawn of it yet is left out")
+		i.hurry(errInterrupted)
+	}
 }
 
 // ending says whether the main phase is over, or is about to be.

@@ -55,7 +55,10 @@ func TestWhatIsDecidedIsNotGivenUp(t *testing.T) {
 	if i.run.Err() != nil || i.judging.Err() != nil {
 		t.Error("its verdict stands, and yet it was given up")
 	}
-	if got, want := said.String(), "interrupted: the verdict stands, and is being written\n"; got != want {
+	if got := context.Cause(i.drawing); !errors.Is(got, errInterrupted) {
+		t.Errorf("drawing ends with %v", got)
+	}
+	if got, want := said.String(), "interrupted: the verdict stands; what is not drawn of it yet is left out\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"os"
 	"runtime/debug"
 	"sync"
@@ -23,25 +22,18 @@ const (
 	// system and its clients what it costs.
 	leastRest = 100 * time.Millisecond
 	restAfter = 3
-	// feeding bounds how long a look reads on: what is yet to be read is for the next.
-	feeding = 200 * time.Millisecond
 	// liveBudget is what one look may take of a checker that needs a budget.
 	liveBudget = 5 * time.Second
-	// explaining bounds how long words are looked for before a violation is told.
-	explaining = time.Second
 )
 
 // A lookout judges what a run records while it records it, up to the first violation. A
 // history that is invalid does not become valid by what comes after; the verdict is had
 // from the whole of it all the same.
 type lookout struct {
-	live     checker.Live
-	follower *histories.Follower
-	again    func() (io.ReadCloser, error) // the history from its begin
+	checker.Lookout
 	// over says whether it may as well end, since nothing is to follow from what it finds.
 	over func() bool
 	tell func(f *checker.Finding, lag time.Duration)
-	log  func(what string, err error)
 
 	zero   time.Time    // of the history's times, about: not before, and hardly after
 	judged atomic.Int64 // the time up to which it has looked
@@ -55,7 +47,7 @@ func (l *lookout) watch(ctx context.Context) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("panicked: %v", r)
-			l.log("panic", fmt.Errorf("%v\n%s", r, debug.Stack()))
+			l.Log("panic", fmt.Errorf("%v\n%s", r, debug.Stack()))
 		}
 	}()
 	rest := time.NewTimer(0)
@@ -83,84 +75,28 @@ func (l *lookout) watch(ctx context.Context) (err error) {
 
 // look returns what is proven by what is recorded by now.
 func (l *lookout) look(ctx context.Context) (*checker.Finding, error) {
-	by, err := l.feed(ctx)
-	if err != nil || l.zero.IsZero() {
+	fed, err := l.Feed(ctx)
+	if err != nil {
 		return nil, err
 	}
-	for {
-		f, err := l.live.Look(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if f == nil {
-			l.judged.Store(int64(by))
-			l.gaveUp.Store(int64(l.live.GaveUp()))
-			return nil, nil
-		}
-		if err := l.explain(ctx, f); err != nil {
-			l.log("what was found is not confirmed: "+f.Note, err)
-			continue
-		}
-		return f, nil
-	}
-}
-
-// feed hands on what is recorded by now, and returns up to when that is.
-func (l *lookout) feed(ctx context.Context) (by time.Duration, err error) {
-	began := time.Now()
-	var last histories.Op
-	all := false
-	for n := 1; ctx.Err() == nil && (n%64 > 0 || time.Since(began) < feeding); n++ {
-		op, err := l.follower.Next()
-		if all = errors.Is(err, io.EOF); all {
-			break
-		}
-		if err == nil {
-			err = l.live.Feed(op)
-		}
-		if err != nil {
-			return 0, err
-		}
-		last = op
-	}
-	now := time.Now()
-	if last.F != "" { // it was recorded a moment ago; the least of these moments is none
-		if zero := now.Add(-last.Time); l.zero.IsZero() || zero.Before(l.zero) {
+	now, by := time.Now(), fed.Last
+	if fed.Ops > 0 { // the last was recorded a moment ago; the least of these moments is none
+		if zero := now.Add(-fed.Last); l.zero.IsZero() || zero.Before(l.zero) {
 			l.zero = zero
 		}
 	}
-	if !all {
-		return last.Time, nil
+	if l.zero.IsZero() {
+		return nil, nil
 	}
-	return now.Sub(l.zero), nil
-}
-
-// explain finds words for f, if it has the time.
-func (l *lookout) explain(ctx context.Context, f *checker.Finding) error {
-	ctx, cancel := context.WithTimeout(ctx, explaining)
-	defer cancel()
-	r, err := l.again()
-	switch {
-	case err != nil && f.Suspected:
-		return err
-	case err != nil:
-		l.log("read the history again", err)
-		return nil
+	if fed.All {
+		by = now.Sub(l.zero)
 	}
-	defer r.Close()
-	return l.live.Explain(ctx, f, eachOp(histories.Follow(r)))
-}
-
-// eachOp yields what has been recorded.
-func eachOp(f *histories.Follower) iter.Seq2[histories.Op, error] {
-	return func(yield func(histories.Op, error) bool) {
-		for {
-			op, err := f.Next()
-			if errors.Is(err, io.EOF) || !yield(op, err) || err != nil {
-				return
-			}
-		}
+	f, err := l.Look(ctx)
+	if f == nil && err == nil {
+		l.judged.Store(int64(by))
+		l.gaveUp.Store(int64(l.Live.GaveUp()))
 	}
+	return f, err
 }
 
 // words says how far it has looked when the history is at now.
@@ -193,14 +129,18 @@ func (t *trial) lookOut() (stop func(), err error) {
 	}
 	var found *store.Live
 	l := &lookout{
-		live: findWorkload(t.workload).judgeLive(), follower: histories.Follow(history),
-		again: func() (io.ReadCloser, error) { return os.Open(path) },
-		over:  func() bool { return t.stopsOn && t.interrupt.ending() },
+		Lookout: checker.Lookout{
+			Live: findWorkload(t.workload).judgeLive(), Follower: histories.Follow(history),
+			Again: func() (io.ReadCloser, error) { return os.Open(path) },
+			Log:   func(what string, err error) { t.log.Warn("live check: "+what, "error", err) },
+		},
+		over: func() bool { return t.stopsOn && t.interrupt.ending() },
 		tell: func(f *checker.Finding, lag time.Duration) {
 			found = &store.Live{
 				Kind: f.Kind, Note: f.Note, Ops: f.Ops, Op: f.At,
 				Time: store.Duration(f.Time), Lag: store.Duration(lag.Round(time.Millisecond)),
 			}
+			t.tellStore(found)
 			t.note("violation at %.2fs, seen %.2fs later: %s (%s)", f.Time.Seconds(), lag.Seconds(), f.Kind, opsOf(f))
 			if !t.stopsOn {
 				return
@@ -209,7 +149,6 @@ func (t *trial) lookOut() (stop func(), err error) {
 				t.note("an anomaly is proven; the main phase ends")
 			}
 		},
-		log: func(what string, err error) { t.log.Warn("live check: "+what, "error", err) },
 	}
 	t.lookout = l
 	ctx, cancel := context.WithCancel(t.interrupt.run)
@@ -227,6 +166,16 @@ func (t *trial) lookOut() (stop func(), err error) {
 			t.enough = found.Stopped
 		}
 	}, nil
+}
+
+// tellStore lets run.json tell what was found, for those who follow the run. Nobody else
+// writes it meanwhile.
+func (t *trial) tellStore(found *store.Live) {
+	info := t.info
+	info.Live = found
+	if err := t.run.WriteInfo(info); err != nil {
+		t.log.Warn("tell of what was found", "error", err)
+	}
 }
 
 // opsOf names the evidence of f.

@@ -266,13 +266,23 @@ func (t *trial) begin() (end func(), err error) {
 			_ = os.Remove(filepath.Dir(t.run.Dir)) // unless there are others
 		}
 	}()
+	release, err := t.run.Hold()
+	if err != nil {
+		t.info.Trouble = append(t.info.Trouble, fmt.Sprintf("while it ran it did not show as running: %v", err))
+		release = func() error { return nil }
+	}
+	defer func() {
+		if end == nil { // what there is of it is removed
+			err = errors.Join(err, release())
+		}
+	}()
 	if err := t.run.WriteInfo(t.info); err != nil {
 		return nil, err
 	}
 	if err := t.run.Link(); err != nil {
 		t.info.Trouble = append(t.info.Trouble, err.Error())
 	}
-	log, err := t.run.CreateFile("run.log")
+	log, err := t.run.CreateFile(store.LogFile)
 	if err != nil {
 		return nil, err
 	}
@@ -280,7 +290,10 @@ func (t *trial) begin() (end func(), err error) {
 		slog.NewTextHandler(t.progress, &slog.HandlerOptions{Level: slog.LevelError}),
 		slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelInfo}),
 	))
-	return func() { log.Close() }, nil
+	return func() {
+		log.Close()
+		_ = release() // who looks finds that nobody holds it any more, whatever is left
+	}, nil
 }
 
 // name is that of the run's directory.
@@ -311,7 +324,7 @@ func (t *trial) perform(ctx context.Context) (outcome runner.Outcome, err error)
 	defer func() { err = errors.Join(err, history.Close()) }()
 	var packets io.Writer
 	if t.pcap {
-		f, err := t.run.CreateFile("net.pcap")
+		f, err := t.run.CreateFile(store.PacketsFile)
 		if err != nil {
 			return outcome, err
 		}
@@ -436,10 +449,10 @@ func (t *trial) judge() error {
 	if !t.interrupt.decide() {
 		return t.fail(errGivenUp)
 	}
+	// A verdict that was found is told, whatever cannot be kept of it.
 	if err := t.run.WriteJSON(store.ResultsFile, r.result); err != nil {
-		return err
+		t.info.Trouble = append(t.info.Trouble, err.Error())
 	}
-	r.writeArtifacts(t.run.Dir)
 	verdict := r.result.Verdict
 	if statusOf(verdict) == exitValid {
 		t.forgetData()
@@ -450,8 +463,12 @@ func (t *trial) judge() error {
 		t.info.Trouble = append(t.info.Trouble, fmt.Sprintf("what was found while it ran (%s) the verdict does not confirm", t.info.Live.Kind))
 	}
 	t.info.Verdict = verdict.String()
-	t.writeInfo()
 	r.info = t.info
+	t.show(report.Snapshot{Phase: "drawing", Elapsed: time.Since(t.zero)})
+	t.program.keep(t.interrupt.drawing, r, t.run.Dir)
+	t.info.Trouble = append(t.info.Trouble, r.trouble...)
+	r.trouble, r.info = nil, t.info
+	t.writeInfo()
 	t.progress.Done()
 	if err := t.program.show(r, t.json); err != nil && !isGone(err) {
 		return err

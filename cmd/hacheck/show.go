@@ -26,29 +26,46 @@ func (p *program) show(r *judged, asJSON bool) error {
 		}
 		return store.EncodeJSON(p.stdout, r.result)
 	}
+	shown := p.shown(r)
+	switch page := r.where(store.ReportFile); {
+	case page != "":
+		shown.Next = append(shown.Next, report.Next{Purpose: "see it all:", Command: page})
+	case r.run == nil:
+		shown.Next = append(shown.Next, report.Next{
+			Purpose: "draw it:", Command: p.invocation() + " check --artifacts pictures " + quote(r.path),
+		})
+	}
+	if r.run != nil {
+		shown.Next = append(shown.Next, report.Next{Purpose: "files:", Command: r.files()})
+	}
+	return report.Text(p.stdout, shown, style(p.stdout))
+}
+
+// shown is what there is to tell of r.
+func (p *program) shown(r *judged) report.Run {
 	shown := report.Run{
 		Title: r.title(), History: r.history, Result: r.result,
 		Where: r.where, Evidence: evidence, Trouble: slices.Concat(r.remarks(), r.info.Trouble, r.trouble),
 	}
 	if r.run != nil {
-		me := p.invocation()
-		shown.Next = []report.Next{
-			{Purpose: "check again:", Command: me + " check " + quote(r.run.Dir)},
-			{Purpose: "run again:", Command: me + " " + quoteAll(r.info.Repeat)},
-		}
-		if r.result.Verdict == checker.Invalid {
-			shown.Next = append(shown.Next,
-				report.Next{Purpose: "same faults:", Command: me + " run --replay " + quote(r.run.Dir)},
-				report.Next{Purpose: "fewer faults:", Command: me + " shrink " + quote(r.run.Dir)})
-		}
-		shown.Next = append(shown.Next, report.Next{Purpose: "files:", Command: r.files()})
+		shown.Next = p.commands(r)
 	}
-	if names := report.ArtifactNames(r.result); r.run == nil && len(names) > 0 && r.where(names[0]) == "" {
-		shown.Next = []report.Next{{
-			Purpose: "draw it:", Command: p.invocation() + " check --artifacts pictures " + quote(r.path),
-		}}
+	return shown
+}
+
+// commands are what may be typed about a run.
+func (p *program) commands(r *judged) []report.Next {
+	me := p.invocation()
+	next := []report.Next{{Purpose: "check again:", Command: me + " check " + quote(r.run.Dir)}}
+	if len(r.info.Repeat) > 0 { // or it is not known what it was
+		next = append(next, report.Next{Purpose: "run again:", Command: me + " " + quoteAll(r.info.Repeat)})
 	}
-	return report.Text(p.stdout, shown, style(p.stdout))
+	if r.result.Verdict == checker.Invalid {
+		next = append(next,
+			report.Next{Purpose: "same faults:", Command: me + " run --replay " + quote(r.run.Dir)},
+			report.Next{Purpose: "fewer faults:", Command: me + " shrink " + quote(r.run.Dir)})
+	}
+	return next
 }
 
 func (r *judged) title() string {

@@ -23,11 +23,9 @@ import (
 	"github.com/hacheck/hacheck/nemesis"
 )
 
-// What shrink leaves in the directory of the run that it shrinks.
-const (
-	smallestFile = "smallest.yaml"
-	shrinkDir    = "shrink" // its own runs
-)
+// smallestFile is what shrink leaves in the directory of the run that it shrinks, beside
+// the store of its own runs.
+const smallestFile = "smallest.yaml"
 
 // The limits of what shrink may be asked for.
 const (
@@ -85,7 +83,7 @@ func (p *program) shrink(c *cli.Context, o *shrinkOptions) error {
 	if runtime.GOOS != "linux" {
 		return errNeedsLinux
 	}
-	if err := store.Writable(filepath.Join(dir, shrinkDir)); err != nil {
+	if err := store.Writable(filepath.Join(dir, store.ShrinkDir)); err != nil {
 		return usage("shrink: %s: no run can be kept in it: %v", quote(dir), err)
 	}
 	ctx, stop := signal.NotifyContext(c.Context, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
@@ -229,7 +227,7 @@ type rerunner struct {
 // Of all runs the last that did is kept.
 func (r *rerunner) run(ctx context.Context, o options) (shown bool, err error) {
 	r.n++
-	root := filepath.Join(r.dir, shrinkDir, fmt.Sprintf("%03d", r.n))
+	root := filepath.Join(r.dir, store.ShrinkDir, fmt.Sprintf("%03d", r.n))
 	if err := os.RemoveAll(root); err != nil { // of an earlier shrink
 		return false, err
 	}

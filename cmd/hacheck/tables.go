@@ -176,6 +176,8 @@ type workload struct {
 	live func() checker.Live
 	// timeout is how long one operation may take; 0: as long as the runner says.
 	timeout time.Duration
+	// tracks are what a history shows beside its ops; nil: nothing.
+	tracks func(*histories.History) ([]workloads.Track, error)
 	// new is what is played; nil of what others play, and we can but check.
 	new func(s installed, o *options) workloads.Workload
 }
@@ -276,6 +278,7 @@ var allWorkloads = []workload{
 		functions: []string{lock.Acquire, lock.Renew, lock.Release, lock.Write, lock.Read},
 		takes:     takesLock,
 		checker:   unbounded(lock.Checker),
+		tracks:    lock.Tracks,
 		new: func(s installed, o *options) workloads.Workload {
 			return lock.New(lock.Options{Locks: o.keys, Rate: o.rate}, s.(keyValueStore).OpenLock)
 		},
@@ -285,6 +288,7 @@ var allWorkloads = []workload{
 		about:     "keep leases alive, or not; their keys must live as long, and hardly longer",
 		functions: []string{lease.Grant, lease.KeepAlive, lease.Revoke, lease.Read},
 		checker:   unbounded(lease.Checker),
+		tracks:    lease.Tracks,
 		new: func(s installed, o *options) workloads.Workload {
 			return lease.New(lease.Options{Keys: o.keys, Rate: o.rate}, s.(keyValueStore).OpenLease)
 		},
@@ -305,6 +309,7 @@ var allWorkloads = []workload{
 		about:     "campaign, proclaim and resign; one leader a term, and who is deposed is fenced off",
 		functions: []string{election.Campaign, election.Proclaim, election.Resign, election.Observe},
 		checker:   unbounded(election.Checker),
+		tracks:    election.Tracks,
 		new: func(s installed, o *options) workloads.Workload {
 			return election.New(election.Options{Elections: o.keys, Rate: o.rate}, s.(keyValueStore).OpenElection)
 		},
@@ -333,6 +338,7 @@ var allWorkloads = []workload{
 	},
 	{
 		name:      "vm",
+		tracks:    vm.Tracks,
 		about:     "create, move and delete machines, and drain hosts; none may run twice, be lost, or lose what it wrote",
 		functions: vm.Functions(),
 		checker:   vm.Checker,

@@ -1,0 +1,28 @@
+package report
+
+import (
+	"strings"
+	"unicode/utf8"
+)
+
+// Printable returns s without what is not for eyes, each such character replaced by one that
+// shows that it was there: control characters by their pictures, bytes that are no UTF-8,
+// marks that turn the direction of text, and what no XML may have, by U+FFFD. Tabs and ends
+// of lines stay.
+func Printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\t':
+			return r
+		case r < ' ':
+			return '␀' + r
+		case r == 0x7f:
+			return '␡'
+		case r >= 0x80 && r < 0xa0, // control characters, too, without pictures
+			r >= 0x202a && r <= 0x202e, r >= 0x2066 && r <= 0x2069,
+			r == 0xfffe, r == 0xffff:
+			return utf8.RuneError
+		}
+		return r
+	}, s)
+}
