@@ -6,10 +6,11 @@ GO ?= go
 
 # Tests start servers and whole labs: one package at a time, or they steal each
 # other's deadlines.
-TEST = $(GO) run ./internal/gotest $(if $(CI),-skips .ci/skips) -- -p 1 $(if $(CI),-count=1)
+# In CI what they leave, such as screenshots of pages, is kept below bin/artifacts.
+TEST = $(GO) run ./internal/gotest $(if $(CI),-skips .ci/skips) -- -p 1 $(if $(CI),-count=1 -artifacts -outputdir $(CURDIR)/bin/artifacts)
 
 # Packages whose tests run processes of their own, which -race does not see into.
-LABS = /cluster$$|/cmd/|/internal/gotest$$|/internal/protogen$$
+LABS = /cluster$$|/cmd/|/internal/gotest$$|/internal/protogen$$|/internal/bundle$$|/internal/browser$$|/report/page$$
 
 .PHONY: all
 all: lint test
@@ -17,6 +18,7 @@ all: lint test
 # Everything is tested, within ten minutes on two cores.
 .PHONY: test
 test: setup
+	@mkdir -p bin/artifacts
 	$(GO) build ./...
 	$(TEST) -timeout 6m ./...
 	$(MAKE) --no-print-directory race
@@ -33,8 +35,8 @@ race:
 
 # What tests need beside Go: modules; a C compiler, for the race detector and for
 # programs that read clocks; xfsprogs and tshark, for second opinions on disks and
-# packets; QEMU, for guests that are machines. Tests of what is missing are skipped by
-# name.
+# packets; QEMU, for guests that are machines; Chromium, for pages. Tests of what is
+# missing are skipped by name.
 .PHONY: setup
 setup:
 	@command -v $(GO) >/dev/null || { echo "Go is missing: see https://go.dev/dl, at least the version in go.mod" >&2; exit 1; }
@@ -43,6 +45,7 @@ setup:
 	PATH="$$PATH:/usr/sbin:/sbin" command -v mkfs.xfs >/dev/null || missing="$$missing xfsprogs"; \
 	command -v tshark >/dev/null || missing="$$missing tshark"; \
 	command -v qemu-system-x86_64 >/dev/null || missing="$$missing qemu-system-x86"; \
+	command -v chromium >/dev/null || command -v google-chrome >/dev/null || missing="$$missing chromium fonts-dejavu-core"; \
 	if [ -n "$$missing" ]; then \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 			echo "installing$$missing"; \
@@ -101,6 +104,20 @@ lint:
 .PHONY: generate
 generate:
 	$(GO) generate ./...
+
+# The types of the pages' TypeScript, if npm is there: nothing else needs it.
+.PHONY: typecheck
+typecheck:
+	@if command -v npx >/dev/null; then \
+		npx --yes --package typescript@7.0.2 tsc -p report/page; \
+	else \
+		echo "skipped: typecheck (no npx)"; \
+	fi
+
+# The pictures in the README and in docs, of runs that are made for them.
+.PHONY: screenshots
+screenshots:
+	$(GO) run ./internal/screenshots
 
 # What this machine can do, and how to make it do the rest.
 .PHONY: doctor
