@@ -38,16 +38,6 @@ func (r *Run) Hold() (release func() error, err error) {
 	return sync.OnceValue(func() error { return errors.Join(os.Remove(r.File(HoldFile)), f.Close()) }), nil
 }
 
-// Held says whether a process of this machine holds the run.
-func (r *Run) Held() bool {
-	root, err := os.OpenRoot(r.Dir)
-	if err != nil {
-		return false
-	}
-	defer root.Close()
-	return Held(root, ".")
-}
-
 // Held says whether a process of this machine holds the run whose directory is dir, below
 // root. Where nobody can say, nobody does: a run that is called dead while it goes on is
 // put right by its end, one that is called running when it is dead never is.
