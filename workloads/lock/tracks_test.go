@@ -1,11 +1,9 @@
 package lock
 
 import (
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/hacheck/hacheck/workloads"
 	"github.com/hacheck/hacheck/workloads/workloadtest"
 )
 
@@ -18,28 +16,12 @@ func TestTracksOfARightSystemDoNotOverlap(t *testing.T) {
 		if err != nil || len(tracks) == 0 {
 			t.Fatal(err, tracks)
 		}
-		found, held, perhaps := 0, 0, 0
-		for _, track := range tracks {
-			last := workloads.Slice{}
-			for _, s := range track.Slices {
-				if s.From > s.To || s.Op < 0 || s.Op >= h.Len() || (s.Class == workloads.Perhaps) != strings.HasPrefix(s.Label, workloads.Perhaps) {
-					t.Errorf("mistake %d: %+v", m, s)
-				}
-				if s.Class == workloads.Perhaps {
-					perhaps++
-					continue
-				}
-				held++
-				if s.Bad {
-					found++
-				} else if s.From < last.To && !bad {
-					t.Errorf("mistake %d: %s is held twice: %+v, %+v", m, track.Name, last, s)
-				}
-				last = s
-			}
+		tally, err := workloadtest.Holders(tracks, h.Len(), !bad)
+		if err != nil {
+			t.Errorf("mistake %d: %v", m, err)
 		}
-		if found > 0 != bad || held < 40 || perhaps == 0 {
-			t.Errorf("mistake %d: %d of %d slices are bad, and %d perhaps", m, found, held, perhaps)
+		if tally.Bad > 0 != bad || tally.Sure < 40 || tally.Perhaps == 0 {
+			t.Errorf("mistake %d: %+v", m, tally)
 		}
 	}
 }
