@@ -11,6 +11,7 @@ import (
 
 	"github.com/hacheck/hacheck/checker"
 	"github.com/hacheck/hacheck/internal/store"
+	"github.com/hacheck/hacheck/report"
 	"github.com/hacheck/hacheck/report/page"
 )
 
@@ -36,13 +37,14 @@ type shell struct {
 var shells = template.Must(template.New("").Funcs(template.FuncMap{
 	"version": func(name string) string { return assets[name].version },
 	"size":    size,
+	"shown":   report.Printable, // what anybody has named
 	"moment":  func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") },
 }).Parse(`<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{.Title}}</title>
+<title>{{shown .Title}}</title>
 <link rel="icon" href="data:,">
 <link rel="stylesheet" href="/assets/serve.css?v={{version "serve.css"}}">
 <script src="/assets/serve.js?v={{version "serve.js"}}" defer></script>
@@ -52,18 +54,18 @@ var shells = template.Must(template.New("").Funcs(template.FuncMap{
 <main id="main" tabindex="-1">
 {{- with .Error}}
 <h1>Not here</h1>
-<p data-part="error">{{.}}</p>
+<p data-part="error">{{shown .}}</p>
 <p><a href="/">All runs</a></p>
 {{- end}}
 {{- with .Files}}
 <h1>Files of a run</h1>
-<nav aria-label="Path" data-part="crumbs">{{range .Crumbs}}<a href="{{.Link}}">{{.Name}}</a> / {{end}}</nav>
+<nav aria-label="Path" data-part="crumbs">{{range .Crumbs}}<a href="{{.Link}}">{{shown .Name}}</a> / {{end}}</nav>
 <p data-part="file-actions"><a href="{{.Zip}}" data-part="zip">Download the run as zip</a></p>
 <table data-part="files">
 <thead><tr><th scope="col">Name</th><th scope="col" class="number">Size</th><th scope="col">Changed (UTC)</th></tr></thead>
 <tbody>
 {{- range .Rows}}
-<tr><td>{{if .Link}}<a href="{{.Link}}">{{.Name}}</a>{{else}}{{.Name}}{{end}}{{with .About}} <span class="faint">{{.}}</span>{{end}}</td><td class="number">{{if .Counted}}{{size .Size}}{{end}}</td><td>{{moment .Changed}}</td></tr>
+<tr><td>{{if .Link}}<a href="{{.Link}}">{{shown .Name}}</a>{{else}}{{shown .Name}}{{end}}{{with .About}} <span class="faint">{{shown .}}</span>{{end}}</td><td class="number">{{if .Counted}}{{size .Size}}{{end}}</td><td>{{moment .Changed}}</td></tr>
 {{- else}}
 <tr><td colspan="3">nothing</td></tr>
 {{- end}}

@@ -2,7 +2,8 @@
 // what the nodes printed about a moment.
 
 import type { Command } from "./document";
-import { el, fileLink, table, type Child } from "./dom";
+import { fileLink, table } from "./dom";
+import { el, type Child } from "./element";
 import { logs } from "./logs";
 import type { Page } from "./page";
 

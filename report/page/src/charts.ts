@@ -4,7 +4,8 @@
 import uPlot from "../lib/uplot/uPlot.esm.js";
 import { bands } from "./bands";
 import type { Chart, Document } from "./document";
-import { el, svg, whenNear, type Child } from "./dom";
+import { whenNear } from "./dom";
+import { el, svg, type Child } from "./element";
 import { count, moment, quantity, span, tick } from "./format";
 import type { Page } from "./page";
 import { again, Palette, type Ink } from "./palette";

@@ -1,7 +1,8 @@
 // What was covered, in detail: each fault with what it did, what was measured, and the
 // numbers of each checker.
 
-import { details, el, table, type Child } from "./dom";
+import { details, table } from "./dom";
+import { el, type Child } from "./element";
 import { count, moment, momentOrOpen, span, waited } from "./format";
 import type { Page } from "./page";
 

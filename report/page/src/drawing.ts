@@ -4,7 +4,7 @@
 
 import { lay, place, type Axis } from "./axis";
 import type { Call, Fault, Slice, Track } from "./document";
-import { el, svg } from "./dom";
+import { el, svg } from "./element";
 import { exact, exactUnit, moment, span } from "./format";
 import { readable } from "./readable";
 import { labels as labelsOf } from "./labels";

@@ -2,7 +2,8 @@
 // that rests on.
 
 import type { Anomaly, Call, Document } from "./document";
-import { details, el, fileLink, table, type Child } from "./dom";
+import { details, fileLink, table } from "./dom";
+import { el, type Child } from "./element";
 import { Drawing, type Subject } from "./drawing";
 import { count, exact, exactUnit, moment, plural } from "./format";
 import { orderOf } from "./order";

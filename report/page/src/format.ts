@@ -39,6 +39,11 @@ export function exactUnit(): string {
   return counted() ? "ns" : "s";
 }
 
+/** A moment as exact as it is known, with its unit. */
+export function instant(us: number): string {
+  return counted() ? nanos(us) : `${exact(us)} s`;
+}
+
 /** A moment of the run, in seconds. */
 export function moment(us: number): string {
   if (counted()) return nanos(us);

@@ -1,7 +1,7 @@
 // The slim bar at the top: the verdict, where one is, and light or dark.
 
 import type { Document } from "./document";
-import { el } from "./dom";
+import { el } from "./element";
 import { known, sign } from "./shapes";
 import { choose, onChange, theme } from "./theme";
 

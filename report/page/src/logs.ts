@@ -2,7 +2,8 @@
 // time, or side by side.
 
 import type { Log, LogLine } from "./document";
-import { el, fileLink, table, type Child } from "./dom";
+import { fileLink, table } from "./dom";
+import { el, type Child } from "./element";
 import { exact, moment, plural } from "./format";
 import type { Page } from "./page";
 import { Palette } from "./palette";

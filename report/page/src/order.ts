@@ -2,7 +2,8 @@
 // after each, up to where nothing can come next.
 
 import type { Anomaly, Order } from "./document";
-import { el, table, type Child } from "./dom";
+import { table } from "./dom";
+import { el, type Child } from "./element";
 import { Drawing, type Look, type Subject } from "./drawing";
 import { count, plural } from "./format";
 import { labels } from "./labels";

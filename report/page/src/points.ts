@@ -3,7 +3,7 @@
 
 import type uPlot from "../lib/uplot/uPlot.esm.js";
 import type { Chart, Point } from "./document";
-import { svg } from "./dom";
+import { svg } from "./element";
 import type { Palette } from "./palette";
 import { colour } from "./theme";
 

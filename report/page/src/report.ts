@@ -6,7 +6,7 @@ import { charts } from "./charts";
 import { coverage } from "./coverage";
 import { load, type Data } from "./data";
 import type { Document } from "./document";
-import { el, type Child } from "./dom";
+import { el, type Child } from "./element";
 import { evidence } from "./evidence";
 import { follow, header } from "./header";
 import { calls, count, plural, span } from "./format";

@@ -1,7 +1,7 @@
 // Signs of verdicts, drawn: each has a shape of its own, so that it is known without its
 // colour.
 
-import { el, svg } from "./dom";
+import { el, svg } from "./element";
 
 const shapes: Record<"valid" | "invalid" | "unknown", [outline: string, sign: string]> = {
   valid: ["M8 1a7 7 0 1 1 0 14A7 7 0 0 1 8 1Z", "M4.7 8.3 7 10.6l4.3-4.9"],

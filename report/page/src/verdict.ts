@@ -1,7 +1,8 @@
 // The verdict, first: the word, what each checker says, and what it covers in short.
 
 import type { Document, Fault } from "./document";
-import { el, table, type Child } from "./dom";
+import { table } from "./dom";
+import { el, type Child } from "./element";
 import { kinds } from "./evidence";
 import { count, plural, span, spanOrNone, waited } from "./format";
 import { known, sign, verdictOf } from "./shapes";

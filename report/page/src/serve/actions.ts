@@ -2,14 +2,15 @@
 
 import type { Detail } from "./api";
 import { ask, link, remove, words } from "./ask";
-import { type Child, command, el } from "./dom";
+import { command } from "./dom";
+import { type Child, el } from "../element";
 import { bytes, count, moment, plural, span, verdict } from "./words";
 
 /** Opens the dialog of a run. Whoever deletes it is told by changed. */
 export function open(run: string, readOnly: boolean, changed: () => void): void {
   const title = el("h2", { id: "run-title" }, run);
   const body = el("div", { "data-part": "detail" }, el("p", {}, "Reading…"));
-  const close = el("button", { type: "button", "data-part": "close", click: () => dialog.close() }, "Close");
+  const close = el("button", { type: "button", "data-part": "close", onclick: () => dialog.close() }, "Close");
   const dialog = el("dialog", { "aria-labelledby": "run-title", "data-part": "dialog" }, title, body, el("div", { class: "row" }, close));
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);
@@ -48,13 +49,13 @@ function detail(d: Detail, readOnly: boolean, deleted: () => void): Node[] {
 function deletion(d: Detail, deleted: () => void): HTMLElement {
   const box = el("div", { class: "deletion", "data-part": "deletion" });
   const first = (): void => {
-    const ask = el("button", { type: "button", "data-part": "delete", disabled: d.kept !== undefined, click: () => second() }, "Delete this run…");
+    const ask = el("button", { type: "button", "data-part": "delete", disabled: d.kept !== undefined, onclick: () => second() }, "Delete this run…");
     box.replaceChildren(ask, d.kept ? el("span", { class: "faint" }, ` Not now: ${d.kept}.`) : "");
   };
   const second = (): void => {
     const failed = el("p", { class: "problem", role: "alert", hidden: true });
     const sure = el("button", { type: "button", class: "danger", "data-part": "delete-sure" }, "Delete for good");
-    const back = el("button", { type: "button", "data-part": "delete-not", click: () => { first(); box.querySelector("button")?.focus(); } }, "Keep it");
+    const back = el("button", { type: "button", "data-part": "delete-not", onclick: () => { first(); box.querySelector("button")?.focus(); } }, "Keep it");
     sure.addEventListener("click", () => {
       sure.disabled = true;
       remove(d.row.path).then(deleted, (e: unknown) => {

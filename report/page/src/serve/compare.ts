@@ -2,9 +2,11 @@
 
 import type { Comparison, Measure, Row, Verdict } from "./api";
 import { ask, link, words } from "./ask";
-import { type Child, el, grid } from "./dom";
+import { grid } from "./dom";
+import { type Child, el } from "../element";
 import { schedules } from "./schedules";
-import { count, micros, moment, plural, span, verdict } from "./words";
+import { spanOrNone } from "../format";
+import { count, moment, plural, span, verdict } from "./words";
 
 /** A ratio this far from 1 is pointed at. */
 const much = 1.25;
@@ -51,8 +53,8 @@ export async function compare(main: HTMLElement): Promise<void> {
     sections.push(part("functions", "Functions", el("p", { class: "faint" }, "Latencies are of calls that succeeded. A ratio is that of B by A."),
       grid("functions-table", "Calls and latencies by function", ["Function", "A: ok / failed / unknown|", "B: ok / failed / unknown|", "A: median|", "B: median|", "ratio|", "A: p99|", "B: p99|", "ratio|"],
         c.functions.map((f) => [f.name, calls(f.a), calls(f.b),
-          f.a ? micros(f.a.median) : "–", f.b ? micros(f.b.median) : "–", ratio(f.median),
-          f.a ? micros(f.a.p99) : "–", f.b ? micros(f.b.p99) : "–", ratio(f.p99)]))));
+          f.a ? spanOrNone(f.a.median) : "–", f.b ? spanOrNone(f.b.median) : "–", ratio(f.median),
+          f.a ? spanOrNone(f.a.p99) : "–", f.b ? spanOrNone(f.b.p99) : "–", ratio(f.p99)]))));
   }
   sections.push(part("schedules", "Faults", schedules(c.past_a, c.past_b)));
   const main2 = c.measures.filter((m) => !m.group.includes(", by node"));
@@ -115,7 +117,7 @@ function amount(n: number | null, unit: string): string {
   if (n === null) return "–";
   switch (unit) {
     case "µs":
-      return micros(n);
+      return spanOrNone(n);
     case "‰":
       return `${(n / 10).toFixed(1)} %`;
     case "/s":

@@ -1,36 +1,6 @@
-// Elements, made without markup: what is shown may be anybody's text.
+// What the pages of a store are made of: tables, and commands to copy.
 
-export type Child = Node | string | null | undefined | false;
-type Handler = (event: Event) => void;
-export type Attributes = Record<string, string | number | boolean | Handler | null | undefined>;
-
-/** Makes an element. Attributes that are false or missing are left out, true ones are empty;
- * a function is a listener for the event of its name. */
-export function el<K extends keyof HTMLElementTagNameMap>(tag: K, attributes: Attributes = {}, ...children: Child[]): HTMLElementTagNameMap[K] {
-  const e = document.createElement(tag);
-  set(e, attributes);
-  add(e, children);
-  return e;
-}
-
-/** Makes an element of SVG. */
-export function svg<K extends keyof SVGElementTagNameMap>(tag: K, attributes: Attributes = {}, ...children: Child[]): SVGElementTagNameMap[K] {
-  const e = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  set(e, attributes);
-  add(e, children);
-  return e;
-}
-
-function set(e: Element, attributes: Attributes): void {
-  for (const [name, value] of Object.entries(attributes)) {
-    if (typeof value === "function") e.addEventListener(name, value);
-    else if (value !== null && value !== undefined && value !== false) e.setAttribute(name, value === true ? "" : String(value));
-  }
-}
-
-function add(e: Element, children: Child[]): void {
-  for (const c of children) if (c !== null && c !== undefined && c !== false) e.append(c);
-}
+import { el, type Child } from "../element";
 
 /** A button that copies text, and says that it did. */
 export function copyButton(text: string, what: string): HTMLButtonElement {

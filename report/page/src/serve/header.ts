@@ -1,7 +1,7 @@
 // What stands above all pages: where to go, and light or dark.
 
 import { choose, onChange, theme } from "../theme";
-import { el } from "./dom";
+import { el } from "../element";
 
 export function header(): void {
   const at = document.querySelector("header");

@@ -3,8 +3,9 @@
 import type { Live, Span } from "./api";
 import { Throughput } from "./chart";
 import { link } from "./ask";
-import { type Child, el } from "./dom";
-import { count, micros, plural, verdict } from "./words";
+import { type Child, el } from "../element";
+import { spanOrNone } from "../format";
+import { count, plural, verdict } from "./words";
 
 /** How many changes of leaders are shown. */
 const shown = 50;
@@ -71,7 +72,7 @@ class Following {
     this.outcome.replaceChildren(verdict(l.outcome));
     document.title = `${l.outcome}: ${this.what} – hacheck`;
     this.put("phase", ongoing ? l.phase || "not known" : "ended");
-    this.put("elapsed", l.phase === "main" && ongoing && l.limit > 0 ? `${micros(l.elapsed)} of ${micros(l.limit)}` : micros(l.elapsed));
+    this.put("elapsed", l.phase === "main" && ongoing && l.limit > 0 ? `${spanOrNone(l.elapsed)} of ${spanOrNone(l.limit)}` : spanOrNone(l.elapsed));
     this.put("ok", count(l.ok));
     this.put("fail", count(l.fail));
     this.put("info", count(l.info));
@@ -108,7 +109,7 @@ class Following {
       const is = state(f, ongoing);
       counts.set(is, (counts.get(is) ?? 0) + 1);
       if (ongoing && f.to < 0 && (is === "in force" || is === "about to begin")) {
-        force.push(el("li", {}, f.what, el("span", { class: "faint" }, is === "in force" ? ` since ${micros(f.from)}` : " is about to begin")));
+        force.push(el("li", {}, f.what, el("span", { class: "faint" }, is === "in force" ? ` since ${spanOrNone(f.from)}` : " is about to begin")));
       }
     }
     this.faultsTitle.textContent = ongoing ? "Faults in force" : "Faults";
@@ -121,12 +122,12 @@ class Following {
   private lead(l: Live): void {
     const list = l.leaders ?? [];
     this.leaders.replaceChildren(...list.slice(-shown).reverse().map((x) => el("li", {},
-      x.node ? `${x.node}, term ${x.term}` : "nobody", el("span", { class: "faint" }, ` from ${micros(x.time)}`))));
+      x.node ? `${x.node}, term ${x.term}` : "nobody", el("span", { class: "faint" }, ` from ${spanOrNone(x.time)}`))));
   }
 
   private find(l: Live): void {
     if (!l.found) return;
-    const text = `${l.found.kind} at ${micros(l.found.time)}: ${l.found.note}`;
+    const text = `${l.found.kind} at ${spanOrNone(l.found.time)}: ${l.found.note}`;
     if (this.found.textContent?.endsWith(text)) return; // say it once
     this.found.replaceChildren(el("p", { class: "anomaly" }, el("strong", {}, "First anomaly: "), text));
   }

@@ -2,8 +2,10 @@
 
 import { onChange } from "../theme";
 import type { Past, Span } from "./api";
-import { el, grid, svg } from "./dom";
-import { count, micros, plural } from "./words";
+import { grid } from "./dom";
+import { el, svg } from "../element";
+import { spanOrNone } from "../format";
+import { count, plural } from "./words";
 
 const bar = 18, gap = 4, left = 28, axis = 24, head = 22;
 /** More bars than these are not drawn; the table has them. */
@@ -32,7 +34,7 @@ export function schedules(a: Past, b: Past): HTMLElement {
     el("li", {}, svg("svg", { width: 14, height: 14 }, svg("rect", { width: 14, height: 14, class: `series-${n}` })), family)),
     el("li", {}, svg("svg", { width: 14, height: 14 }, svg("rect", { x: 1, y: 1, width: 12, height: 12, class: "idle" })), "nothing shows that it acted"));
   const rows = (name: string, p: Past): [string, string, string, string, string][] => p.spans.slice(0, listed).map((s) =>
-    [s.what, name, micros(s.from), s.to < 0 ? "not healed" : s.heal_failed ? `${micros(s.to)}; to heal it failed: ${s.heal_failed}` : micros(s.to), s.failed ? `${s.held_back ? "held back" : "failed"}: ${s.failed}` : s.acted > 0 ? count(s.acted) : "nothing"]);
+    [s.what, name, spanOrNone(s.from), s.to < 0 ? "not healed" : s.heal_failed ? `${spanOrNone(s.to)}; to heal it failed: ${s.heal_failed}` : spanOrNone(s.to), s.failed ? `${s.held_back ? "held back" : "failed"}: ${s.failed}` : s.acted > 0 ? count(s.acted) : "nothing"]);
   const cut = a.spans.length > listed || b.spans.length > listed;
   parts.push(box, legend, el("details", {}, el("summary", {}, `As a table: ${plural(a.spans.length + b.spans.length, "fault")}`),
     grid("schedules-table", cut ? `Faults, the first ${listed} of each` : "Faults", ["Fault", "Run", "From|", "To|", "Evidence|"], [...rows("A", a), ...rows("B", b)])));
@@ -65,7 +67,7 @@ function one(s: Span, p: Past, x: (t: number) => number, y: number, colours: Map
   const to = s.to < 0 ? p.duration : s.to;
   const width = Math.max(2, x(to) - x(s.from));
   const idle = s.failed !== undefined || s.acted === 0;
-  const words = `${s.what}, ${micros(s.from)} to ${s.to < 0 ? "the end: not healed" : micros(s.to)}${s.heal_failed ? `; to heal it failed: ${s.heal_failed}` : ""}${s.failed ? `; ${s.held_back ? "held back" : "failed"}: ${s.failed}` : s.acted > 0 ? `; evidence: ${count(s.acted)}` : "; nothing shows that it acted"}`;
+  const words = `${s.what}, ${spanOrNone(s.from)} to ${s.to < 0 ? "the end: not healed" : spanOrNone(s.to)}${s.heal_failed ? `; to heal it failed: ${s.heal_failed}` : ""}${s.failed ? `; ${s.held_back ? "held back" : "failed"}: ${s.failed}` : s.acted > 0 ? `; evidence: ${count(s.acted)}` : "; nothing shows that it acted"}`;
   const g = svg("g", { "data-part": "fault" }, svg("title", {}, words),
     svg("rect", { x: x(s.from), y, width, height: bar, rx: 2, class: idle ? "idle" : `box series-${colours.get(s.name.split(":")[0]!) ?? 1}` }));
   const room = Math.floor((width - 6) / 6.6);

@@ -3,7 +3,8 @@
 
 import type { Row, Runs } from "./api";
 import { ask, link, words } from "./ask";
-import { copyButton, el } from "./dom";
+import { copyButton } from "./dom";
+import { el } from "../element";
 import { open } from "./actions";
 import { count, moment, plural, quoted, span, verdict } from "./words";
 
@@ -56,7 +57,7 @@ class Table {
     const head = el("tr", {}, el("th", { scope: "col" }, el("span", { class: "unseen" }, "Choose")));
     for (const c of columns) {
       const th = el("th", { scope: "col", class: c.number && "number" },
-        el("button", { type: "button", "data-part": `sort-${c.name}`, title: c.about, click: () => this.sortBy(c.name) }, c.title));
+        el("button", { type: "button", "data-part": `sort-${c.name}`, title: c.about, onclick: () => this.sortBy(c.name) }, c.title));
       this.heads.set(c.name, th);
       head.append(th);
       for (const order of ["asc", "desc"]) this.sort.append(el("option", { value: `${c.name} ${order}` }, `${c.title}, ${order === "asc" ? "up" : "down"}`));
@@ -64,7 +65,7 @@ class Table {
     head.append(el("th", { scope: "col" }, "Open"));
     this.table = el("table", { class: "runs", "data-part": "table" }, el("caption", { class: "unseen" }, "Runs"), el("thead", {}, head), this.body);
 
-    const form = el("form", { role: "search", class: "filters", "data-part": "filters", submit: (e) => e.preventDefault() },
+    const form = el("form", { role: "search", class: "filters", "data-part": "filters", onsubmit: (e) => e.preventDefault() },
       el("div", { class: "field wide" }, el("label", { for: "q" }, "Search"), this.search));
     for (const name of filters) {
       const select = el("select", { id: `filter-${name}`, "data-part": `filter-${name}` });
@@ -74,7 +75,7 @@ class Table {
     }
     form.append(el("div", { class: "field sorting" }, el("label", { for: "sort" }, "Order"), this.sort));
     form.append(el("div", { class: "field check" }, this.inner, this.innerLabel));
-    form.append(el("div", { class: "field" }, el("button", { type: "button", "data-part": "reset", click: () => this.go(Object.fromEntries([...this.params.keys()].map((k) => [k, ""]))) }, "Show all")));
+    form.append(el("div", { class: "field" }, el("button", { type: "button", "data-part": "reset", onclick: () => this.go(Object.fromEntries([...this.params.keys()].map((k) => [k, ""]))) }, "Show all")));
 
     let timer = 0;
     this.search.addEventListener("input", () => {
@@ -180,7 +181,7 @@ class Table {
   /** Says why there is nothing, and what to do about it. */
   private nothing(runs: Runs): void {
     if (runs.total > 0) {
-      this.empty.replaceChildren(el("p", {}, "No run is like that. "), el("button", { type: "button", click: () => this.go(Object.fromEntries([...this.params.keys()].map((k) => [k, ""]))) }, "Show all"));
+      this.empty.replaceChildren(el("p", {}, "No run is like that. "), el("button", { type: "button", onclick: () => this.go(Object.fromEntries([...this.params.keys()].map((k) => [k, ""]))) }, "Show all"));
       return;
     }
     const typed = `hacheck run --workload register --nemesis partition --store ${quoted(this.store)}`;
@@ -247,7 +248,7 @@ class Table {
       return el("td", { "data-label": column?.title, class: column?.number && "number" }, ...children);
     };
     const what = `${row.system} ${row.workload}, ${row.path}`;
-    const box = el("input", { type: "checkbox", "data-part": "choose", "aria-label": `Choose for comparison: ${what}`, change: () => this.toggle(row.path) });
+    const box = el("input", { type: "checkbox", "data-part": "choose", "aria-label": `Choose for comparison: ${what}`, onchange: () => this.toggle(row.path) });
     box.checked = this.chosen.includes(row.path);
     const ongoing = row.state === "running" || row.state === "judging";
     const main = ongoing ? link("/live", row.path) : row.report ? link("/run", row.path, "report.html") : link("/run", row.path);
@@ -275,14 +276,14 @@ class Table {
           : row.report ? el("a", { class: "button small", href: link("/run", row.path, "report.html"), "data-part": "report" }, "Report")
             : el("span", { class: "faint", title: "No page was made of it. More has the command that does." }, "no report"),
         el("a", { href: link("/run", row.path), "data-part": "files" }, "Files"),
-        el("button", { type: "button", class: "small", "data-part": "more", "aria-haspopup": "dialog", "aria-label": `More about ${what}`, click: () => open(row.path, this.readOnly, () => void this.load(true)) }, "More…")),
+        el("button", { type: "button", class: "small", "data-part": "more", "aria-haspopup": "dialog", "aria-label": `More about ${what}`, onclick: () => open(row.path, this.readOnly, () => void this.load(true)) }, "More…")),
     ];
   }
 
   /** Offers the other pages. */
   private turn(runs: Runs): void {
     const to = (text: string, part: string, offset: number): HTMLElement => el("a", {
-      href: "?" + this.at(offset), "data-part": part, click: (e) => {
+      href: "?" + this.at(offset), "data-part": part, onclick: (e) => {
         if ((e as MouseEvent).ctrlKey || (e as MouseEvent).metaKey || (e as MouseEvent).shiftKey) return;
         e.preventDefault();
         this.go({ offset: offset > 0 ? String(offset) : "" });
@@ -321,7 +322,7 @@ class Table {
     }
     const [a, b] = this.chosen;
     this.bar.hidden = !a;
-    const clear = el("button", { type: "button", "data-part": "choose-none", click: () => { this.chosen = []; this.choose(); } }, "Choose none");
+    const clear = el("button", { type: "button", "data-part": "choose-none", onclick: () => { this.chosen = []; this.choose(); } }, "Choose none");
     if (a && b) {
       this.bar.replaceChildren(el("span", { class: "mono" }, `${a} · ${b}`),
         el("a", { href: `/compare?${new URLSearchParams({ a, b })}`, class: "button", "data-part": "compare" }, "Compare the two"), clear);

@@ -1,6 +1,7 @@
 // Numbers, times and verdicts in words.
 
-import { el } from "./dom";
+import { el } from "../element";
+import { count as grouped } from "../format";
 
 const symbols: Record<string, string> = {
   valid: "✓", invalid: "✗", unknown: "?", running: "▶", judging: "▷", "not judged": "–", "ended early": "■", deleted: "■",
@@ -13,21 +14,10 @@ export function verdict(outcome: string): HTMLElement {
     el("span", { class: "symbol", "aria-hidden": "true" }, symbols[outcome] ?? "?"), outcome || "none");
 }
 
-/** 12345 as people read it; a number that is not known is a dash. */
+/** A number; one that is not known is a dash. */
 export function count(n: number): string {
-  return n < 0 ? "–" : n.toLocaleString("en-US").replaceAll(",", "\u202f");
+  return n < 0 ? "–" : grouped(n);
 }
-
-/** Microseconds. */
-export function micros(us: number): string {
-  if (us < 0) return "–";
-  if (us < 1000) return `${us} µs`;
-  if (us < 1e6) return `${digits(us / 1e3)} ms`;
-  if (us < 120e6) return `${digits(us / 1e6)} s`;
-  return span(us / 1000);
-}
-
-function digits(x: number): string { return x >= 100 ? x.toFixed(0) : x >= 10 ? x.toFixed(1) : x.toFixed(2); }
 
 /** Milliseconds that people wait. */
 export function span(ms: number): string {

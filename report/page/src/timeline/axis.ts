@@ -1,6 +1,7 @@
 // Times as people read and write them, and where an axis has its ticks. All times are
 // microseconds, or those of a counter, which are written as they are: in nanoseconds.
 
+import { span } from "../format";
 import { counted } from "../unit";
 
 export interface Tick { at: number; text: string }
@@ -33,7 +34,7 @@ export function ticks(from: number, to: number, most: number): Tick[] {
 /** A time as exact as a step asks for, in the unit that fits the end of what is shown. */
 export function label(t: number, by: number, to: number): string {
   if (t === 0) return "0";
-  if (counted()) return nanos(t);
+  if (counted()) return span(t);
   if (to < ms) return `${t} µs`;
   if (to < s) return `${(t / ms).toFixed(digits(by, ms))} ms`;
   if (to < 2 * min) return `${(t / s).toFixed(digits(by, s))} s`;
@@ -46,25 +47,6 @@ export function label(t: number, by: number, to: number): string {
 
 function digits(by: number, unit: number): number {
   return Math.max(0, Math.ceil(Math.log10(unit) - Math.log10(by) - 1e-9));
-}
-
-function nanos(t: number): string {
-  return `${Math.round(t).toLocaleString("en-US")} ns`;
-}
-
-/** A time of the run to the microsecond. */
-export function exact(t: number): string {
-  if (counted()) return nanos(t);
-  return `${(t / s).toFixed(6)} s`;
-}
-
-/** How long something took, to about three digits. */
-export function length(d: number): string {
-  if (counted()) return nanos(d);
-  if (d < ms) return `${Math.round(d)} µs`;
-  if (d < s) return `${(d / ms).toPrecision(3)} ms`;
-  if (d < 2 * min) return `${(d / s).toPrecision(3)} s`;
-  return `${Math.floor(d / min)} min ${Math.round((d % min) / s)} s`;
 }
 
 const units: Record<string, number> = { us: 1, "µs": 1, "μs": 1, ms, s, "": s, m: min, min, h: hour };

@@ -6,7 +6,7 @@ import type { Slice } from "../document";
 import { readable } from "../readable";
 import * as axis from "./axis";
 import { amount, locate, stretches } from "./lanes";
-import { context } from "./palette";
+import { context } from "./colours";
 import { count, kindOf, kinds, paint, paintLevel, units } from "./raster";
 import { rowHeight, stack, type Row } from "./rows";
 import { anomalyHeight, axisHeight, faultHeight, lineHeight, stripHeight, subject, type Scene } from "./scene";

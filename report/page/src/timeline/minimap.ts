@@ -2,22 +2,22 @@
 // stretched.
 
 import { amount } from "./lanes";
-import { context } from "./palette";
+import { context } from "./colours";
 import { sum } from "./raster";
 import type { Scene } from "./scene";
-import { element } from "./element";
+import { el } from "../element";
 
 const height = 40;
 
 export class Minimap {
-  readonly root = element("div", { class: "tl-map", "data-part": "minimap", "aria-hidden": "true" });
-  private readonly canvas = element("canvas");
-  private readonly frame = element("div", { class: "tl-window", "data-part": "minimap-window" });
+  readonly root = el("div", { class: "tl-map", "data-part": "minimap", "aria-hidden": "true" });
+  private readonly canvas = el("canvas");
+  private readonly frame = el("div", { class: "tl-window", "data-part": "minimap-window" });
 
   constructor(private readonly s: Scene) {
     this.frame.append(
-      element("i", { class: "tl-handle", "data-part": "minimap-left" }),
-      element("i", { class: "tl-handle", "data-part": "minimap-right" }),
+      el("i", { class: "tl-handle", "data-part": "minimap-left" }),
+      el("i", { class: "tl-handle", "data-part": "minimap-right" }),
     );
     this.root.append(this.canvas, this.frame);
     this.listen();

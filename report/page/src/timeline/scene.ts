@@ -1,11 +1,11 @@
 // What the pictures of the timeline are drawn from, and which part of it lies where.
 
+import { instant, span } from "../format";
 import type { Data } from "../data";
 import type { Document, Fault, Level, Slice, Track } from "../document";
 import type { View } from "../view";
-import * as axis from "./axis";
 import { arrange, grouping, stretches, type By, type Grouping, type Lanes } from "./lanes";
-import type { Palette } from "./palette";
+import type { Palette } from "./colours";
 import { ofEvents, type Filter } from "./raster";
 import { laneHeight, layout, rowHeight, stack, visible, type Layout, type Row } from "./rows";
 
@@ -296,12 +296,12 @@ export function subject(t: Track): string {
 /** A fault in words. */
 export function faultText(f: Fault): string {
   const nodes = f.nodes && f.nodes.length > 0 ? ` on ${f.nodes.join(", ")}` : "";
-  const until = f.failed && f.to === f.from ? "" : f.to < 0 ? "not healed" : `to ${axis.exact(f.to)} (${axis.length(f.to - f.from)})`;
-  const lines = [`${f.what || f.name}${nodes}`, `${axis.exact(f.from)} ${until}`.trim()];
+  const until = f.failed && f.to === f.from ? "" : f.to < 0 ? "not healed" : `to ${instant(f.to)} (${span(f.to - f.from)})`;
+  const lines = [`${f.what || f.name}${nodes}`, `${instant(f.from)} ${until}`.trim()];
   if (f.evidence) lines.push(f.evidence);
   if (!f.acted) lines.push("It is not known to have done anything.");
   if (f.failed) lines.push(`It failed: ${f.failed}`);
   lines.push(`while it held: ${f.ok} ok, ${f.fail} fail, ${f.info} info`);
-  if (f.recovery >= 0) lines.push(`recovered ${axis.length(f.recovery)} after its end`);
+  if (f.recovery >= 0) lines.push(`recovered ${span(f.recovery)} after its end`);
   return lines.join("\n");
 }

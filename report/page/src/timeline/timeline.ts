@@ -2,18 +2,17 @@
 
 import type { Data } from "../data";
 import type { Document } from "../document";
-import { calls } from "../format";
+import { calls, instant, span } from "../format";
 import { readable } from "../readable";
 import { onChange } from "../theme";
 import type { View } from "../view";
-import * as axis from "./axis";
 import { Drawing, drawOver, name } from "./draw";
-import { element } from "./element";
+import { el } from "../element";
 import { listen } from "./gestures";
 import { locate, lower, outcomes, who, type By } from "./lanes";
 import { List } from "./list";
 import { Minimap } from "./minimap";
-import { context, palette } from "./palette";
+import { context, palette } from "./colours";
 import { Panel, spoken } from "./panel";
 import * as query from "./query";
 import { faultText, Scene, type Hit } from "./scene";
@@ -42,14 +41,14 @@ class Mounted implements Timeline {
   private readonly panel: Panel;
   private readonly list: List;
   private readonly tools: Tools;
-  private readonly root = element("div", { class: "tl", "data-part": "timeline" });
-  private readonly stage = element("div", { class: "tl-stage", "data-part": "stage" });
-  private readonly spacer = element("div");
-  private readonly sticky = element("div", { class: "tl-sticky" });
-  private readonly base = element("canvas", { "aria-hidden": "true" });
+  private readonly root = el("div", { class: "tl", "data-part": "timeline" });
+  private readonly stage = el("div", { class: "tl-stage", "data-part": "stage" });
+  private readonly spacer = el("div");
+  private readonly sticky = el("div", { class: "tl-sticky" });
+  private readonly base = el("canvas", { "aria-hidden": "true" });
   private readonly over: HTMLCanvasElement;
-  private readonly tip = element("div", { class: "tl-tip", role: "tooltip", "data-part": "tooltip", hidden: true });
-  private readonly said = element("p", { class: "tl-said", role: "status", "aria-live": "polite", "data-part": "said" });
+  private readonly tip = el("div", { class: "tl-tip", role: "tooltip", "data-part": "tooltip", hidden: true });
+  private readonly said = el("p", { class: "tl-said", role: "status", "aria-live": "polite", "data-part": "said" });
   private readonly took: number[] = [];
   private due = { base: false, over: false, map: false, list: false };
   private asked = 0;
@@ -64,9 +63,9 @@ class Mounted implements Timeline {
 
   constructor(into: HTMLElement, private readonly doc: Document, private readonly data: Data, private readonly view: View) {
     this.s = new Scene(doc, data, view);
-    this.over = element("canvas", {
+    this.over = el("canvas", {
       tabindex: "0", role: "application", "data-part": "picture", "aria-roledescription": "timeline",
-      "aria-label": `Timeline of ${calls(doc)} in ${axis.length(Math.max(doc.duration, 0))}. Enter selects an operation, arrows go on from there; the list button shows a table instead.`,
+      "aria-label": `Timeline of ${calls(doc)} in ${span(Math.max(doc.duration, 0))}. Enter selects an operation, arrows go on from there; the list button shows a table instead.`,
     });
     const groups = [...new Set(this.s.tracks.map((t) => t.group))];
     this.tools = tools(doc, groups, {
@@ -104,9 +103,9 @@ class Mounted implements Timeline {
     this.list = new List(this.s, (call) => this.select(call, true, true));
     this.sticky.append(this.base, this.over, this.tip);
     this.stage.append(this.sticky, this.spacer);
-    const left = doc.ops.left ? [element("p", { class: "tl-faint", "data-part": "left" }, doc.ops.left)] : [];
+    const left = doc.ops.left ? [el("p", { class: "tl-faint", "data-part": "left" }, doc.ops.left)] : [];
     this.root.append(this.tools.root,
-      element("div", { class: "tl-main" }, element("div", { class: "tl-pictures" }, this.map.root, this.stage), this.panel.root), this.said, ...left, this.list.root);
+      el("div", { class: "tl-main" }, el("div", { class: "tl-pictures" }, this.map.root, this.stage), this.panel.root), this.said, ...left, this.list.root);
     into.append(this.root);
 
     this.listen();
@@ -542,18 +541,18 @@ class Mounted implements Timeline {
     switch (hit.kind) {
       case "call": {
         const { nodes } = this.doc.ops;
-        const took = ops.complete[hit.call] < 0 ? "" : `, took ${axis.length(ops.end[hit.call] - ops.start[hit.call])}`;
+        const took = ops.complete[hit.call] < 0 ? "" : `, took ${span(ops.end[hit.call] - ops.start[hit.call])}`;
         const lines = [
           `${this.s.words.get(hit.call) ?? name(this.s, hit.call)}: ${outcomes[ops.outcome[hit.call]]}`,
           `${ops.process[hit.call] < 0 ? who(ops.process[hit.call]) : `process ${ops.process[hit.call]}`}${ops.node[hit.call] >= 0 ? ` on ${nodes[ops.node[hit.call]]}` : ""}`,
-          `at ${axis.exact(ops.start[hit.call])}${took}`,
+          `at ${instant(ops.start[hit.call])}${took}`,
         ];
         if (hit.more > 0) lines.push(`and ${hit.more} more here`);
         return lines.join("\n");
       }
       case "slice": {
-        const to = hit.slice.to < 0 ? "to the end" : `to ${axis.exact(hit.slice.to)} (${axis.length(hit.slice.to - hit.slice.from)})`;
-        return `${hit.track.group}: ${hit.track.name}\n${hit.slice.label}${hit.slice.bad ? "\nthis must not be" : ""}\n${axis.exact(hit.slice.from)} ${to}`;
+        const to = hit.slice.to < 0 ? "to the end" : `to ${instant(hit.slice.to)} (${span(hit.slice.to - hit.slice.from)})`;
+        return `${hit.track.group}: ${hit.track.name}\n${hit.slice.label}${hit.slice.bad ? "\nthis must not be" : ""}\n${instant(hit.slice.from)} ${to}`;
       }
       case "fault": return hit.faults.map(faultText).join("\n\n");
       case "anomaly": {
