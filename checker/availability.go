@@ -34,7 +34,8 @@ import (
 //     are the shares of the calls that were answered of those invoked while no fault held,
 //     while some did, and while those that held had hit less than half of the nodes. The
 //     latter is known of faults whose details name nodes, or groups that have none in
-//     common.
+//     common. Beside each share are what it is made of: no_fault_calls and
+//     no_fault_answered, and so on.
 //   - answers_per_second is the throughput without faults, window_us what it is measured
 //     in: the median of the windows that no fault touches, if there are enough.
 //   - begin_answer_*_us is the time from when a fault had begun to the end of the first
@@ -45,8 +46,16 @@ import (
 //     begin_answer_unseen and so on count the faults after which the main phase ended
 //     first.
 //
-// Its part "by fault" has parts with the times after faults of each family, its part
-// "by node" has parts with all of the above for the calls that a node answered.
+// Its samples are these times one by one: begin_answer_us, begin_90_us, heal_answer_us and
+// heal_90_us; and of those that are unseen the time that it took at least, begin_answer_least_us
+// and so on. That is up to when somebody called last. What was under way then may have been
+// given up, and when nobody calls nobody is answered: that says nothing of the system. For the
+// same reason gap_us, the longest time without an answer, goes no further.
+//
+// Its part "by fault" has parts with the times after faults of each family, their samples, and
+// the share of calls that were answered of those invoked while such a fault held: calls,
+// answered and answered_permille. Its part "by node" has parts with all of the counts above for
+// the calls that a node answered.
 func Availability() Checker { return Func(availability) }
 
 const (
@@ -86,10 +95,10 @@ func availability(_ context.Context, h *histories.History) (Result, error) {
 		phase: phase, faults: intervals(spans), minority: minority(calls, spans),
 		begins: map[string][]time.Duration{}, heals: map[string][]time.Duration{},
 	}
-	families := map[string]bool{}
+	families := map[string][]histories.FaultSpan{}
 	for _, s := range spans {
 		family, _, _ := strings.Cut(s.Name, ":")
-		families[family] = true
+		families[family] = append(families[family], s)
 		m.begins[family] = append(m.begins[family], s.From)
 		if s.End < 0 || s.HealFailed != "" {
 			continue
@@ -102,10 +111,16 @@ func availability(_ context.Context, h *histories.History) (Result, error) {
 	cluster := m.measure(calls)
 	result.Counts = cluster.counts
 	result.Note = cluster.note()
+	for _, w := range cluster.waits {
+		result.Sample(w.name, w.took, w.least)
+	}
 	byFault := Result{Name: "by fault", Verdict: Valid}
 	for _, family := range slices.Sorted(maps.Keys(families)) {
 		part := Result{Name: family, Verdict: Valid, Counts: map[string]int64{"faults": int64(len(m.begins[family]))}}
-		cluster.after(part.Counts, m.begins[family], m.heals[family])
+		share(part.Counts, "", calls, intervals(families[family]).contain)
+		for _, w := range cluster.after(part.Counts, m.begins[family], m.heals[family]) {
+			part.Sample(w.name, w.took, w.least)
+		}
 		part.Note = Count(part.Counts["faults"], "fault")
 		byFault.Parts = append(byFault.Parts, part)
 	}
@@ -239,9 +254,19 @@ type series struct {
 	done    []time.Duration // when those that were answered completed, ascending
 
 	phase  interval
+	asked  time.Duration // when the last of the calls was invoked
 	window time.Duration
 	enough int   // completions in a window at 90 % of the throughput; 0: not known
 	full   []int // for each of done the next one, itself included, that begins enough of them
+
+	waits []wait
+}
+
+// A wait is how long something took each time, such as an answer after a fault.
+type wait struct {
+	name  string
+	took  []time.Duration // ascending
+	least []time.Duration // where the end was not seen
 }
 
 // measure measures calls, which are in the order of their invocations.
@@ -249,6 +274,7 @@ func (m *measurement) measure(calls []probe) *series {
 	s := &series{counts: map[string]int64{"main_us": m.phase.length().Microseconds()}, phase: m.phase}
 	ok := int64(0)
 	for _, c := range calls {
+		s.asked = c.Invoked
 		if c.answered && c.Completed <= m.phase.to {
 			s.answers.add(c.Invoked, c.Completed)
 			s.done = append(s.done, c.Completed)
@@ -261,10 +287,12 @@ func (m *measurement) measure(calls []probe) *series {
 	s.answers.settle()
 	slices.Sort(s.done)
 
-	s.shares(calls, m)
+	share(s.counts, "no_fault_", calls, func(at time.Duration) bool { return !m.faults.contain(at) })
+	share(s.counts, "fault_", calls, m.faults.contain)
+	share(s.counts, "minority_", calls, m.minority.contain)
 	s.gap()
 	s.throughput(m.faults)
-	s.after(s.counts, flat(m.begins), flat(m.heals))
+	s.waits = append(s.waits, s.after(s.counts, flat(m.begins), flat(m.heals))...)
 	return s
 }
 
@@ -277,36 +305,37 @@ func flat(by map[string][]time.Duration) (all []time.Duration) {
 
 func (i interval) length() time.Duration { return i.to - i.from }
 
-// shares counts which part of the calls was answered.
-func (s *series) shares(calls []probe, m *measurement) {
-	share := func(name string, among func(at time.Duration) bool) {
-		all, some := int64(0), int64(0)
-		for _, c := range calls {
-			if among(c.Invoked) {
-				all++
-				if c.answered {
-					some++
-				}
+// share counts which part was answered of the calls that were invoked at such times.
+func share(counts map[string]int64, prefix string, calls []probe, among func(at time.Duration) bool) {
+	all, some := int64(0), int64(0)
+	for _, c := range calls {
+		if among(c.Invoked) {
+			all++
+			if c.answered {
+				some++
 			}
 		}
-		if all > 0 {
-			s.counts[name+"_answered_permille"] = some * 1000 / all
-		}
 	}
-	share("no_fault", func(at time.Duration) bool { return !m.faults.contain(at) })
-	share("fault", m.faults.contain)
-	share("minority", m.minority.contain)
+	if all > 0 {
+		counts[prefix+"calls"], counts[prefix+"answered"] = all, some
+		counts[prefix+"answered_permille"] = some * 1000 / all
+	}
 }
 
-// gap finds the longest time in which nothing was answered.
+// gap finds the longest time in which nothing was answered; and the longest of those that
+// ended with an answer, or when somebody called last.
 func (s *series) gap() {
 	longest := interval{s.phase.from, s.phase.from}
 	last := s.phase.from
-	for _, t := range append(slices.Clone(s.done), s.phase.to) {
+	for _, t := range s.done {
 		if t-last > longest.length() {
 			longest = interval{last, t}
 		}
 		last = t
+	}
+	s.waits = append(s.waits, wait{name: "gap", took: []time.Duration{max(longest.length(), s.asked-last)}})
+	if s.phase.to-last > longest.length() {
+		longest = interval{last, s.phase.to}
 	}
 	s.counts["longest_gap_us"] = longest.length().Microseconds()
 	s.counts["longest_gap_at_us"] = longest.from.Microseconds()
@@ -371,32 +400,38 @@ func (s *series) back(since time.Duration) (took time.Duration, seen bool) {
 	return max(0, last-s.window-since), true
 }
 
-// after adds what was measured after faults that began and were healed then.
-func (s *series) after(counts map[string]int64, begins, heals []time.Duration) {
-	add := func(name string, since []time.Duration, measured func(time.Duration) (time.Duration, bool)) {
-		var times []time.Duration
+// after returns what was measured after faults that began and were healed then, and adds to
+// counts what is to be said of it.
+func (s *series) after(counts map[string]int64, begins, heals []time.Duration) (waits []wait) {
+	// add takes up to when an end would have been seen, too.
+	add := func(name string, since []time.Duration, measured func(time.Duration) (time.Duration, bool), seenTo time.Duration) {
+		w := wait{name: name}
 		for _, t := range since {
 			if took, seen := measured(t); seen {
-				times = append(times, took)
+				w.took = append(w.took, took)
+			} else {
+				w.least = append(w.least, max(0, seenTo-t))
 			}
 		}
-		if unseen := len(since) - len(times); unseen > 0 {
-			counts[name+"_unseen"] = int64(unseen)
+		waits = append(waits, w)
+		if len(w.least) > 0 {
+			counts[name+"_unseen"] = int64(len(w.least))
 		}
-		if len(times) == 0 {
+		if len(w.took) == 0 {
 			return
 		}
-		slices.Sort(times)
+		slices.Sort(w.took)
 		for as, percent := range map[string]int{"min": 0, "median": 50, "p90": 90, "max": 100} {
-			counts[name+"_"+as+"_us"] = rank(times, percent).Microseconds()
+			counts[name+"_"+as+"_us"] = rank(w.took, percent).Microseconds()
 		}
 	}
-	add("begin_answer", begins, s.answers.After)
-	add("heal_answer", heals, s.answers.After)
+	add("begin_answer", begins, s.answers.After, s.asked)
+	add("heal_answer", heals, s.answers.After, s.asked)
 	if s.enough > 0 {
-		add("begin_90", begins, s.back)
-		add("heal_90", heals, s.back)
+		add("begin_90", begins, s.back, s.asked-s.window)
+		add("heal_90", heals, s.back, s.asked-s.window)
 	}
+	return waits
 }
 
 // rank returns the smallest of ascending values that so many per cent do not exceed.

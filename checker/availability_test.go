@@ -303,6 +303,7 @@ func naive(t *testing.T, h *histories.History) map[string]int64 {
 	}
 	for name, n := range total {
 		c[name+"_answered_permille"] = good[name] * 1000 / n
+		c[name+"_calls"], c[name+"_answered"] = n, good[name]
 	}
 	c["ok"] = int64(len(done)) - c["refused"]
 	among := func(from, to time.Duration) (n int) { // after from, up to to

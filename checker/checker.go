@@ -99,6 +99,10 @@ type Result struct {
 	// Counts is the coverage in numbers, e.g. "keys", "ok"; a name carries its
 	// unit where there is one, e.g. "median_us".
 	Counts map[string]int64 `json:"counts,omitempty"`
+	// Samples are what was measured, value by value, where these are few; a name carries its
+	// unit, e.g. "begin_answer_us". They are for who goes on counting: people are told what
+	// Counts and Table make of them. See [Result.Sample].
+	Samples map[string][]int64 `json:"samples,omitempty"`
 	// Table is what is best told in rows, such as what was measured; nil: nothing is.
 	Table *Table `json:"table,omitempty"`
 	// Parts are the results that this one is made of.

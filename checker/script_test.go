@@ -50,13 +50,17 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// counts returns the counts of a result and of its parts, those of each on a line.
+// counts returns the counts of a result and of its parts, those of each on a line, and their
+// samples.
 func counts(r checker.Result, of string) string {
 	var b strings.Builder
 	if of += r.Name; len(r.Counts) > 0 {
 		fmt.Fprintf(&b, "%s:", of)
 		for _, name := range slices.Sorted(maps.Keys(r.Counts)) {
 			fmt.Fprintf(&b, " %s=%d", name, r.Counts[name])
+		}
+		for _, name := range slices.Sorted(maps.Keys(r.Samples)) {
+			fmt.Fprintf(&b, " %s=%d", name, r.Samples[name])
 		}
 		b.WriteByte('\n')
 	}

@@ -21,7 +21,7 @@ const MinUnderFaults = 10
 // Stats returns a checker of the run rather than of the system: it counts what
 // the clients did, and is Unknown if that was too little for any other verdict
 // to rest on. It is never Invalid. Its parts are the functions, with counts of
-// outcomes and the latency of the calls that succeeded.
+// outcomes and the latency of the calls that succeeded: median_us, p99_us and max_us.
 //
 // A function that was called must have succeeded. In a run that came to its end,
 // as its recovery shows, so must each of the functions that are named here; what
@@ -77,6 +77,7 @@ func stats(h *histories.History, functions []string) (Result, error) {
 			slices.Sort(l)
 			median, p99 := l[len(l)/2], l[len(l)*99/100]
 			part.Counts["median_us"], part.Counts["p99_us"] = median.Microseconds(), p99.Microseconds()
+			part.Counts["max_us"] = l[len(l)-1].Microseconds()
 			part.Note += fmt.Sprintf("; median %s, p99 %s", Brief(median), Brief(p99))
 		} else {
 			part.Verdict, result.Verdict = Unknown, Unknown

@@ -309,6 +309,28 @@ func TestADocumentIsTheSameWhenBuiltTwice(t *testing.T) {
 	}
 }
 
+// TestSamplesAreNotInADocument has a run that kept what it measured value by value: a page is
+// for people, and is as large as if it had not.
+func TestSamplesAreNotInADocument(t *testing.T) {
+	source := judged(t, longRun(t, 3_000))
+	without, err := json.Marshal(build(t, source))
+	if err != nil {
+		t.Fatal(err)
+	}
+	took := make([]time.Duration, checker.MaxSamples)
+	source.Result.Sample("all", took, nil)
+	for i := range source.Result.Parts {
+		source.Result.Parts[i].Sample("part", took, nil)
+	}
+	with, err := json.Marshal(build(t, source))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(with, without) {
+		t.Errorf("it has %d bytes with samples, and %d without", len(with), len(without))
+	}
+}
+
 func TestPointsAreAFairSample(t *testing.T) {
 	h := longRun(t, 30_000)
 	doc := build(t, judged(t, h))

@@ -3,7 +3,9 @@ package vm
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -41,6 +43,9 @@ func TestEvents(t *testing.T) {
 					for _, row := range p.Table.Rows {
 						text += "  " + strings.Join(row, " | ") + "\n"
 					}
+				}
+				for _, name := range slices.Sorted(maps.Keys(p.Samples)) {
+					text += fmt.Sprintf("%s %d\n", name, p.Samples[name])
 				}
 				return text
 			}

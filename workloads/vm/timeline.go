@@ -24,6 +24,7 @@ type failover struct {
 	decide   time.Duration // the machine was taken from the host
 	place    time.Duration // and given to another, or to the same in a new incarnation
 	boot     time.Duration
+	last     time.Duration // its last sign before
 	write    time.Duration // the guest was told that a write was done which nobody was told of before
 	outage   time.Duration // from its last sign to its next
 	since    int           // the op of detect
@@ -53,7 +54,11 @@ func (r *reader) failover() checker.Checker {
 type leg struct {
 	title, name string
 	took        []time.Duration
+	least       []time.Duration // of what had not ended when a guest was heard of last
 }
+
+// waits adds that something had not ended after so long.
+func (l *leg) waits(least time.Duration) { l.least = append(l.least, max(0, least)) }
 
 // measured returns what was measured.
 func (e *events) measured(spans []histories.FaultSpan) checker.Result {
@@ -70,13 +75,24 @@ func (e *events) measured(spans []histories.FaultSpan) checker.Result {
 		{title: "outage: without a sign of the machine", name: "failover_outage"},
 	}
 	var moved, unfinished, givenUp int64
+	heard := e.lastHeard()
 	for _, f := range all {
 		moments := []time.Duration{f.fault, f.detect, max(f.fence, f.detect), f.decide, f.place, f.boot, f.write}
 		if f.full {
 			moments = moments[:4] // for how long hosts have no room is not the system's doing
 		}
-		for i := 1; i < len(moments) && moments[i] > 0; i++ {
-			legs[i-1].took = append(legs[i-1].took, max(0, moments[i]-moments[i-1]))
+		reached := 1
+		for ; reached < len(moments) && moments[reached] > 0; reached++ {
+			legs[reached-1].took = append(legs[reached-1].took, max(0, moments[reached]-moments[reached-1]))
+		}
+		if f.write == 0 && !f.givenUp && !f.full {
+			if slices.Max(moments[reached:]) == 0 { // else a step was taken of which nobody heard
+				legs[reached-1].waits(heard - moments[reached-1])
+			}
+			legs[6].waits(heard - f.fault)
+			if f.boot == 0 {
+				legs[8].waits(heard - f.last)
+			}
 		}
 		if f.to != "" && f.to != f.from {
 			moved++
@@ -120,6 +136,7 @@ func (e *events) measured(spans []histories.FaultSpan) checker.Result {
 	result := checker.Result{Verdict: checker.Valid, Counts: counts}
 	table := &checker.Table{Columns: []string{"", "n", "p50", "p99", "max"}}
 	for _, s := range append(legs, down) {
+		result.Sample(s.name, s.took, s.least)
 		if len(s.took) == 0 {
 			continue
 		}
@@ -235,7 +252,7 @@ func (e *events) failovers(spans []histories.FaultSpan) (all []*failover) {
 				f.fence = s.at
 			}
 		}
-		f.fault = faults.begin(f)
+		f.last, f.fault = f.fault, faults.begin(f)
 	}
 	return went
 }
@@ -342,13 +359,18 @@ func (of hits) begin(f *failover) time.Duration {
 	return f.fault
 }
 
+// lastHeard returns when a guest was heard of last; 0 if none was.
+func (e *events) lastHeard() time.Duration {
+	if len(e.ran) == 0 {
+		return 0
+	}
+	return e.ran[len(e.ran)-1]
+}
+
 // outage returns the longest time in which a machine that was wanted to run gave no sign,
 // since it had given one first, and which it was.
 func (e *events) outage() (longest time.Duration, who string) {
-	var end time.Duration
-	if len(e.ran) > 0 {
-		end = e.ran[len(e.ran)-1]
-	}
+	end := e.lastHeard()
 	for _, m := range e.each() {
 		since := time.Duration(-1) // its last sign, if it was wanted to run all the time since
 		gap := func(to time.Duration) {
