@@ -43,6 +43,8 @@ type Options struct {
 	Bug string
 	// KeepRevisions says that nothing is compacted but what a client asks for.
 	KeepRevisions bool
+	// Tuning is how it performs otherwise than as it ships.
+	Tuning Tuning
 	// Node returns what runs a node that is told this, where another system runs it within
 	// a process of its own; nil: the program that calls [RunNode].
 	Node func(server.Config) cluster.Command
@@ -75,6 +77,9 @@ var (
 func New(lab cluster.Lab, o Options) (*System, error) {
 	if o.Bug != "" && !bug.Is(o.Bug) {
 		return nil, fmt.Errorf("raftkv has no bug %q", o.Bug)
+	}
+	if err := o.Tuning.check(); err != nil {
+		return nil, err
 	}
 	s := &System{lab: lab, options: o, nodes: lab.Nodes(), started: map[string]bool{}}
 	if len(s.nodes) == 0 {
@@ -140,6 +145,7 @@ func (s *System) config(node string) (server.Config, error) {
 		// nodes that need them.
 		SnapshotThreshold: 500, TrailingLogs: 250,
 	}
+	s.options.Tuning.Tell(&c)
 	if s.options.KeepRevisions {
 		c.KeepRevisions = math.MaxInt64
 	}

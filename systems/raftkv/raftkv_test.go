@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"os"
@@ -253,6 +254,13 @@ func TestMistakenOptionsAreRefused(t *testing.T) {
 	if _, err := New(newFakeLab(t, 0), Options{}); err == nil {
 		t.Error("a lab without nodes was taken")
 	}
+	for _, tuned := range []Tuning{
+		{Timeouts: 0.49}, {Timeouts: 10.1}, {Timeouts: -1}, {Timeouts: math.NaN()}, {Delay: -1}, {Delay: MaxDelay + 1},
+	} {
+		if _, err := New(newFakeLab(t, 1), Options{Tuning: tuned}); err == nil {
+			t.Errorf("%+v was taken", tuned)
+		}
+	}
 	s, err := New(newFakeLab(t, 1), Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -282,6 +290,32 @@ func TestNodeIsToldItsOwnBugsOnly(t *testing.T) {
 		}
 		if c.ID != "n2" || c.Member != "n2" || c.Empty != server.EmptyFounds || c.Dir != s.nodes[1].Dir || c.ClientAddr != c.Peers[1].ClientAddr || c.RaftAddr != c.Peers[1].RaftAddr || len(c.Peers) != 3 {
 			t.Errorf("the node is told %+v", c)
+		}
+	}
+}
+
+func TestNodesAreToldHowTheyAreTuned(t *testing.T) {
+	for tuned, want := range map[Tuning]server.Config{
+		{}:            {},
+		{Timeouts: 2}: {Heartbeat: server.Duration(time.Second)},
+		{Timeouts: MinTimeouts, Delay: 5 * time.Millisecond}: {
+			Heartbeat: server.Duration(server.DefaultHeartbeat / 2), Delay: server.Duration(5 * time.Millisecond),
+		},
+		{Timeouts: MaxTimeouts, Delay: MaxDelay}: {
+			Heartbeat: server.Duration(5 * time.Second), Delay: server.Duration(MaxDelay),
+		},
+	} {
+		s, err := New(newFakeLab(t, 3), Options{Tuning: tuned})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		c, err := s.config("n2")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.Heartbeat != want.Heartbeat || c.Delay != want.Delay || c.Election != 0 || c.Lease != 0 || c.Patience != 0 {
+			t.Errorf("%+v: the node is told %+v", tuned, c)
 		}
 	}
 }

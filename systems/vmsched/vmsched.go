@@ -74,6 +74,28 @@ type Options struct {
 	Bug string
 	// Hypervisor is what runs the guests; empty: [HypervisorProcess].
 	Hypervisor string
+	// Timeouts is a factor, from [MinTimeouts] to [MaxTimeouts], on what sets how long it takes
+	// until somebody else does what a host, a scheduler or a node of the store did that is
+	// gone: on the leases of hosts, that of the scheduler which leads, and the time-outs of
+	// raftkv; 0 is 1. What it does is right with any.
+	Timeouts float64
+}
+
+// The bounds of the factor on time-outs. It has to leave guests a time to run by a lease, which
+// agent.CheckTimeouts sees to. And in the end of a run all machines are to come to rest: a
+// leader that is lost, a migration and a start that are given up take 2.2 s for each unit of the
+// factor, the election of the store, and 14 s, of the half minute that there is for it.
+const (
+	MinTimeouts = 0.5
+	MaxTimeouts = 3.0
+)
+
+// checkTimeouts says what is wrong with a factor.
+func checkTimeouts(factor float64) error {
+	if factor != 0 && !(factor >= MinTimeouts && factor <= MaxTimeouts) { // NaN is not
+		return fmt.Errorf("vmsched takes a factor of time-outs from %v to %v, not %v", MinTimeouts, MaxTimeouts, factor)
+	}
+	return agent.CheckTimeouts(factor)
 }
 
 // Lacks says what this machine lacks to run guests by a hypervisor, or nil.
@@ -123,6 +145,9 @@ func New(lab cluster.Lab, o Options) (_ *System, err error) {
 	if o.Bug != "" && !bug.Is(o.Bug) {
 		return nil, fmt.Errorf("vmsched has no bug %q", o.Bug)
 	}
+	if err := checkTimeouts(o.Timeouts); err != nil {
+		return nil, err
+	}
 	switch o.Hypervisor {
 	case "":
 		o.Hypervisor = HypervisorProcess
@@ -157,7 +182,9 @@ func New(lab cluster.Lab, o Options) (_ *System, err error) {
 	if s.pipe, err = makePipe(s.probe); err != nil {
 		return nil, err
 	}
-	s.System, err = raftkv.New(someOf{lab, s.control}, raftkv.Options{KeepRevisions: true, Node: s.controlCommand})
+	s.System, err = raftkv.New(someOf{lab, s.control}, raftkv.Options{
+		KeepRevisions: true, Node: s.controlCommand, Tuning: raftkv.Tuning{Timeouts: o.Timeouts},
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -260,7 +287,7 @@ func (s *System) Start(node string) error {
 func (s *System) controlCommand(c raftkvserver.Config) cluster.Command {
 	at := slices.IndexFunc(s.control, func(n cluster.Node) bool { return n.Name == c.ID })
 	return part{Control: &control{c, scheduler.Config{
-		Node: c.ID, Addr: address(s.control[at], schedulerPort), Bug: s.options.Bug,
+		Node: c.ID, Addr: address(s.control[at], schedulerPort), Bug: s.options.Bug, Timeouts: s.options.Timeouts,
 		Store: raftkv.NodesFor(s.ClientNodes(), 2*at+1), // its own first
 	}}}.command()
 }
@@ -281,7 +308,8 @@ func (s *System) hostConfig(n cluster.Node) *agent.Config {
 	return &agent.Config{
 		Host: n.Name, Addr: n.Addr.String(), Dir: n.Dir, Capacity: hostCapacity, Labels: labels,
 		Volumes: s.volumesAddr(), Hypervisor: s.options.Hypervisor, Images: s.images,
-		Program: program, Probe: s.probe, Bug: s.options.Bug, Store: s.ClientNodes(),
+		Program: program, Probe: s.probe, Bug: s.options.Bug, Timeouts: s.options.Timeouts,
+		Store: s.ClientNodes(),
 	}
 }
 

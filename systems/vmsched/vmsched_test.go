@@ -401,6 +401,8 @@ func TestNew(t *testing.T) {
 		"no bug":        {Bug: "none"},
 		"no hypervisor": {Hypervisor: "xen"},
 		"needs 5 nodes": {},
+		"from 0.5 to 3": {Timeouts: 0.4},
+		"not 3.1":       {Timeouts: 3.1},
 	} {
 		if _, err := New(lab, o); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v, want %q", o, err, want)

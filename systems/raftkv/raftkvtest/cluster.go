@@ -31,6 +31,7 @@ type Cluster struct {
 
 	*network
 	bug   string
+	tuned raftkv.Tuning
 	names []string
 	nodes map[string]*node
 	// all is for asking every node, and roster for who is a member.
@@ -66,10 +67,15 @@ type node struct {
 // bug, or empty. The seed fixes the network's delays; which goroutine runs first remains
 // open.
 func New(n int, name string, seed uint64) (*Cluster, error) {
+	return NewTuned(n, name, raftkv.Tuning{}, seed)
+}
+
+// NewTuned is New, and the nodes perform otherwise.
+func NewTuned(n int, name string, tuned raftkv.Tuning, seed uint64) (*Cluster, error) {
 	if name != "" && !bug.Is(name) {
 		return nil, fmt.Errorf("raftkv has no bug %q", name)
 	}
-	c := &Cluster{bug: name, nodes: map[string]*node{}}
+	c := &Cluster{bug: name, tuned: tuned, nodes: map[string]*node{}}
 	c.network = newNetwork(seed)
 	c.life, c.end = context.WithCancel(context.Background())
 	var peers []server.Peer
@@ -145,6 +151,7 @@ func (c *Cluster) Start(name string) error {
 		return fmt.Errorf("start %s: it runs", name)
 	}
 	config := n.config
+	c.tuned.Tell(&config)
 	if err := c.roster.Tell(name, &config); err != nil {
 		return fmt.Errorf("start: %w", err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/hacheck/hacheck/checker/checkertest"
 	"github.com/hacheck/hacheck/cluster"
 	"github.com/hacheck/hacheck/histories"
+	"github.com/hacheck/hacheck/systems/raftkv"
 	"github.com/hacheck/hacheck/systems/raftkv/server/bug"
 	"github.com/hacheck/hacheck/workloads"
 	"github.com/hacheck/hacheck/workloads/register"
@@ -169,9 +170,16 @@ func disturb(t *testing.T, c *Cluster, random *rand.Rand) (undo func()) {
 // simulate runs clients on a cluster whose network breaks again and again, and which
 // is disturbed otherwise if that is asked for, and returns the history.
 func simulate(t *testing.T, mistake string, seed uint64, length time.Duration, disturbed bool) *histories.History {
+	return simulateTuned(t, mistake, raftkv.Tuning{}, seed, length, disturbed)
+}
+
+// simulateTuned is simulate, and the nodes perform otherwise.
+func simulateTuned(
+	t *testing.T, mistake string, tuned raftkv.Tuning, seed uint64, length time.Duration, disturbed bool,
+) *histories.History {
 	var h *histories.History
 	synctest.Test(t, func(t *testing.T) {
-		c, err := New(5, mistake, seed)
+		c, err := NewTuned(5, mistake, tuned, seed)
 		if err != nil {
 			t.Fatal(err)
 		}

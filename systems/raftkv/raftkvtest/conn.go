@@ -72,7 +72,7 @@ func (c *conn) Invoke(ctx context.Context, method string, in, out any, _ ...grpc
 		answer, err = handler(server, there, func(to any) error {
 			proto.Merge(to.(proto.Message), in.(proto.Message))
 			return nil
-		}, nil)
+		}, server.Answer)
 		if lost := c.cluster.carry(there, c.back()); lost != nil {
 			err = status.FromContextError(lost).Err()
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/hacheck/hacheck/cluster"
+	"github.com/hacheck/hacheck/systems/raftkv"
 	"github.com/hacheck/hacheck/systems/raftkv/client"
 	"github.com/hacheck/hacheck/systems/raftkv/server/api"
 	"github.com/hacheck/hacheck/systems/raftkv/server/bug"
@@ -18,8 +19,13 @@ import (
 
 // with runs f on a cluster of five that is ready, in a bubble.
 func with(t *testing.T, mistake string, f func(t *testing.T, c *Cluster)) {
+	withTuned(t, mistake, raftkv.Tuning{}, f)
+}
+
+// withTuned is with, and the nodes perform otherwise.
+func withTuned(t *testing.T, mistake string, tuned raftkv.Tuning, f func(t *testing.T, c *Cluster)) {
 	synctest.Test(t, func(t *testing.T) {
-		c, err := New(5, mistake, 1)
+		c, err := NewTuned(5, mistake, tuned, 1)
 		must(t, err)
 		defer func() { // whatever happens, or the bubble hides it behind its own complaint
 			if err := c.Close(); err != nil {

@@ -40,13 +40,17 @@ type Config struct {
 	Bug string `json:"bug,omitempty"`
 
 	// Heartbeat is how long a follower hears nothing of its leader before it
-	// stands for election; Election how long a candidate waits for votes; Lease
-	// how long a leader that reaches no majority goes on.
+	// stands for election, [DefaultHeartbeat] if it is not given; Election how long a
+	// candidate waits for votes; Lease how long a leader that reaches no majority goes
+	// on. The others follow from Heartbeat unless they are given.
 	Heartbeat Duration `json:"heartbeat,omitzero"`
 	Election  Duration `json:"election,omitzero"`
 	Lease     Duration `json:"lease,omitzero"`
 	// Patience is how long at most a node that knows no leader keeps a call.
 	Patience Duration `json:"patience,omitzero"`
+	// Delay is by how much later each call of a client is answered than it could be: see
+	// [Node.Answer].
+	Delay Duration `json:"delay,omitzero"`
 
 	// A snapshot is taken when SnapshotThreshold entries came since the last one,
 	// looked at every SnapshotInterval or so; TrailingLogs entries are kept for
@@ -95,17 +99,23 @@ func (d *Duration) UnmarshalJSON(b []byte) error {
 	return err
 }
 
+// DefaultHeartbeat is [Config.Heartbeat] of a node that is told nothing else.
+const DefaultHeartbeat = 500 * time.Millisecond
+
 // withDefaults fills in what is not given. The timeouts suit five nodes that
 // share two busy cores: long enough that a starved leader is not deposed, short
 // enough that a run of seconds sees elections. The snapshots suit such a run,
 // too: at a thousand writes a second there are several, and a node that was cut
-// off for two seconds needs one.
+// two seconds needs one.
+//
+// Where the heartbeat is longer so is Patience, which is to outlast a change of leaders. Where
+// it is shorter it is not: how soon a call is refused is for its caller to say.
 func (c Config) withDefaults() Config {
 	defaultTo(&c.Member, c.ID)
-	defaultTo(&c.Heartbeat, Duration(500*time.Millisecond))
+	defaultTo(&c.Heartbeat, Duration(DefaultHeartbeat))
 	defaultTo(&c.Election, c.Heartbeat)
 	defaultTo(&c.Lease, c.Heartbeat/2)
-	defaultTo(&c.Patience, Duration(2*time.Second))
+	defaultTo(&c.Patience, max(Duration(2*time.Second), 4*c.Heartbeat))
 	defaultTo(&c.SnapshotInterval, Duration(time.Second))
 	defaultTo(&c.SnapshotThreshold, 2000)
 	defaultTo(&c.TrailingLogs, 1000)
@@ -147,6 +157,9 @@ func (c Config) validate() error {
 	}
 	if bug.At(bug.Server, c.Bug) != c.Bug {
 		return fmt.Errorf("a server has no bug %q", c.Bug)
+	}
+	if c.Delay < 0 {
+		return fmt.Errorf("no call can be answered %v earlier than it could be", -c.Delay)
 	}
 	return nil
 }

@@ -18,10 +18,17 @@ import (
 // log know the time every so often while there are leases.
 const (
 	tickEvery = 100 * time.Millisecond
-	// leaseBound is what holders are told: a tick, what it takes to commit it on a busy
-	// machine, and what a change of leaders leaves uncounted, several times over.
-	leaseBound = time.Second
+	// leastBound is what it takes on a busy machine to commit a tick, several times over.
+	leastBound = time.Second
 )
+
+// leaseBound is what holders are told of by how much a lease may outlive its time: a tick,
+// what it takes to commit it on a busy machine, and what a change of leaders leaves
+// uncounted, several times over. That is longer where followers wait longer for their
+// leader.
+func (c Config) leaseBound() time.Duration {
+	return max(leastBound, 2*time.Duration(c.Heartbeat))
+}
 
 // lookAfterLeases tells the log the time as long as the node lives.
 func (n *Node) lookAfterLeases() {
@@ -59,7 +66,7 @@ func (n *Node) GrantLease(ctx context.Context, in *api.GrantLeaseRequest) (*api.
 				return nil, err
 			}
 			return &api.GrantLeaseResponse{
-				Lease: out.Index, TtlMs: out.TtlMs, BoundMs: uint64(leaseBound.Milliseconds()), Stamp: n.stampOf(out),
+				Lease: out.Index, TtlMs: out.TtlMs, BoundMs: uint64(n.config.leaseBound().Milliseconds()), Stamp: n.stampOf(out),
 			}, nil
 		},
 		func(ctx context.Context, leader api.RaftKVClient) (*api.GrantLeaseResponse, error) {

@@ -115,6 +115,7 @@ func run(ctx context.Context, c Config, log hclog.Logger) (err error) {
 		// A watcher that is gone without a word would be sent to for a quarter of an hour.
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 5 * time.Second, Timeout: 5 * time.Second}),
 		grpc.StaticStreamWindowSize(api.Window), grpc.StaticConnWindowSize(api.Window),
+		grpc.UnaryInterceptor(node.Answer),
 	)
 	api.RegisterRaftKVServer(server, node)
 	reflection.Register(server)

@@ -231,11 +231,41 @@ func TestMistakenConfigIsRefused(t *testing.T) {
 		"no address":      {ID: "n1", Peers: []Peer{{"n1", "", ""}}},
 		"no such member":  {ID: "n1", Member: "n2#1", Peers: one},
 		"no such thing":   {ID: "n1", Empty: "prays", Peers: one},
+		"before its time": {ID: "n1", Peers: one, Delay: -1},
 		"no founder":      {ID: "n1", Member: "n1#2", Empty: EmptyFounds, Peers: one},
 	} {
 		if err := c.withDefaults().validate(); err == nil {
 			t.Errorf("%s: it was taken", name)
 		}
+	}
+}
+
+// TestTimesFollowTheHeartbeat, but that shorter ones make nobody less patient.
+func TestTimesFollowTheHeartbeat(t *testing.T) {
+	const ms = Duration(time.Millisecond)
+	for heartbeat, want := range map[Duration][4]Duration{ // election, lease, patience, bound
+		0:         {500 * ms, 250 * ms, 2000 * ms, 1000 * ms},
+		250 * ms:  {250 * ms, 125 * ms, 2000 * ms, 1000 * ms},
+		5000 * ms: {5000 * ms, 2500 * ms, 20000 * ms, 10000 * ms},
+	} {
+		c := Config{Heartbeat: heartbeat}.withDefaults()
+		if got := [4]Duration{c.Election, c.Lease, c.Patience, Duration(c.leaseBound())}; got != want {
+			t.Errorf("heartbeat %v: got %v, want %v", heartbeat, got, want)
+		}
+	}
+}
+
+// TestServerDelaysItsAnswers, as it is told.
+func TestServerDelaysItsAnswers(t *testing.T) {
+	const delay = 150 * time.Millisecond
+	l := newLoopback(t, 1, func(c *Config) { c.Delay = Duration(delay) })
+	c := l.client("n1")
+	l.leader(c)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	begun := time.Now()
+	if _, err := c.Get(ctx, "k"); err != nil || time.Since(begun) < delay {
+		t.Errorf("answered after %v: %v", time.Since(begun), err)
 	}
 }
 

@@ -44,6 +44,9 @@ func Run(ctx context.Context, c Config, h hypervisor.Hypervisor, log *slog.Logge
 	if c.Bug != "" && !bug.Is(c.Bug) {
 		return fmt.Errorf("agent: vmsched has no bug %q", c.Bug)
 	}
+	if err := CheckTimeouts(c.Timeouts); err != nil {
+		return fmt.Errorf("agent: %w", err)
+	}
 	alone, err := only(ctx, c.Host, log)
 	switch {
 	case ctx.Err() != nil:
@@ -183,7 +186,7 @@ func (a *Agent) register(ctx context.Context) (*life, error) {
 			if sent, err = a.moment(); err != nil {
 				return client.Lease{}, err
 			}
-			return a.Store.Grant(ctx, LeaseTTL)
+			return a.Store.Grant(ctx, a.config.scaled(LeaseTTL))
 		})
 		if err != nil {
 			return nil, err
@@ -215,10 +218,6 @@ func (a *Agent) load(ctx context.Context) (*state.View, error) { return state.Lo
 // answerWithin is how long one word with the store, or the hypervisor, may take before it is
 // tried again.
 const answerWithin = time.Second
-
-// keptWithin is the same for keeping the lease alive. What is answered late is still worth
-// what is left of the permit by then, and on a busy computer nothing is answered sooner.
-const keptWithin = 2 * time.Second
 
 // retry tries something until it is done, or ctx ends.
 func retry[T any](ctx context.Context, log *slog.Logger, what string, try func(context.Context) (T, error)) (T, error) {

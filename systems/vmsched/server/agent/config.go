@@ -4,6 +4,7 @@
 package agent
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/hacheck/hacheck/systems/raftkv/client"
@@ -30,9 +31,13 @@ type Config struct {
 	Probe string `json:"probe,omitempty"`
 	// Bug is the name of a deliberate bug, or empty: see package bug.
 	Bug string `json:"bug,omitempty"`
+	// Timeouts is a factor on [LeaseTTL], and on how often a lease is kept alive; 0 is 1. See
+	// [CheckTimeouts].
+	Timeouts float64 `json:"timeouts,omitzero"`
 }
 
-// LeaseTTL is how long a host's lease lasts after it was kept alive last. The machines of
+// LeaseTTL is how long a host's lease lasts after it was kept alive last, if nobody says
+// otherwise: see [Config.Timeouts]. The machines of
 // a host that dies are started elsewhere about so much later. A shorter one moves them
 // sooner, and has hosts that are cut off for a moment, while a leader is elected say, stop
 // what they run for nothing.
@@ -66,12 +71,56 @@ const LeaseTTL = 4 * time.Second
 // keep-alive before that was answered; and of a host that has died the lease ends within
 // q*LeaseTTL = 4.48 s, and what the store does not count, or tells late.
 //
-// None of this is of the wall's clock.
+// None of this is of the wall's clock. Nor does it depend on how long a lease lasts, as an agent
+// goes by what the store has granted: with a factor on LeaseTTL ([Config.Timeouts]) all of it holds
+// with that in the place of LeaseTTL, but fenceMargin, which is the time that guests take to be
+// gone, stays as it is. So a shorter lease leaves less than its share for being cut off. One
+// that is so short that it would hardly last from one keep-alive to the next is refused.
 const ClockRate = 1.25
 
-// keepAliveEvery is how often an agent asks, and fenceMargin what it leaves its guests to be
-// gone.
+// keepAliveEvery is how often an agent asks, for a lease of LeaseTTL, and keptWithin how long
+// it waits for the answer: what is answered late is still worth what is left of the permit by
+// then, and on a busy computer nothing is answered sooner. fenceMargin is what it leaves its
+// guests to be gone.
 const (
-	keepAliveEvery = 400 * time.Millisecond
+	keepAliveEvery = LeaseTTL / 10
+	keptWithin     = LeaseTTL / 2
 	fenceMargin    = 250 * time.Millisecond
 )
+
+// leastKept is how often a lease must be kept alive in the time that guests are permitted to
+// run by it, for a host not to be fenced for one answer that is lost.
+const leastKept = 3
+
+// scaled is d with the factor of the time-outs.
+func (c Config) scaled(d time.Duration) time.Duration {
+	if c.Timeouts == 0 {
+		return d
+	}
+	return time.Duration(c.Timeouts * float64(d))
+}
+
+// permits is for how long guests may run by a lease that lasts for ttl, from when that was
+// asked for.
+func permits(ttl time.Duration) time.Duration {
+	return time.Duration(float64(ttl)/ClockRate) - fenceMargin
+}
+
+// CheckTimeouts says what is wrong with a factor on the time-outs of hosts: it is none, or what
+// would be left of a lease is too short to run guests by. See [ClockRate].
+func CheckTimeouts(factor float64) error {
+	if factor == 0 {
+		return nil
+	}
+	if !(factor > 0) { // NaN is not
+		return fmt.Errorf("%v is no factor of time-outs", factor)
+	}
+	c := Config{Timeouts: factor}
+	lease, every := c.scaled(LeaseTTL), c.scaled(keepAliveEvery)
+	// On the agent's clock, where it goes fastest: so few hear of it last.
+	if runs := permits(lease); float64(runs)/ClockRate < leastKept*float64(every) {
+		return fmt.Errorf("with %v times the time-outs a host's lease lasts for %v, by which its guests may run for %v: too short to keep it alive every %v",
+			factor, lease, max(0, runs), every)
+	}
+	return nil
+}

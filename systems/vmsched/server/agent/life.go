@@ -101,7 +101,7 @@ func (l *life) live(ctx context.Context, found []hypervisor.Guest) error {
 // keepAlive keeps the lease alive.
 func (l *life) keepAlive() {
 	for {
-		next := time.NewTimer(keepAliveEvery)
+		next := time.NewTimer(l.config.scaled(keepAliveEvery))
 		err := l.renew(l.ctx)
 		l.permit.check()
 		switch {
@@ -123,7 +123,7 @@ func (l *life) keepAlive() {
 
 // renew keeps the lease alive, once. The error is errOver if it has ended.
 func (l *life) renew(ctx context.Context) error {
-	within, cancel := context.WithTimeout(ctx, keptWithin)
+	within, cancel := context.WithTimeout(ctx, l.config.scaled(keptWithin))
 	defer cancel()
 	sent, err := l.moment()
 	if err != nil {

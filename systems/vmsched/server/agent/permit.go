@@ -84,7 +84,7 @@ func (p *permit) extend(sent moment, ttl time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.lapse()
-	lasts := time.Duration(float64(ttl)/ClockRate) - fenceMargin
+	lasts := permits(ttl)
 	until := moment{sent.own.Add(lasts), sent.kernel.Add(lasts)}
 	switch p.bug {
 	case bug.PausedThread:

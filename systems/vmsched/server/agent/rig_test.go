@@ -28,6 +28,7 @@ type rig struct {
 	kv    *client.Client
 	w     *world
 	bug   string
+	tuned float64 // the factor of time-outs
 	names []string
 	hosts map[string]*hosted
 	stop  context.CancelFunc
@@ -46,6 +47,11 @@ type hosted struct {
 // on runs f with as many hosts as are named, a scheduler, and a machine, vm1, if any are
 // wanted.
 func on(t *testing.T, mistake string, names []string, f func(r *rig)) {
+	onTuned(t, mistake, 0, names, f)
+}
+
+// onTuned is on, with a factor on the hosts' time-outs.
+func onTuned(t *testing.T, mistake string, tuned float64, names []string, f func(r *rig)) {
 	dirs := map[string]*hosted{}
 	for _, n := range names {
 		dirs[n] = &hosted{dir: t.TempDir()}
@@ -58,7 +64,7 @@ func on(t *testing.T, mistake string, names []string, f func(r *rig)) {
 		kv, err := store.Client(cluster.Tester, "n1")
 		must(t, err)
 		defer func() { must(t, kv.Close()) }()
-		r := &rig{t: t, store: store, kv: kv, w: newWorld(), bug: mistake, names: names, hosts: dirs}
+		r := &rig{t: t, store: store, kv: kv, w: newWorld(), bug: mistake, tuned: tuned, names: names, hosts: dirs}
 		ctx, stop := context.WithCancel(t.Context())
 		r.stop, r.idle = stop, make(chan struct{})
 		go r.schedule(ctx)
@@ -99,7 +105,7 @@ func (r *rig) boot(name string) {
 	must(r.t, err)
 	ctx, end := context.WithCancel(context.Background())
 	h.end, h.ended = end, make(chan error, 1)
-	a := New(Config{Host: name, Dir: h.dir, Capacity: 100, Bug: r.bug}, Deps{
+	a := New(Config{Host: name, Dir: h.dir, Capacity: 100, Bug: r.bug, Timeouts: r.tuned}, Deps{
 		Store: kv, Hypervisor: r.w.host(name), Now: r.w.now, Probe: teller,
 		Log: slog.New(slog.NewTextHandler(r.t.Output(), nil)).With("host", name),
 	})

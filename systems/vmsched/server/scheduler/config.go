@@ -17,12 +17,24 @@ type Config struct {
 	Store []client.Node `json:"store"`
 	// Bug is the name of a deliberate bug, or empty: see package bug.
 	Bug string `json:"bug,omitempty"`
+	// Timeouts is a factor on how long a scheduler leads that is not heard of; 0 is 1. How
+	// long a migration and a start may take is another matter: that depends on what there is
+	// to be done.
+	Timeouts float64 `json:"timeouts,omitzero"`
+}
+
+// leads is how long a scheduler leads that is not heard of.
+func (c Config) leads() time.Duration {
+	if c.Timeouts == 0 {
+		return leaderTTL
+	}
+	return time.Duration(c.Timeouts * float64(leaderTTL))
 }
 
 // How long things take at the most. They suit hosts whose lease is some seconds long.
 const (
-	// leaderTTL is how long a scheduler leads that is not heard of: by so much later is
-	// placed what is lost together with it.
+	// leaderTTL is how long a scheduler leads that is not heard of, if nobody says otherwise:
+	// by so much later is placed what is lost together with it.
 	leaderTTL = 2 * time.Second
 	// migrationLimit is how long a migration may take before it is aborted, and startLimit
 	// how long a start, before the machine is placed anew; as one leader sees it.

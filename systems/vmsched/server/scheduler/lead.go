@@ -14,8 +14,9 @@ import (
 )
 
 const (
-	// renewEvery is how often a leader says that it is still there.
-	renewEvery = leaderTTL / 4
+	// renewals is how often a leader says that it is still there in the time for which it leads
+	// otherwise.
+	renewals = 4
 	// storeLimit is how long the store is waited for.
 	storeLimit = 2 * time.Second
 	// lookEvery is how often deadlines are looked at. What is new is looked at when it comes.
@@ -28,7 +29,7 @@ const (
 // until ctx ends.
 func (s *Scheduler) Lead(ctx context.Context) {
 	for ctx.Err() == nil {
-		l, err := s.own.Campaign(ctx, state.Election, s.config.Node, leaderTTL)
+		l, err := s.own.Campaign(ctx, state.Election, s.config.Node, s.config.leads())
 		if err != nil {
 			if ctx.Err() == nil {
 				s.log.Warn("cannot stand for election", "error", err)
@@ -51,7 +52,7 @@ func (s *Scheduler) reign(ctx context.Context, l *client.Leadership) {
 	}
 	var renewing sync.WaitGroup
 	renewing.Go(func() {
-		renew(reign, l, log)
+		renew(reign, l, s.config.leads()/renewals, log)
 		if s.config.Bug == bug.TwoLeaders {
 			c.deposed.Store(true)
 			return
@@ -71,11 +72,11 @@ func (s *Scheduler) reign(ctx context.Context, l *client.Leadership) {
 	}
 }
 
-// renew keeps a leadership, and returns when it was lost for certain. Who does not hear from the
+// renew keeps a leadership by saying so every so often, and returns when it was lost for certain. Who does not hear from the
 // store may have lost it before that: what keeps a deposed leader from doing harm is that the
 // store refuses its transactions. It may lead still, too, for no lease ends while the store has no
 // leader; then it goes on as soon as that is back, and nobody has to wait for its lease to end.
-func renew(ctx context.Context, l *client.Leadership, log *slog.Logger) {
+func renew(ctx context.Context, l *client.Leadership, every time.Duration, log *slog.Logger) {
 	for ctx.Err() == nil {
 		attempt, cancel := context.WithTimeout(ctx, storeLimit)
 		_, err := l.Renew(attempt)
@@ -84,7 +85,7 @@ func renew(ctx context.Context, l *client.Leadership, log *slog.Logger) {
 			log.Warn("the leadership is lost", "error", err)
 			return
 		}
-		pause(ctx, renewEvery)
+		pause(ctx, every)
 	}
 }
 

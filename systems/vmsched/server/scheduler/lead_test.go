@@ -30,6 +30,7 @@ type plane struct {
 	store *raftkvtest.Cluster
 	kv    *client.Client
 	bug   string
+	tuned float64 // the factor of time-outs
 
 	schedulers []*Scheduler
 	hosts      map[string]*fakeHost
@@ -42,6 +43,12 @@ type plane struct {
 // leads yet.
 func with(t *testing.T, mistake string, hosts int, f func(t *testing.T, p *plane)) {
 	t.Helper()
+	withTuned(t, mistake, 0, hosts, f)
+}
+
+// withTuned is with, with a factor on the schedulers' time-outs.
+func withTuned(t *testing.T, mistake string, tuned float64, hosts int, f func(t *testing.T, p *plane)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		c, err := raftkvtest.New(3, "", 1)
 		must(t, err)
@@ -52,13 +59,13 @@ func with(t *testing.T, mistake string, hosts int, f func(t *testing.T, p *plane
 		}()
 		must(t, c.Ready(t.Context()))
 		life, end := context.WithCancel(t.Context())
-		p := &plane{t: t, store: c, bug: mistake, hosts: map[string]*fakeHost{}, life: life}
+		p := &plane{t: t, store: c, bug: mistake, tuned: tuned, hosts: map[string]*fakeHost{}, life: life}
 		defer p.all.Wait()
 		defer end()
 		p.kv = p.client(0)
 		for i := range 3 {
 			p.schedulers = append(p.schedulers, New(
-				Config{Node: fmt.Sprint("n", i+1), Bug: mistake},
+				Config{Node: fmt.Sprint("n", i+1), Bug: mistake, Timeouts: tuned},
 				Deps{Store: p.client(i), Lead: p.client(i), Log: slog.New(slog.DiscardHandler)},
 			))
 		}
@@ -642,6 +649,37 @@ func TestNewLeader(t *testing.T) {
 			t.Errorf("%v, %v", l, err)
 		}
 	})
+}
+
+// TestLeadershipLastsAsLongAsItIsTold, and longer if it is renewed.
+func TestLeadershipLastsAsLongAsItIsTold(t *testing.T) {
+	for tuned, want := range map[float64]time.Duration{0: leaderTTL, 0.5: leaderTTL / 2, 3: 3 * leaderTTL} {
+		withTuned(t, "", tuned, 2, func(t *testing.T, p *plane) {
+			p.lead(0)
+			p.lead(1)
+			p.create("t", 1, "")
+			p.running("vm1")
+			was, err := p.kv.Observe(t.Context(), state.Election)
+			must(t, err)
+			time.Sleep(5 * want) // virtual
+			is, err := p.kv.Observe(t.Context(), state.Election)
+			if err != nil || is.Term != was.Term {
+				t.Errorf("factor %v: %+v led, and %+v leads, %v", tuned, was, is, err)
+			}
+			r, err := p.kv.Range(t.Context(), client.Prefix(""), client.RangeOptions{})
+			must(t, err)
+			var id uint64
+			for _, kv := range r.KVs {
+				if kv.Create == is.Term {
+					id = kv.Lease
+				}
+			}
+			lease, err := p.kv.Describe(t.Context(), id)
+			if err != nil || lease.TTL != want || lease.Left < want/2 {
+				t.Errorf("factor %v: it lasts so: %+v, %v; want %v", tuned, lease, err, want)
+			}
+		})
+	}
 }
 
 // TestStoreWithoutLeader for longer than a scheduler leads that is not heard of: nobody else can
