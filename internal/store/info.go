@@ -74,6 +74,9 @@ type Options struct {
 	Unguarded bool `json:"no_quorum_guard,omitempty"`
 	// Hypervisor is what ran the guests of a system that has some.
 	Hypervisor string `json:"hypervisor,omitempty"`
+	// Tune is what the system was tuned to, as in "timeouts=2,delay=5ms"; empty: it was as it
+	// ships.
+	Tune string `json:"tune,omitempty"`
 }
 
 // A Scheduled is a fault of a written schedule, in the words of its file.

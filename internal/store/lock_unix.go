@@ -14,7 +14,10 @@ func lock(f *os.File) error { return flock(f, syscall.LOCK_EX) }
 
 // locked says whether a process holds the lock of f. To try is to share it for a moment,
 // which keeps nobody else who tries from knowing.
-func locked(f *os.File) bool { return errors.Is(flock(f, syscall.LOCK_SH), syscall.EWOULDBLOCK) }
+func locked(f *os.File) bool { return heldByOther(flock(f, syscall.LOCK_SH)) }
+
+// heldByOther says whether that is why a file could not be locked.
+func heldByOther(err error) bool { return errors.Is(err, syscall.EWOULDBLOCK) }
 
 func flock(f *os.File, how int) error {
 	for {
