@@ -90,6 +90,7 @@ fuzz:
 	$(GO) test -run '^$$' -fuzz FuzzEDN -fuzztime 60s ./histories/edn
 	$(GO) test -run '^$$' -fuzz FuzzJSON -fuzztime 60s ./histories/edn
 	$(GO) test -run '^$$' -fuzz FuzzRead -fuzztime 60s -fuzzminimizetime 100x ./histories/foreign
+	$(GO) test -run '^$$' -fuzz FuzzRead -fuzztime 60s -fuzzminimizetime 100x ./internal/matrix
 	$(GO) test -run '^$$' -fuzz FuzzRegister -fuzztime 60s ./checker/linear
 	$(GO) test -run '^$$' -fuzz FuzzJIT -fuzztime 60s ./checker/linear
 	$(GO) test -run '^$$' -fuzz FuzzSearch -fuzztime 60s ./checker/linear
