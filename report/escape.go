@@ -1,6 +1,7 @@
 package report
 
 import (
+	"regexp"
 	"strings"
 	"unicode/utf8"
 )
@@ -25,4 +26,17 @@ func Printable(s string) string {
 		}
 		return r
 	}, s)
+}
+
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./:,=@%+-]+$`)
+
+// Quote returns words as a shell takes them, each for one of its own.
+func Quote(words ...string) string {
+	quoted := make([]string, len(words))
+	for i, w := range words {
+		if quoted[i] = w; !plainWord.MatchString(w) {
+			quoted[i] = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
+		}
+	}
+	return strings.Join(quoted, " ")
 }

@@ -231,6 +231,7 @@ func facts(info *store.Info) (all []fact) {
 	}
 	add("keys", strconv.Itoa(o.Keys))
 	add("hypervisor", o.Hypervisor)
+	add("tuned", o.Tune)
 	add("hacheck", info.Versions.Hacheck)
 	add("go", info.Versions.Go)
 	add("os", info.Versions.OS)

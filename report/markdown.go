@@ -137,10 +137,8 @@ func (m *markdown) next(next []Next, info *store.Info) {
 	if len(next) > 0 {
 		t := &text{}
 		t.next(next)
-		commands := Printable(t.b.String())
-		fence := strings.Repeat("`", max(3, longest(commands, '`')+1))
 		m.section()
-		m.line("%stext\n%s%s", fence, commands, fence)
+		m.fenced(t.b.String())
 	}
 	var told []string
 	for _, f := range facts(info) {
@@ -152,6 +150,13 @@ func (m *markdown) next(next []Next, info *store.Info) {
 		m.section()
 		m.line("%s", strings.Join(told, ", "))
 	}
+}
+
+// fenced writes text as it is.
+func (m *markdown) fenced(text string) {
+	text = Printable(text)
+	fence := strings.Repeat("`", max(3, longest(text, '`')+1))
+	m.line("%stext\n%s%s", fence, text, fence)
 }
 
 // longest returns the length of the longest run of c in s.

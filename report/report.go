@@ -85,6 +85,19 @@ func Text(w io.Writer, r Run, s Style) error {
 	return err
 }
 
+// Evidence writes what [Text] does of what is wrong: the title, and the anomalies with their
+// witnesses.
+func Evidence(w io.Writer, r Run, s Style) error {
+	if s.Width <= 0 {
+		s.Width = defaultWidth
+	}
+	t := &text{Style: s}
+	t.title(r)
+	t.anomalies(r.History, Proof(r.Result))
+	_, err := io.WriteString(w, t.printable())
+	return err
+}
+
 // A Table is rows of words and numbers, with what is to be said of them.
 type Table struct {
 	Rows    [][]string // the first is the head
@@ -526,6 +539,12 @@ func slowest(availability checker.Result) (node string, counts map[string]int64)
 // not help, the last columns of numbers are left out, and one of words has lines of its
 // own.
 func (t *text) table(indent string, rows [][]string, align string) {
+	t.tinted(indent, rows, align, func(_, _ int, cell string) string { return cell })
+}
+
+// tinted is table with colours: tint is given each cell as it is shown, but for its blanks,
+// with its row and column.
+func (t *text) tinted(indent string, rows [][]string, align string, tint func(row, column int, cell string) string) {
 	columns := make([]int, len(align))
 	for _, row := range rows {
 		for i, cell := range row {
@@ -546,28 +565,34 @@ func (t *text) table(indent string, rows [][]string, align string) {
 	for !words && shown > 2 && taken(shown) > t.Width {
 		shown--
 	}
+	if over := taken(shown) - t.Width; !words && align[0] == '<' && over > 0 { // whatever is left, no line is wider
+		columns[0] = max(columns[0]-over, minWords)
+	}
 	below := words && t.Width-taken(shown-1) < minWords
 	if below {
 		shown, gap = shown-1, " "
 	}
-	for _, row := range rows {
-		l := indent
+	for r, row := range rows {
+		l, at := indent, width(indent)
 		var more []string // of the first cell
 		for i, cell := range row[:shown] {
 			if i > 0 {
 				l += gap
+				at += width(gap)
 			} else if align[0] == '<' && shown > 1 && width(cell) > columns[0] {
 				lines := Wrap(cell, columns[0]-len("  "))
 				cell, more = lines[0], lines[1:]
 			}
-			switch {
-			case align[i] == '>':
-				l += strings.Repeat(" ", columns[i]-width(cell)) + cell
-			case i == len(row)-1:
-				l += clip(cell, t.Width-width(l))
-			default:
-				l += pad(cell, columns[i])
+			if align[i] == '<' && i == len(row)-1 {
+				cell = clip(cell, t.Width-at)
 			}
+			blank := strings.Repeat(" ", max(0, columns[i]-width(cell)))
+			if cell = tint(r, i, cell); align[i] == '>' {
+				l += blank + cell
+			} else {
+				l += cell + blank // at the end of a line it is cut off
+			}
+			at += columns[i]
 		}
 		t.line("%s", l)
 		for _, m := range more {

@@ -289,9 +289,10 @@ detect: from the fault to the end of    11   4.06 s   4.30 s
   the lease
 place: until it has another             10  52.3 ms  15.23 s
 `,
-		40: `                                                 n
-detect: from the fault to the end of the lease  11
-place: until it has another                     10
+		40: `                                       n
+detect: from the fault to the end     11
+  of the lease
+place: until it has another           10
 `,
 	} {
 		var b strings.Builder

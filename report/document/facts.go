@@ -37,6 +37,7 @@ func (b *builder) facts() {
 	add("system", i.System)
 	add("hypervisor", o.Hypervisor)
 	add("deliberate bug", i.Bug)
+	add("tuned", o.Tune)
 	add("workload", i.Workload)
 	faults := strings.Join(i.Nemesis, ", ")
 	if faults == "" && len(i.Schedule) == 0 {

@@ -229,6 +229,7 @@ func (c *Comparison) facts(ofA, ofB *store.Entry, a, b store.Info) {
 	of("replays", func(i *store.Info) string { return i.Replays })
 	of("nodes", func(i *store.Info) string { return fmt.Sprint(i.Options.Nodes) })
 	of("hypervisor", func(i *store.Info) string { return i.Options.Hypervisor })
+	of("tuned", func(i *store.Info) string { return i.Options.Tune })
 	of("concurrency", func(i *store.Info) string { return fmt.Sprint(i.Options.Concurrency) })
 	of("rate", func(i *store.Info) string {
 		if i.Options.Rate == 0 {
