@@ -96,6 +96,8 @@ func (p *program) app() *cli.App {
 	bare, run, shrink, prove := newOptions(), newOptions(), newShrinkOptions(), newProveOptions()
 	checking := defaultBudget()
 	told := &semantics{}
+	gating := newGateOptions()
+	leading, working, looking, lookingJSON := newCampaignOptions(), newWorkerOptions(), newReaching(), false
 	serving := &serving{store: newOptions().store, listen: defaultListen}
 	app := &cli.App{
 		Name:                  "hacheck",
@@ -165,6 +167,55 @@ func (p *program) app() *cli.App {
 				Action: func(c *cli.Context) error { return p.prove(c, prove) },
 			},
 			{
+				Name:      "gate",
+				Usage:     "run a matrix, and say whether a system is as good as it was: for CI",
+				UsageText: "hacheck gate [-f hacheck.yaml] [options]",
+				Description: "Runs what the file names - systems under workloads and nemeses - within its budget:\n" +
+					"first what failed last time, then what changed, then what was tested least. A run\n" +
+					"that fails is repeated, to tell how often it does; one that nobody can judge is tried\n" +
+					"again, and never passed. What was measured is compared with a baseline.\n" +
+					"Exit status 1 if a cell fails, 2 if one could not be judged, 255 if hacheck or the\n" +
+					"machine failed. Ctrl-C ends it with what there is, and --resume goes on.",
+				Flags:  gating.flags(),
+				Action: func(c *cli.Context) error { return p.gate(c, gating) },
+			},
+			{
+				Name:      "campaign",
+				Usage:     "run thousands of runs, on as many machines as there are",
+				UsageText: "hacheck campaign run|worker|status [options]",
+				Description: "run puts jobs into a queue and tells what became of them; worker, on any machine,\n" +
+					"takes them and performs them; status says how far it is and what was found. Each may\n" +
+					"be killed at any time and started again. hacheck help campaign run has the options.",
+				Action: p.campaign,
+				Subcommands: []*cli.Command{
+					{
+						Name:      "run",
+						Usage:     "lead a campaign: begin it, or go on with it, and tell what it came to",
+						UsageText: "hacheck campaign run [-f hacheck.yaml] [options]",
+						Description: "Workers on this machine find it by the store; others need --listen with an address\n" +
+							"that they reach, and the token that is told at the beginning.",
+						Flags:  leading.flags(),
+						Action: func(c *cli.Context) error { return p.campaignRun(c, leading) },
+					},
+					{
+						Name:      "worker",
+						Usage:     "perform runs of a campaign until it is finished",
+						UsageText: "hacheck campaign worker [options]",
+						Flags:     working.flags(),
+						Action:    func(c *cli.Context) error { return p.campaignWorker(c, working) },
+					},
+					{
+						Name:      "status",
+						Usage:     "say how far a campaign is, and what was found",
+						UsageText: "hacheck campaign status [options]",
+						Flags: append(looking.flags(), &cli.BoolFlag{
+							Category: whatIsTold, Name: "json", Usage: "print JSON", Destination: &lookingJSON, DisableDefaultText: true,
+						}),
+						Action: func(c *cli.Context) error { return p.campaignStatus(c, looking, lookingJSON) },
+					},
+				},
+			},
+			{
 				Name:      "serve",
 				Usage:     "browse, compare and watch runs in a browser",
 				UsageText: "hacheck serve [options]",
@@ -210,6 +261,11 @@ func (p *program) app() *cli.App {
 		c.OnUsageError = explainUsage
 		c.CustomHelpTemplate = commandHelp
 		c.Before = misplacedFlags
+		for _, sub := range c.Subcommands {
+			sub.HideHelpCommand = true
+			sub.OnUsageError = explainUsage
+			sub.CustomHelpTemplate = commandHelp
+		}
 	}
 	return app
 }
@@ -245,8 +301,35 @@ func (p *program) help(c *cli.Context) error {
 		}
 		// Help of a command begins with that of its parent's context.
 		return cli.ShowCommandHelp(c.Lineage()[1], name)
+	case 2:
+		if parent := c.App.Command(c.Args().First()); parent != nil && len(parent.Subcommands) > 0 {
+			name := c.Args().Get(1)
+			if !slices.ContainsFunc(parent.Subcommands, func(sub *cli.Command) bool { return sub.HasName(name) }) {
+				return unknownSubcommand(parent, name)
+			}
+			return p.app().RunContext(c.Context, []string{p.args[0], parent.Name, name, "--help"})
+		}
 	}
 	return p.leftover(c, 1)
+}
+
+// campaign is the command without one of those below it.
+func (p *program) campaign(c *cli.Context) error {
+	if !c.Args().Present() {
+		return usage("campaign: which of %s? hacheck help campaign shows what each does", enumerate(subcommands(c.Command)))
+	}
+	return unknownSubcommand(c.Command, c.Args().First())
+}
+
+func subcommands(parent *cli.Command) (names []string) {
+	for _, sub := range parent.Subcommands {
+		names = append(names, sub.Name)
+	}
+	return names
+}
+
+func unknownSubcommand(parent *cli.Command, name string) error {
+	return usage("%s: unknown command %q; %s", parent.Name, name, suggest(name, subcommands(parent), ""))
 }
 
 // misplacedFlags refuses flags before the command's name: they would be the bare
@@ -260,7 +343,7 @@ func misplacedFlags(c *cli.Context) error {
 }
 
 func unknownCommand(name string) error {
-	names := []string{"run", "check", "convert", "shrink", "prove", "serve", "list", "doctor", "help"}
+	names := []string{"run", "check", "convert", "shrink", "prove", "gate", "campaign", "serve", "list", "doctor", "help"}
 	switch {
 	case exists(name):
 		return usage("unknown command %q; to judge that file: hacheck check %s", name, quote(name))

@@ -30,6 +30,8 @@ type listed struct {
 	About     string   `json:"about"`
 	Functions []string `json:"functions,omitempty"` // of a workload
 	Bugs      []listed `json:"bugs,omitempty"`      // of a system
+	Tunes     []listed `json:"tunes,omitempty"`     // of a system
+	Bounds    string   `json:"bounds,omitempty"`    // of a tune: which values it takes
 	// Hypervisors can run the guests of a system, the default first.
 	Hypervisors []listed `json:"hypervisors,omitempty"`
 	// Limits are the faults that a system does not claim to bear, with the reason.
@@ -57,6 +59,9 @@ func list() listing {
 				}
 			}
 			entry.Bugs = append(entry.Bugs, bug)
+		}
+		for _, t := range s.tunes {
+			entry.Tunes = append(entry.Tunes, listed{Name: t.name, About: t.about, Bounds: t.bounds})
 		}
 		for _, h := range s.hypervisors {
 			entry.Hypervisors = append(entry.Hypervisors, listed{Name: h.name, About: h.about})
@@ -173,6 +178,9 @@ func (l listing) sections() []listSection {
 				byDefault = "; the default"
 			}
 			systems.add(1, "--hypervisor "+h.Name, h.About+byDefault)
+		}
+		for _, t := range s.Tunes {
+			systems.add(1, "--tune "+t.Name, t.About+": "+t.Bounds)
 		}
 		for _, b := range s.Bugs {
 			systems.add(1, "--bug "+b.Name, b.About)

@@ -3,12 +3,14 @@ package main
 import (
 	"fmt"
 	"strings"
+
+	"github.com/hacheck/hacheck/internal/spelling"
 )
 
 // suggest says what may have been meant by name, of names. all is the command
 // that shows them; if empty they are named.
 func suggest(name string, names []string, all string) string {
-	if near := nearest(name, names); near != "" {
+	if near := spelling.Nearest(name, names); near != "" {
 		return fmt.Sprintf("did you mean %s?", near)
 	}
 	if all != "" {
@@ -23,48 +25,4 @@ func enumerate(names []string) string {
 		return strings.Join(names[:last], ", ") + " and " + names[last]
 	}
 	return strings.Join(names, "")
-}
-
-// nearest returns the one of names that begins with name, or else the one that
-// takes the fewest edits to become it, or "" if that is most of it.
-func nearest(name string, names []string) string {
-	for _, n := range names {
-		if len(name) > 1 && strings.HasPrefix(n, name) {
-			return n
-		}
-	}
-	best, fewest := "", len([]rune(name))/2+1
-	for _, n := range names {
-		if d := distance(strings.ToLower(name), strings.ToLower(n)); d < fewest {
-			best, fewest = n, d
-		}
-	}
-	return best
-}
-
-// distance is how many letters must be inserted, deleted, replaced, or swapped
-// with their neighbour to make b of a.
-func distance(a, b string) int {
-	s, t := []rune(a), []rune(b)
-	d := make([][]int, len(s)+1) // d[i][j]: for the first i of s and j of t
-	for i := range d {
-		d[i] = make([]int, len(t)+1)
-		d[i][0] = i
-	}
-	for j := range d[0] {
-		d[0][j] = j
-	}
-	for i := 1; i <= len(s); i++ {
-		for j := 1; j <= len(t); j++ {
-			change := 1
-			if s[i-1] == t[j-1] {
-				change = 0
-			}
-			d[i][j] = min(d[i-1][j]+1, d[i][j-1]+1, d[i-1][j-1]+change)
-			if i > 1 && j > 1 && s[i-1] == t[j-2] && s[i-2] == t[j-1] {
-				d[i][j] = min(d[i][j], d[i-2][j-2]+1)
-			}
-		}
-	}
-	return d[len(s)][len(t)]
 }

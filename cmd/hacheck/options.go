@@ -16,6 +16,7 @@ import (
 
 	"github.com/hacheck/hacheck/checker"
 	"github.com/hacheck/hacheck/cluster"
+	"github.com/hacheck/hacheck/internal/spelling"
 	"github.com/hacheck/hacheck/nemesis"
 )
 
@@ -24,6 +25,8 @@ type options struct {
 	workload, bug       string
 	system              string // "": that for the workload
 	hypervisor          string // "": the system's default, if it has guests
+	tune                string // settings, as [system.tuned] takes them
+	tuned               tuning // what they say, when all was looked at
 	nemesis             []nemesis.Spec
 	schedule            string // the file of timetable, or ""
 	replay              string // the directory of the run that is repeated, or ""
@@ -105,6 +108,7 @@ func (o *options) flags() []cli.Flag {
 		workload,
 		sut,
 		flag(whatIsTested, "bug", "build the system with a deliberate bug: `NAME`", bug(&o.bug)),
+		flag(whatIsTested, "tune", "have the system perform otherwise: `NAME=VALUE`, separated by commas (hacheck list)", tuneList(&o.tune)),
 		nodes,
 		hypervisor,
 		flag(whatBreaks, "nemesis", "`FAULTS`, separated by commas: NAME[:VARIANT][:TARGET], or all (hacheck list)", nemesisList(&o.nemesis)),
@@ -217,6 +221,8 @@ func (o *options) arguments() []string {
 	add(o.hypervisor != d.hypervisor, "hypervisor", o.hypervisor)
 	add(o.bug != d.bug && o.bug != "", "bug", o.bug)
 	add(o.bug != d.bug && o.bug == "", "bug", noBug)
+	add(o.tune != d.tune && o.tune != "", "tune", o.tune)
+	add(o.tune != d.tune && o.tune == "", "tune", noTune)
 	add(o.nodes != d.nodes, "nodes", o.nodes)
 	add(o.concurrency != d.concurrency, "concurrency", o.concurrency)
 	add(o.rate != d.rate, "rate", o.rate)
@@ -426,7 +432,7 @@ func unknownFault(unknown *nemesis.UnknownError) error {
 			known = append(known, "a node")
 		}
 		hint = family + " takes " + enumerate(known)
-		if near := nearest(tail, tails(faults[at])); near != "" {
+		if near := spelling.Nearest(tail, tails(faults[at])); near != "" {
 			hint = fmt.Sprintf("did you mean %s:%s?", family, near)
 		}
 	case strings.Contains(unknown.Name, " "):

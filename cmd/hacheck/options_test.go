@@ -37,6 +37,7 @@ func TestTheCommandThatIsPrintedRunsTheSameAgain(t *testing.T) {
 	for name, change := range map[string]func(*options){
 		"defaults": func(*options) {},
 		"bug":      func(o *options) { o.bug = "stale-read" },
+		"tune":     func(o *options) { o.tune = "timeouts=2,delay=5ms" },
 		"nemesis": func(o *options) {
 			o.nemesis = []nemesis.Spec{{Fault: "partition", Variant: "ring"}, {Fault: "restart", Variant: "down", Target: "leader"}}
 		},
@@ -63,6 +64,57 @@ func TestTheCommandThatIsPrintedRunsTheSameAgain(t *testing.T) {
 		}
 		if got := parse(t, args[1:]); !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %v is read as\n%+v, want\n%+v", name, args, got, want)
+		}
+	}
+}
+
+func TestTunesAreSpelledInOneWay(t *testing.T) {
+	raftkv := *findSystem("raftkv")
+	for given, want := range map[string]struct {
+		spelled string
+		tuned   tuning
+	}{
+		"":                             {},
+		"timeouts=2":                   {"timeouts=2", tuning{timeouts: 2}},
+		"timeouts=2.0":                 {"timeouts=2", tuning{timeouts: 2}},
+		"timeouts=0.5":                 {"timeouts=0.5", tuning{timeouts: 0.5}},
+		"timeouts=1":                   {"timeouts=1", tuning{timeouts: 1}},
+		"delay=5000us":                 {"delay=5ms", tuning{delay: 5 * time.Millisecond}},
+		"delay=0.25s, timeouts=1e1":    {"timeouts=10,delay=250ms", tuning{timeouts: 10, delay: 250 * time.Millisecond}},
+		" timeouts=0.50 , delay=1ms\t": {"timeouts=0.5,delay=1ms", tuning{timeouts: 0.5, delay: time.Millisecond}},
+	} {
+		tuned, spelled, err := raftkv.tuned(given)
+		if err != nil || spelled != want.spelled || tuned != want.tuned {
+			t.Errorf("%q: got %q, %+v, %v; want %+v", given, spelled, tuned, err, want)
+		}
+		if again, same, err := raftkv.tuned(spelled); err != nil || same != spelled || again != tuned {
+			t.Errorf("%q: read again it is %q, %+v, %v", spelled, same, again, err)
+		}
+	}
+	for _, given := range []string{
+		"timeouts", "timeouts=", "=2", ",", "timeouts=2,", "timeouts=2,timeouts=2", "timeouts=0.49", "timeouts=10.1", "timeouts=NaN",
+		"timeouts=+Inf", "timeouts=two", "delay=5", "delay=0", "delay=-5ms", "delay=251ms", "hypervisor=qemu", "Timeouts=2",
+	} {
+		if _, spelled, err := raftkv.tuned(given); err == nil {
+			t.Errorf("%q was taken: %q", given, spelled)
+		}
+	}
+}
+
+func TestTunesGivenTwiceAddUp(t *testing.T) {
+	if got := parse(t, []string{"--tune", "timeouts=2", "--tune", "none", "--tune", "delay=5ms"}).tune; got != "timeouts=2,delay=5ms" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestEverySystemCanBeTunedByItsTable(t *testing.T) {
+	for _, s := range systems {
+		seen := map[string]bool{}
+		for _, tune := range s.tunes {
+			if tune.about == "" || tune.bounds == "" || seen[tune.name] {
+				t.Errorf("%s: %+v says too little, or is there twice", s.name, tune)
+			}
+			seen[tune.name] = true
 		}
 	}
 }
@@ -106,32 +158,6 @@ func TestWordsForAShellAreQuoted(t *testing.T) {
 	} {
 		if got := quote(word); got != want {
 			t.Errorf("quote(%q) = %s, want %s", word, got, want)
-		}
-	}
-}
-
-func TestTheNearestNameIsTheOneMeant(t *testing.T) {
-	names := []string{"partition", "kill", "pause", "partition:ring"}
-	for name, want := range map[string]string{
-		"partiton": "partition", "Partition": "partition", "apuse": "pause", "kil": "kill",
-		"part": "partition", "partition:r": "partition:ring", "x": "", "": "", "zebra": "",
-	} {
-		if got := nearest(name, names); got != want {
-			t.Errorf("nearest(%q) = %q, want %q", name, got, want)
-		}
-	}
-}
-
-func TestDistanceCountsEdits(t *testing.T) {
-	for _, c := range []struct {
-		a, b string
-		want int
-	}{{"", "", 0}, {"", "abc", 3}, {"abc", "abc", 0}, {"abc", "abd", 1}, {"abc", "acb", 1}, {"abc", "ac", 1}, {"kitten", "sitting", 3}} {
-		if got := distance(c.a, c.b); got != c.want {
-			t.Errorf("distance(%q, %q) = %d, want %d", c.a, c.b, got, c.want)
-		}
-		if got := distance(c.b, c.a); got != c.want {
-			t.Errorf("distance(%q, %q) = %d, want %d", c.b, c.a, got, c.want)
 		}
 	}
 }

@@ -46,7 +46,7 @@ const (
 
 func (o *proveOptions) flags() []cli.Flag {
 	return []cli.Flag{
-		&cli.GenericFlag{Name: "systems", Usage: "`NAMES` of systems, separated by commas", DefaultText: "all", Value: several(&o.systems, "system", systemNames)},
+		&cli.GenericFlag{Name: "systems", Usage: "`NAMES` of systems, separated by commas", DefaultText: "all", Value: several(&o.systems, "system", systemNames, "hacheck list")},
 		&cli.GenericFlag{Name: "bugs", Usage: "`NAMES` of bugs, separated by commas, or none", DefaultText: "all", Value: bugList(&o.bugs)},
 		&cli.GenericFlag{Name: "clean", Usage: "`N` runs without a bug, none of which may be invalid", Value: countFrom0(&o.clean, maxCleanRuns)},
 		&cli.GenericFlag{Name: "budget", Usage: "end after `TIME`", Value: duration(&o.budget, minBudget)},
@@ -57,14 +57,15 @@ func (o *proveOptions) flags() []cli.Flag {
 	}
 }
 
-// several are some of names, separated by commas.
-func several(chosen *[]string, what string, names func() []string) *value {
+// several are some of names, separated by commas. all is the command that shows them; if empty
+// they are named to who misses them.
+func several(chosen *[]string, what string, names func() []string, all string) *value {
 	return &value{
 		now: func() string { return strings.Join(*chosen, ",") },
 		set: func(given string) error {
 			for _, name := range strings.Split(given, ",") {
 				if known := names(); !slices.Contains(known, name) {
-					return fmt.Errorf("no such %s: %q; %s", what, name, suggest(name, known, "hacheck list"))
+					return fmt.Errorf("no such %s: %q; %s", what, name, suggest(name, known, all))
 				}
 				*chosen = append(*chosen, name)
 			}
@@ -75,7 +76,7 @@ func several(chosen *[]string, what string, names func() []string) *value {
 
 // bugList is some of the bugs, or none.
 func bugList(chosen *[]string) *value {
-	named := several(chosen, "bug", bugNames)
+	named := several(chosen, "bug", bugNames, "hacheck list")
 	return &value{now: named.now, set: func(given string) error {
 		if given == noBug {
 			*chosen = []string{noBug}
@@ -140,7 +141,7 @@ func (p *program) prove(c *cli.Context, o *proveOptions) error {
 	defer cancel()
 	signal.Ignore(syscall.SIGPIPE) // as in runInside
 	s.perform = func(ctx context.Context, r proofRun) (checker.Result, error) { return p.proofRun(ctx, kept.Dir, r) }
-	told, done := p.watch(s, o.budget)
+	told, done := p.watch(s.standing, o.budget)
 	s.tell = func(format string, args ...any) { fmt.Fprintf(told, format+"\n", args...) }
 	failed := s.prove(ctx)
 	done()
@@ -177,9 +178,10 @@ func (p *program) prove(c *cli.Context, o *proveOptions) error {
 	return nil
 }
 
-// watch shows how far a proving is, where that can change on a terminal, until done is
-// called. What is written to told comes above it.
-func (p *program) watch(s *proving, budget time.Duration) (told io.Writer, done func()) {
+// watch shows how far something is, where that can change on a terminal, until done is
+// called. What is written to told comes above it. standing says how far it is, and what is
+// being run.
+func (p *program) watch(standing func() (far string, running []string), budget time.Duration) (told io.Writer, done func()) {
 	width := terminal(p.stderr)
 	if width == nil {
 		return p.stderr, func() {}
@@ -190,7 +192,7 @@ func (p *program) watch(s *proving, budget time.Duration) (told io.Writer, done 
 	watching.Go(func() {
 		defer tick.Stop()
 		for {
-			far, running := s.standing()
+			far, running := standing()
 			progress.Show(report.Snapshot{Phase: far, Elapsed: time.Since(began), Limit: budget, Faults: running})
 			select {
 			case <-tick.C:
@@ -283,9 +285,9 @@ func cleanNemeses(s *system) []string {
 	return append(nemeses, nemesis.All)
 }
 
-// A matrix is what prove prints: which bug was found by what. Scripts rest on its JSON:
+// A provenMatrix is what prove prints: which bug was found by what. Scripts rest on its JSON:
 // fields are added, not renamed.
-type matrix struct {
+type provenMatrix struct {
 	Began   time.Time     `json:"began"`
 	Took    float64       `json:"took_s"`
 	Command string        `json:"command"`
@@ -337,9 +339,9 @@ type matrixClean struct {
 }
 
 // matrix says what became of all that was run. root is where runs are kept.
-func (p *proving) matrix(began time.Time, command []string, root string) matrix {
+func (p *proving) matrix(began time.Time, command []string, root string) provenMatrix {
 	t := p.tally()
-	m := matrix{
+	m := provenMatrix{
 		Began: began.UTC(), Took: time.Since(began).Seconds(), Command: quoteAll(command), Jobs: p.jobs, CPUs: runtime.NumCPU(),
 		Tally: t, Found: t.Found, Missed: len(p.bugs) - t.Found, Alarms: t.Invalid, Median: t.Median.Seconds(),
 		Bugs: []matrixBug{}, Clean: []matrixClean{}, Kept: root,
@@ -402,7 +404,7 @@ func (b matrixBug) by() string {
 }
 
 // summary says it in two sentences.
-func (m matrix) summary() string {
+func (m provenMatrix) summary() string {
 	t := m.Tally
 	s := fmt.Sprintf("%d of %s found", t.Found, checker.Count(len(m.Bugs), "bug"))
 	if t.Found > 0 {
@@ -430,7 +432,7 @@ func (m matrix) summary() string {
 
 // text prints the matrix for people. me is the command, for what they may want to type
 // now.
-func (m matrix) text(w io.Writer, me string, o *proveOptions) error {
+func (m provenMatrix) text(w io.Writer, me string, o *proveOptions) error {
 	table := report.Table{Align: "<<>><"}
 	var again, kept []string
 	if len(m.Bugs) > 0 {
@@ -479,7 +481,7 @@ const (
 )
 
 // reasons say why bugs were refused or came to no verdict, each once.
-func (m matrix) reasons() (reasons []string) {
+func (m provenMatrix) reasons() (reasons []string) {
 	of := map[string][]string{} // bugs
 	for _, b := range m.Bugs {
 		if why := b.by(); !b.Found && why != "" {
@@ -545,7 +547,7 @@ func marked(file string) (parts [3]string, err error) {
 }
 
 // writeInto puts the matrix between the marks of a file.
-func (m matrix) writeInto(file string) error {
+func (m provenMatrix) writeInto(file string) error {
 	parts, err := marked(file)
 	if err != nil {
 		return err
@@ -557,7 +559,7 @@ func (m matrix) writeInto(file string) error {
 }
 
 // markdown is the matrix as a table, with how it came about.
-func (m matrix) markdown() string {
+func (m provenMatrix) markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n`%s` on %s: %s\n\n", m.Command, m.Began.Format(time.DateOnly), m.summary())
 	b.WriteString("| bug | a run that looks for it | found | runs | seconds | seen by |\n| --- | --- | --- | --- | --- | --- |\n")

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"time"
+
 	"github.com/hacheck/hacheck/cluster"
 	"github.com/hacheck/hacheck/systems/raftkv"
 )
@@ -20,9 +22,16 @@ var raftkvWorkloads = []string{
 
 var _ keyValueStore = (*raftkv.System)(nil)
 
+// raftkvTunes are what it can be tuned by.
+var raftkvTunes = []tune{
+	factor("timeouts", "how long nodes wait for their leader, for votes and for a majority",
+		raftkv.MinTimeouts, raftkv.MaxTimeouts, timeouts),
+	span("delay", "by how much later each call of a client is answered", time.Millisecond, raftkv.MaxDelay, delay),
+}
+
 func installRaftkv(l cluster.Lab, o *options) (installed, error) {
 	return raftkv.New(l, raftkv.Options{
-		Bug: o.bug,
+		Bug: o.bug, Tuning: raftkv.Tuning{Timeouts: o.tuned.timeouts, Delay: o.tuned.delay},
 		// Else a watcher that comes back late would be right to be told that what it missed was
 		// compacted, though no client asked for that.
 		KeepRevisions: o.workload == "watch",

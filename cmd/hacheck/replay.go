@@ -55,6 +55,7 @@ func (o *options) repeat(c *cli.Context) error {
 	o.checkLive, o.stopsOn = given.checkLive, given.stopsOn
 	for name, take := range map[string]func(){
 		"bug":             func() { o.bug = given.bug },
+		"tune":            func() { o.tune = given.tune },
 		"nodes":           func() { o.nodes = given.nodes },
 		"hypervisor":      func() { o.hypervisor = given.hypervisor },
 		"no-quorum-guard": func() { o.unguarded = given.unguarded },
@@ -90,7 +91,7 @@ func optionsOf(i store.Info) *options {
 	o := newOptions()
 	o.workload, o.system, o.bug = i.Workload, i.System, i.Bug
 	o.nodes, o.concurrency, o.keys, o.rate = i.Options.Nodes, i.Options.Concurrency, i.Options.Keys, i.Options.Rate
-	o.hypervisor = i.Options.Hypervisor
+	o.hypervisor, o.tune = i.Options.Hypervisor, i.Options.Tune
 	o.timeLimit, o.seed, o.unguarded = i.Options.TimeLimit.Std(), i.Options.Seed, i.Options.Unguarded
 	if i.Options.Interval > 0 {
 		o.interval = i.Options.Interval.Std()
@@ -141,15 +142,15 @@ func openRun(who, dir string) (*recordedRun, error) {
 	case !slices.Contains(systemNames(), r.info.System):
 		return nil, usage("%s is of system %q, which this hacheck does not know; it knows %s", who, r.info.System, enumerate(systemNames()))
 	}
-	if wrong := implausible(r.info.Options); wrong != "" {
+	if wrong := implausible(*findSystem(r.info.System), r.info.Options); wrong != "" {
 		return nil, usage("%s: %s has %s, and no run can", who, store.InfoFile, wrong)
 	}
 	return r, nil
 }
 
-// implausible returns what of the options in a file no run can have had, or "". Those
+// implausible returns what of the options in a file no run of a system can have had, or "". Those
 // that the command line gives were looked at when they were read.
-func implausible(o store.Options) string {
+func implausible(s system, o store.Options) string {
 	for _, n := range []struct {
 		name     string
 		is, most int
@@ -171,6 +172,9 @@ func implausible(o store.Options) string {
 		return fmt.Sprintf("rate %g", o.Rate)
 	case o.Heal != "" && !slices.Contains(heals, o.Heal):
 		return fmt.Sprintf("heal %q", o.Heal)
+	}
+	if _, _, err := s.tuned(o.Tune); err != nil {
+		return fmt.Sprintf("tune %q (%v)", o.Tune, err)
 	}
 	return ""
 }

@@ -92,6 +92,11 @@ func (o *options) check() error {
 	if bugs := names(s.bugs); o.bug != "" && !slices.Contains(bugs, o.bug) {
 		return usage("run: --bug %q: %s has no such bug; %s", o.bug, s.name, suggest(o.bug, bugs, "hacheck list"))
 	}
+	tuned, spelled, err := s.tuned(o.tune)
+	if err != nil {
+		return usage("run: --tune %s: %v", quote(o.tune), err)
+	}
+	o.tuned, o.tune = tuned, spelled
 	if needed := cmp.Or(s.seams[o.bug], o.hypervisor); needed != o.hypervisor {
 		return usage("run: --bug %s: it takes --hypervisor %s; with %s it would change nothing", o.bug, needed, o.hypervisor)
 	}
@@ -251,7 +256,7 @@ func (t *trial) begin() (end func(), err error) {
 		Options: store.Options{
 			Nodes: t.nodes, Concurrency: t.concurrency, TimeLimit: store.Duration(t.timeLimit),
 			Interval: store.Duration(t.interval), Rate: t.rate, Keys: t.keysInUse(), Seed: t.seed, Heal: t.heal,
-			Policy: string(t.policy), Unguarded: t.unguarded, Hypervisor: t.hypervisor,
+			Policy: string(t.policy), Unguarded: t.unguarded, Hypervisor: t.hypervisor, Tune: t.tune,
 		},
 		Repeat:   t.arguments(),
 		Versions: store.Versions{Hacheck: version(), Go: runtime.Version(), OS: platform(), Kernel: kernel()},

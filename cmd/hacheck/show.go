@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -80,6 +79,10 @@ func (r *judged) title() string {
 	}
 	if i.Bug != "" {
 		words = append(words, "with bug "+i.Bug)
+	}
+	if i.Options.Tune != "" {
+		words[len(words)-1] += ","
+		words = append(words, "tuned "+enumerate(strings.Split(i.Options.Tune, ","))+",")
 	}
 	words = append(words, "under workload "+i.Workload)
 	if len(i.Nemesis) > 0 {
@@ -170,20 +173,7 @@ func exists(path string) bool {
 	return err == nil
 }
 
-var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./:,=@%+-]+$`)
-
 // quote returns s as one word of a shell.
-func quote(s string) string {
-	if plainWord.MatchString(s) {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
-}
+func quote(s string) string { return report.Quote(s) }
 
-func quoteAll(words []string) string {
-	quoted := make([]string, len(words))
-	for i, w := range words {
-		quoted[i] = quote(w)
-	}
-	return strings.Join(quoted, " ")
-}
+func quoteAll(words []string) string { return report.Quote(words...) }

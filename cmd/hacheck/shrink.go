@@ -88,25 +88,37 @@ func (p *program) shrink(c *cli.Context, o *shrinkOptions) error {
 	}
 	ctx, stop := signal.NotifyContext(c.Context, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	ctx, cancel := context.WithTimeoutCause(ctx, o.budget, errBudget)
-	defer cancel()
-	again := &rerunner{program: p, dir: dir, wanted: wanted}
-	s := &shrinking{
-		shrinkOptions: *o, best: whole(r), anomaly: anomalyTime(r.history, judged.result),
-		rerun: again.run, tell: func(format string, args ...any) { fmt.Fprintf(p.stderr, format+"\n", args...) },
-	}
-	s.improved = func() error { return p.keepSmallest(s, r, wanted) }
-	switch err := s.shrink(ctx); {
-	case errors.Is(err, errNotReproduced):
+	tell := func(format string, args ...any) { fmt.Fprintf(p.stderr, format+"\n", args...) }
+	smallest, err := p.smaller(ctx, r, wanted, anomalyTime(r.history, judged.result), o, tell)
+	if errors.Is(err, errNotReproduced) {
 		fmt.Fprintf(p.stderr, "hacheck: shrink: %v\n", err)
 		return exitStatus(exitUnknown)
-	case err != nil:
+	}
+	if err != nil {
 		return err
 	}
-	if again.kept != "" {
-		fmt.Fprintf(p.stderr, "the last run that showed it is kept in %s\n", again.kept)
+	_, err = p.stdout.Write(smallest)
+	return err
+}
+
+// smaller makes the schedule of a run smaller for as long as o permits, and returns it as
+// --schedule takes it; it is kept in the run's directory, too. An error is that not even the whole
+// schedule showed what is wanted again, or of a run that could not be.
+func (p *program) smaller(ctx context.Context, r *recordedRun, wanted []anomalyKind, anomaly time.Duration, o *shrinkOptions, tell func(format string, args ...any)) ([]byte, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, o.budget, errBudget)
+	defer cancel()
+	again := &rerunner{program: p, dir: r.Dir, wanted: wanted}
+	s := &shrinking{shrinkOptions: *o, best: whole(r), anomaly: anomaly, rerun: again.run, tell: tell}
+	s.improved = func() error { return p.keepSmallest(s, r, wanted) }
+	if err := s.shrink(ctx); err != nil {
+		return nil, err
 	}
-	return writeSmallest(p.stdout, p, s, r, wanted)
+	if again.kept != "" {
+		tell("the last run that showed it is kept in %s", again.kept)
+	}
+	var smallest bytes.Buffer
+	err := writeSmallest(&smallest, p, s, r, wanted)
+	return smallest.Bytes(), err
 }
 
 // whole is the run with everything that it did.

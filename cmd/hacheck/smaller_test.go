@@ -10,8 +10,21 @@ import (
 	"time"
 
 	"github.com/hacheck/hacheck/checker/checkertest"
+	"github.com/hacheck/hacheck/internal/store"
 	"github.com/hacheck/hacheck/nemesis"
 )
+
+// TestWhatIsMadeSmallerIsTunedAsTheRunWas, in each command that shrink runs or prints.
+func TestWhatIsMadeSmallerIsTunedAsTheRunWas(t *testing.T) {
+	r := &recordedRun{info: store.Info{
+		System: "raftkv", Workload: "register",
+		Options: store.Options{Nodes: 5, Concurrency: 10, Keys: 5, Rate: 10, TimeLimit: store.Duration(time.Second), Tune: "timeouts=2"},
+	}}
+	o := whole(r)
+	if args := strings.Join(o.arguments(), " "); !strings.Contains(args, "--tune timeouts=2 ") {
+		t.Errorf("got %s", args)
+	}
+}
 
 // tenFaults are a run with faults at 1 s, 2 s, ... that are told apart by their
 // targets.

@@ -40,6 +40,8 @@ import (
 type system struct {
 	name, about string
 	bugs        []named
+	// tunes are what makes it perform otherwise.
+	tunes []tune
 	// limits are the faults that it does not claim to bear, as in "disk:rollback", each
 	// with the reason.
 	limits map[string]string
@@ -122,6 +124,7 @@ var systems = []system{
 		name:     raftkv.Name,
 		about:    "a key-value store on hashicorp/raft, with a gRPC API",
 		bugs:     raftkvBugs(),
+		tunes:    raftkvTunes,
 		limits:   raftkv.Limits(),
 		offers:   raftkvWorkloads,
 		nodes:    5,
@@ -135,6 +138,7 @@ var systems = []system{
 		name:        vmsched.Name,
 		about:       "a control plane of virtual machines: schedulers, hosts that fence themselves, live migration",
 		bugs:        vmschedBugs(),
+		tunes:       vmschedTunes,
 		limits:      raftkv.Limits(), // of the store that its control nodes are
 		offers:      []string{"vm"},
 		nodes:       vmsched.DefaultNodes,

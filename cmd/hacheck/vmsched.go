@@ -32,8 +32,14 @@ func vmschedParts(nodes []string) []cluster.Part {
 	return vmsched.Parts(nodes)
 }
 
+// vmschedTunes are what it can be tuned by.
+var vmschedTunes = []tune{
+	factor("timeouts", "how long hosts, the scheduler that leads and nodes of the store may be silent until others take over",
+		vmsched.MinTimeouts, vmsched.MaxTimeouts, timeouts),
+}
+
 func installVmsched(l cluster.Lab, o *options) (installed, error) {
-	return vmsched.New(l, vmsched.Options{Bug: o.bug, Hypervisor: o.hypervisor})
+	return vmsched.New(l, vmsched.Options{Bug: o.bug, Hypervisor: o.hypervisor, Timeouts: o.tuned.timeouts})
 }
 
 // newVM plays the workload on the hosts of a system.

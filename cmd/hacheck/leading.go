@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hacheck/hacheck/checker"
+	"github.com/hacheck/hacheck/internal/campaign"
+	"github.com/hacheck/hacheck/internal/gate"
+)
+
+// A leading puts the jobs of a gate into a campaign, and takes what became of them. Who performs
+// them is not its affair.
+type leading struct {
+	gate     *gate.Gate
+	campaign *campaign.Campaign
+	tell     func(format string, args ...any)
+
+	mu    sync.Mutex
+	put   map[string]bool
+	taken map[string]bool
+	at    map[string]bool // what is performed in this process
+}
+
+// lead goes on until every job has an outcome, or ctx ends. It goes on with what the campaign
+// holds already.
+func (l *leading) lead(ctx context.Context) error {
+	l.put, l.taken = map[string]bool{}, map[string]bool{}
+	jobs, outcomes, err := l.campaign.Restore(ctx)
+	if err != nil {
+		return err
+	}
+	for _, j := range jobs {
+		l.put[j.ID] = true
+	}
+	for _, o := range outcomes {
+		l.taken[o.Job.ID] = true
+	}
+	due := l.gate.First
+	if len(jobs) > 0 {
+		due = func() []gate.Job { return l.gate.Restore(jobs, outcomes) }
+		l.tell("%d of %s done before", len(outcomes), checker.Count(len(jobs), "job"))
+	}
+	if err := l.hand(ctx, due()); err != nil {
+		return err
+	}
+	if l.gate.Done() {
+		return nil
+	}
+	for o, err := range l.campaign.Outcomes(ctx) {
+		if err != nil {
+			return err
+		}
+		if l.known(o) {
+			continue
+		}
+		l.tell("%s", became(o))
+		l.mu.Lock()
+		more := l.gate.Take(o)
+		l.mu.Unlock()
+		if err := l.hand(ctx, more); err != nil {
+			return err
+		}
+		if l.gate.Done() {
+			return nil
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// heed ends ctx with why a server within this process can no longer go on, if that comes to be.
+func heed(ctx context.Context, server *campaign.Server) (context.Context, context.CancelCauseFunc) {
+	ctx, end := context.WithCancelCause(ctx)
+	if server != nil {
+		go func() { // until ctx ends, which whoever asked for it sees to
+			select {
+			case <-server.Failed():
+				end(server.Err())
+			case <-ctx.Done():
+			}
+		}()
+	}
+	return ctx, end
+}
+
+// known says whether an outcome was taken before, and that it is now.
+func (l *leading) known(o gate.Outcome) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	before := l.taken[o.Job.ID]
+	l.taken[o.Job.ID] = true
+	return before
+}
+
+// hand puts jobs into the queue.
+func (l *leading) hand(ctx context.Context, jobs []gate.Job) error {
+	if len(jobs) == 0 {
+		return nil
+	}
+	if err := l.campaign.Put(ctx, jobs); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, j := range jobs {
+		l.put[j.ID] = true
+	}
+	return nil
+}
+
+// report is what it came to so far.
+func (l *leading) report() gate.Report {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.gate.Report()
+}
+
+// standing says how far it is, and what is performed here.
+func (l *leading) standing() (far string, running []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id := range l.at {
+		running = append(running, id)
+	}
+	return fmt.Sprintf("%d of %s done", len(l.taken), checker.Count(len(l.put), "job")), running
+}
+
+// begun and ended note what is performed here.
+func (l *leading) begun(id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.at == nil {
+		l.at = map[string]bool{}
+	}
+	l.at[id] = true
+}
+
+func (l *leading) ended(id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.at, id)
+}
+
+// became says what became of a job, on a line.
+func became(o gate.Outcome) string {
+	words := fmt.Sprintf("%s: %s (%s)", o.Job.ID, o.Class, checker.Brief(time.Duration(o.Took*float64(time.Second))))
+	if n := len(o.Attempts); n > 1 {
+		words += fmt.Sprintf(", at the %s attempt", ordinal(n))
+	}
+	if o.Ran > 0 {
+		words += fmt.Sprintf(", and %d of %s of its schedule", o.Showed, checker.Count(o.Ran, "rerun"))
+	}
+	why := o.Words
+	if last := o.Last(); last != nil && why == "" {
+		why = last.Words
+		if len(last.Findings) > 0 {
+			why = last.Findings[0].Kind
+		}
+	}
+	if why != "" {
+		words += ": " + gist(why)
+	}
+	return words
+}
+
+func ordinal(n int) string {
+	switch n {
+	case 2:
+		return "second"
+	case 3:
+		return "third"
+	}
+	return fmt.Sprintf("%dth", n)
+}
+
+// usageOf makes a usage error of what is wrong with a server, or with how it was asked for; other
+// errors stay what they are.
+func usageOf(who string, err error) error {
+	for _, mine := range []error{
+		campaign.ErrUnreachable, campaign.ErrCredentials, campaign.ErrCertificate, campaign.ErrJetStream, campaign.ErrPermission,
+		campaign.ErrTaken, campaign.ErrLocked, campaign.ErrWritable, campaign.ErrNoCampaign, campaign.ErrName, campaign.ErrOptions,
+	} {
+		if errors.Is(err, mine) {
+			return usage("%s: %v", who, err)
+		}
+	}
+	return err
+}
