@@ -25,7 +25,7 @@ const (
 	// baselineVersion is that of the file. It changes when an older hacheck would misread it.
 	baselineVersion = 1
 	// maxBaselineRuns and maxBaselineSessions are how many runs of a cell are kept, and of how
-	// many sessions: how days differ is learned from sessions, how runs differ from runs, and
+	// many sessions, unless these have less than half as many runs: how days differ is learned from sessions, how runs differ from runs, and
 	// what is older is of another system.
 	maxBaselineRuns     = 40
 	maxBaselineSessions = 8
@@ -132,8 +132,8 @@ var statistics = map[string]float64{"p50": 0.5, "p99": 0.99, "max": 1}
 
 // reduce returns what is compared of what a run has measured; nil if that is nothing.
 //
-// What did not come to its end took as long as is known at least. A statistic that depends on
-// how much longer it took is a bound.
+// What did not come to its end took as long as is known at least, and counts where that is as long
+// as the statistic of what did. A statistic that depends on how much longer it took is a bound.
 func reduce(m Measures) map[string]Statistics {
 	var reduced map[string]Statistics
 	for name, measure := range m {
@@ -141,12 +141,8 @@ func reduce(m Measures) map[string]Statistics {
 		if !ok || len(measure.Values)+len(measure.Least) == 0 {
 			continue
 		}
-		low := append(slices.Clone(measure.Values), measure.Least...)
-		high := slices.Clone(measure.Values)
-		for range measure.Least {
-			high = append(high, math.Inf(1))
-		}
-		if slices.ContainsFunc(low, func(v float64) bool { return math.IsNaN(v) || math.IsInf(v, 0) }) {
+		all := slices.Concat(measure.Values, measure.Least)
+		if slices.ContainsFunc(all, func(v float64) bool { return math.IsNaN(v) || math.IsInf(v, 0) }) {
 			continue // what is no number cannot be compared, or written
 		}
 		of := Statistics{}
@@ -154,6 +150,14 @@ func reduce(m Measures) map[string]Statistics {
 			share, ok := statistics[s]
 			if !ok {
 				panic("gate: " + name + " is compared by " + s + ", which nobody knows")
+			}
+			low, high := slices.Clone(measure.Values), slices.Clone(measure.Values)
+			for _, v := range measure.Least {
+				// What was cut off before it had taken as long as others say tells nothing: a fault
+				// that began just before the end is in most runs.
+				if len(measure.Values) == 0 || v >= stats.Quantile(measure.Values, share) {
+					low, high = append(low, v), append(high, math.Inf(1))
+				}
 			}
 			value := stats.Quantile(low, share)
 			of[s] = Statistic{Value: fourDigits(value), Least: value != stats.Quantile(high, share)}
@@ -408,12 +412,14 @@ func (b *Baseline) Add(cell Cell, m Machine, session string, at time.Time, runs 
 
 // bound drops what is too old.
 func (c *baselineCell) bound() {
-	if over := len(c.Sessions) - maxBaselineSessions; over > 0 {
-		c.Sessions = slices.Delete(c.Sessions, 0, over)
-	}
 	runs := 0
 	for _, s := range c.Sessions {
 		runs += len(s.Runs)
+	}
+	// Where sessions are small it takes more of them to have something to compare with.
+	for len(c.Sessions) > maxBaselineSessions && runs-len(c.Sessions[0].Runs) >= maxBaselineRuns/2 {
+		runs -= len(c.Sessions[0].Runs)
+		c.Sessions = slices.Delete(c.Sessions, 0, 1)
 	}
 	for ; runs > maxBaselineRuns; runs-- {
 		most := 0

@@ -3,6 +3,7 @@ package gate
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -256,4 +257,16 @@ func FuzzReadBaseline(f *testing.F) {
 			t.Errorf("%q is written as %q, and then as %q", file, written, again)
 		}
 	})
+}
+
+// A fault that began just before the end of a run leaves a wait that was cut off, and hides nothing.
+func TestAShortWaitThatWasCutOffTellsNothing(t *testing.T) {
+	got := reduce(Measures{"recovery": {Values: []float64{1, 1.1, 1.2, 1.3}, Least: []float64{0.05}}})["recovery"]
+	if want := (Statistics{"p50": {Value: 1.15}, "max": {Value: 1.3}}); !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	got = reduce(Measures{"recovery": {Values: []float64{1, 1.1, 1.2, 1.3}, Least: []float64{9}}})["recovery"]
+	if want := (Statistics{"p50": {Value: 1.2}, "max": {Value: 9, Least: true}}); !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
 }

@@ -364,9 +364,11 @@ func TestStatuses(t *testing.T) {
 		{"ww/iv", Policy{}, CellInvalid, true, 1, "1 of 4 runs found"},
 		{"pww/bb", Policy{}, CellBroken, true, 1, "m is more than 100"},
 		{"ww/--", Policy{}, CellUnknown, false, 0, "it looks worse than the baseline, and the runs that would tell were not made: m p50"},
+		{"ww/ff", Policy{}, CellUnknown, true, 2, "it looks worse than the baseline, and the runs that would tell were not made: m p50"},
+		{"ww/ff", warns, CellUnknown, false, 0, "it looks worse than the baseline, and the runs that would tell were not made: m p50"},
 		{"ww/--", strict, CellUnknown, true, 2, "it looks worse"},
 		{"ww/v-", Policy{}, CellUnknown, false, 0, "it looks worse"},
-		{"ww/fv", Policy{}, CellUnknown, false, 0, "words of failed"},
+		{"ww/fv", Policy{}, CellUnknown, true, 2, "words of failed"},
 		{"ww/w-", Policy{}, CellRegressed, true, 1, "m p50"}, // the test of fewer runs is a test
 		{"uwwwww/--", Policy{}, CellUnknown, true, 2, "stayed unknown: words of unknown; it looks worse"},
 		{"w-", Policy{}, CellUnknown, false, 0, "1 of its 2 runs were made"},
@@ -377,7 +379,8 @@ func TestStatuses(t *testing.T) {
 		{"fx", Policy{}, CellFailed, true, 255, "all 2 runs came to no verdict: words of failed"},
 		{"pf", Policy{}, CellFailed, true, 255, "no verdict"},
 		{"fv", Policy{}, CellPassed, false, 0, "1 of 2 runs came to no verdict: words of failed"},
-		{"svv", Policy{}, CellPassed, false, 0, "1 of 3 runs came to no verdict: takes its worker down"},
+		{"svv", Policy{}, CellUnknown, true, 2, "1 of 3 runs took down whoever performed it: takes its worker down"},
+		{"ffv", Policy{}, CellFailed, true, 255, "2 of 3 runs came to no verdict: words of failed"},
 		{"xv", Policy{}, CellPassed, false, 0, "1 of 2 runs came to no verdict: words of refused"},
 
 		{"uv", Policy{}, CellUnknown, true, 2, "1 of 2 runs stayed unknown: words of unknown"},
@@ -437,7 +440,7 @@ func TestExitStatuses(t *testing.T) {
 
 func TestWhatCameToNoVerdictIsTold(t *testing.T) {
 	r := gated(t, Policy{}, "v", "fv", "fvf", "f", "xx", "i", "su", "xv")
-	want := []string{"5 runs came to no verdict in cells that are judged by others: fv, fvf, su and 1 more"}
+	want := []string{"3 runs came to no verdict in cells that are judged by others: fv, su, xv"}
 	if !slices.Equal(r.Trouble, want) {
 		t.Errorf("got  %q\nwant %q", r.Trouble, want)
 	}

@@ -79,7 +79,7 @@ type Outcome struct {
 	// showed one of the same findings.
 	Ran    int `json:"ran,omitempty"`
 	Showed int `json:"showed,omitempty"`
-	// Words say why it was set aside.
+	// Words say why it was set aside, or what went wrong beside its attempts.
 	Words string `json:"words,omitempty"`
 }
 

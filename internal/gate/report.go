@@ -52,7 +52,7 @@ const (
 	CellInvalid   Status = "invalid"   // a run was
 	CellBroken    Status = "broken"    // a promise was
 	CellRegressed Status = "regressed" // it is worse than the baseline
-	CellFailed    Status = "failed"    // no run came to a verdict: no word on the system
+	CellFailed    Status = "failed"    // most runs came to no verdict: no word on the system
 	CellUnknown   Status = "unknown"   // a run stayed so, or a promise, or what looks like a regression
 	CellRefused   Status = "refused"   // this machine does not do it
 	CellNotRun    Status = "not run"   // there was no time; for some of it, where the policy wants it all

@@ -116,13 +116,13 @@ func (g *Gate) report(c *cell, among int) CellReport {
 // judgement returns the status of a cell, whether the gate fails for it, and why.
 //
 // One run is enough for the worse: an attempt that is invalid, a promise that is broken. Runs that
-// came to no verdict say nothing of the system, for or against; with no others a cell has
-// failed, or was refused if they all were. Where there are others it is judged by those, and says
-// so.
+// came to no verdict say nothing of the system, for or against; where they are the most a cell has
+// failed, or was refused if they all were. Else it is judged by the others, and says so.
 //
-// A cell is unknown if a run stayed so, or if nobody knows whether a promise was held; that
-// fails by the policy. It is unknown as well if it looks worse than the baseline and the runs that
-// would tell are not there: that fails if cells without runs do, as time is what they lack.
+// A cell is unknown if a run stayed so or was set aside, or if nobody knows whether a promise was
+// held; that fails by the policy. It is unknown as well if it looks worse than the baseline and the
+// runs that would tell are not there: that fails if cells without runs do, where time is what they
+// lack.
 func (g *Gate) judgement(c *cell, promises []PromiseReport, comparisons []Comparison) (status Status, fails bool, why string) {
 	policy := g.plan.Policy
 	counts := map[Class]int{}
@@ -142,11 +142,14 @@ func (g *Gate) judgement(c *cell, promises []PromiseReport, comparisons []Compar
 		return CellNotRun, policy.UnrunFails, fmt.Sprintf("none of its %s was made", count(c.runs(), "run"))
 	case counts[Refused] == made:
 		return CellRefused, true, "this machine, or the system, does not do it: " + wordsFor(c.outcomes, Refused)
-	case silent == made:
-		return CellFailed, true, fmt.Sprintf("%s came to no verdict: %s", share(made, made), wordsFor(c.outcomes, Failed, SetAside, Refused))
+	case 2*silent > made: // the few others say little of it
+		return CellFailed, true, fmt.Sprintf("%s came to no verdict: %s", share(silent, made), wordsFor(c.outcomes, Failed, SetAside, Refused))
 	}
 	var notes []string
 	note := func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) }
+	if n := counts[SetAside]; n > 0 { // who could not be brought to an end may be what is looked for
+		note("%s took down whoever performed it: %s", share(n, made), wordsFor(c.outcomes, SetAside))
+	}
 	if n := counts[Unknown]; n > 0 {
 		note("%s stayed unknown: %s", share(n, made), wordsFor(c.outcomes, Unknown))
 	}
@@ -157,7 +160,12 @@ func (g *Gate) judgement(c *cell, promises []PromiseReport, comparisons []Compar
 		status, fails = CellUnknown, !policy.UnknownWarns
 	}
 	if slices.ContainsFunc(comparisons, suspect) && !g.answered(c) {
-		status, fails = CellUnknown, fails || policy.UnrunFails
+		// Fresh runs that were made, and came to no verdict, lacked no time.
+		lacking := policy.UnrunFails
+		if g.confirmed(c) {
+			lacking = !policy.UnknownWarns
+		}
+		status, fails = CellUnknown, fails || lacking
 		note("it looks worse than the baseline, and the runs that would tell were not made: %s", first(comparisons, suspect, wordsOf))
 	}
 	if silent > 0 {
@@ -175,15 +183,26 @@ func (g *Gate) judgement(c *cell, promises []PromiseReport, comparisons []Compar
 	return status, fails, strings.Join(notes, "; ")
 }
 
-// covered returns how many of the cell's runs for coverage have come.
+// covered returns how many of the cell's runs for coverage have come to a verdict.
 func (c *cell) covered() int {
 	n := 0
 	for _, o := range c.outcomes {
-		if o.Job.Purpose == ForCoverage {
+		if o.Job.Purpose == ForCoverage && o.Class.Judged() {
 			n++
 		}
 	}
 	return n
+}
+
+// confirmed says that all fresh runs have come that the policy has, whatever became of them.
+func (g *Gate) confirmed(c *cell) bool {
+	n := 0
+	for _, o := range c.outcomes {
+		if o.Job.Purpose == ForConfirmation {
+			n++
+		}
+	}
+	return n > 0 && n >= g.plan.Policy.Regression.Confirm
 }
 
 // answered says that what looked worse was measured as often again as the policy has it.
