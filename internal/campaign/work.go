@@ -332,8 +332,9 @@ func (w *worker) perform(ctx context.Context, h *hand) (again time.Duration) {
 		w.log.Warn("campaign: a job was interrupted", "job", j.ID, "try", try, "why", err)
 		return w.o.RetryAfter
 	}
-	if o.Class == gate.Failed && try < w.maxTries {
-		w.log.Info("campaign: a job has failed; it is tried again", "job", j.ID, "try", try, "of", w.maxTries)
+	// What this machine refuses another one may do.
+	if (o.Class == gate.Failed || o.Class == gate.Refused) && try < w.maxTries {
+		w.log.Info("campaign: a job was not done; it is tried again", "job", j.ID, "class", o.Class, "try", try, "of", w.maxTries)
 		return w.o.RetryAfter
 	}
 	o.Job, o.Worker = j, w.o.Name
