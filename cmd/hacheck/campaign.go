@@ -167,6 +167,9 @@ func (p *program) campaignRun(c *cli.Context, o *campaignOptions) error {
 	if o.access.URL != "" && c.IsSet("listen") {
 		return usage("%s: --listen is of the server within this program; with --nats there is none", who)
 	}
+	if o.json && slices.Contains(o.formats, "github") {
+		return usage("%s: --json and --format github both want standard output; take one of them", who)
+	}
 	l := &campaigning{campaignOptions: o, program: p, began: time.Now(), dir: &store.Run{Dir: o.dir()}}
 	var err error
 	if l.plan, l.text, err = p.readPlan(who, o.file, o.store); err != nil {
@@ -205,7 +208,8 @@ func (l *campaigning) perform(parent context.Context) error {
 	p := l.program
 	interrupted, stop := signal.NotifyContext(parent, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	signal.Ignore(syscall.SIGPIPE) // as in runInside
+	defer context.AfterFunc(interrupted, stop)() // the second one is the system's affair
+	signal.Ignore(syscall.SIGPIPE)               // as in runInside
 	ctx := interrupted
 	if l.plan.Budget > 0 {
 		var cancel context.CancelFunc
@@ -244,20 +248,20 @@ func (l *campaigning) perform(parent context.Context) error {
 	l.tell = func(format string, args ...any) { fmt.Fprintf(told, format+"\n", args...) }
 	l.leading.tell = l.tell
 	failed := l.work(ctx)
-	early := failed != nil && ctx.Err() != nil
+	early := ended(ctx, failed)
 	if early {
 		failed = nil
 	}
 	if failed == nil && interrupted.Err() == nil { // workers go home
-		if err := l.campaign.Finish(context.WithoutCancel(ctx)); err != nil {
+		finishing, cancel := context.WithTimeout(interrupted, patience)
+		if err := l.campaign.Finish(finishing); err != nil {
 			failed = err
 		}
+		cancel()
 	}
 	done()
-	r := l.leading.report()
-	r.Interrupted = interrupted.Err() != nil
-	r.OutOfTime = early && !r.Interrupted
-	return l.conclude(r, failed)
+	r := l.leading.end(interrupted.Err() != nil, early)
+	return l.conclude(interrupted, r, failed)
 }
 
 // tokenFile has the token of the server of a campaign, as --nats-token-file takes it.
@@ -370,6 +374,11 @@ func (l *campaigning) work(ctx context.Context) error {
 	}
 	end(nil)
 	worker.Wait()
+	if err != nil && l.jobs > 0 && (l.access.Server == nil || l.access.Server.Err() == nil) {
+		if lost := l.leading.late(); lost != nil {
+			l.tell("what came last was not taken: %v", lost)
+		}
+	}
 	return err
 }
 
@@ -421,10 +430,10 @@ func (p *program) unfit(j gate.Job, root string) error {
 }
 
 // conclude keeps what a campaign came to, and prints it.
-func (l *campaigning) conclude(r gate.Report, failed error) error {
+func (l *campaigning) conclude(ctx context.Context, r gate.Report, failed error) error {
 	p := l.program
 	r.Began, r.Took, r.Budget = l.began.UTC(), time.Since(l.began).Seconds(), l.plan.Budget.Seconds()
-	r.Command = quoteAll(append([]string{"hacheck"}, p.args[1:]...))
+	r.Command = withoutSecrets(quoteAll(append([]string{"hacheck"}, p.args[1:]...)))
 	r.Hacheck, r.Plan, r.Dir, r.Jobs = version(), l.file, l.dir.Dir, l.jobs
 	if failed != nil {
 		r.Trouble = append(r.Trouble, failed.Error())
@@ -432,8 +441,8 @@ func (l *campaigning) conclude(r gate.Report, failed error) error {
 			r.Status = exitFailed
 		}
 	}
-	if failed == nil {
-		l.fetch(&r)
+	if failed == nil && ctx.Err() == nil {
+		l.fetch(ctx, &r)
 	}
 	lost := writeReports(l.dir, outcomeFile, l.formats, r)
 	for _, err := range lost {
@@ -455,7 +464,7 @@ func (l *campaigning) conclude(r gate.Report, failed error) error {
 }
 
 // fetch brings a run of each signature into the directory of the campaign.
-func (l *campaigning) fetch(r *gate.Report) {
+func (l *campaigning) fetch(parent context.Context, r *gate.Report) {
 	for i := range r.Groups {
 		group := &r.Groups[i]
 		if group.Dir == "" {
@@ -466,8 +475,8 @@ func (l *campaigning) fetch(r *gate.Report) {
 			group.Dir = to
 			continue
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		err := l.campaign.Fetch(ctx, group.Dir, to)
+		ctx, cancel := context.WithTimeout(parent, time.Minute)
+		err := l.fetchInto(ctx, group.Dir, to)
 		cancel()
 		if err != nil {
 			r.Trouble = append(r.Trouble, fmt.Sprintf("%s: the directory of its run: %v", group.Signature, err))
@@ -475,6 +484,21 @@ func (l *campaigning) fetch(r *gate.Report) {
 		}
 		group.Dir = to
 	}
+}
+
+// fetchInto fetches a directory, whole or not at all.
+func (l *campaigning) fetchInto(ctx context.Context, name, to string) error {
+	part := to + ".part"
+	if err := os.RemoveAll(part); err != nil { // of somebody who did not come to the end of it
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(part), 0o777); err != nil {
+		return err
+	}
+	if err := l.campaign.Fetch(ctx, name, part); err != nil {
+		return errors.Join(err, os.RemoveAll(part))
+	}
+	return os.Rename(part, to)
 }
 
 // workerOptions are what campaign worker is asked for.

@@ -99,6 +99,9 @@ func (p *program) gate(c *cli.Context, o *gateOptions) error {
 	if err := p.leftover(c, 0); err != nil {
 		return err
 	}
+	if o.json && slices.Contains(o.formats, "github") {
+		return usage("gate: --json and --format github both want standard output; take one of them")
+	}
 	if o.init {
 		return p.initGate(o)
 	}
@@ -175,6 +178,9 @@ func (g *gating) read() (err error) {
 	asked := g.gateOptions.baseline
 	if asked == "" {
 		g.gateOptions.baseline = filepath.Join(filepath.Dir(g.file), defaultBaseline)
+	}
+	if dir := filepath.Dir(g.gateOptions.baseline); g.update && !exists(dir) {
+		return usage("gate: --baseline %s: there is no directory %s", quote(g.gateOptions.baseline), quote(dir))
 	}
 	f, err := os.Open(g.gateOptions.baseline)
 	switch {
@@ -263,7 +269,8 @@ func (g *gating) perform(parent context.Context) error {
 	p := g.program
 	interrupted, stop := signal.NotifyContext(parent, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	signal.Ignore(syscall.SIGPIPE) // as in runInside
+	defer context.AfterFunc(interrupted, stop)() // the second one is the system's affair
+	signal.Ignore(syscall.SIGPIPE)               // as in runInside
 	ctx := interrupted
 	if g.plan.Budget > 0 {
 		var cancel context.CancelFunc
@@ -288,13 +295,11 @@ func (g *gating) perform(parent context.Context) error {
 	g.tell = func(format string, args ...any) { fmt.Fprintf(told, format+"\n", args...) }
 	g.leading.tell = g.tell
 	failed := g.work(ctx, server, jobs)
-	early := failed != nil && ctx.Err() != nil
+	early := ended(ctx, failed)
 	if early {
 		failed = nil
 	}
-	r := g.leading.report()
-	r.Interrupted = interrupted.Err() != nil
-	r.OutOfTime = early && !r.Interrupted
+	r := g.leading.end(interrupted.Err() != nil, early)
 	if failed == nil && !early {
 		g.shrink(ctx, &r)
 	}
@@ -335,6 +340,11 @@ func (g *gating) work(ctx context.Context, server *campaign.Server, jobs *campai
 	}
 	end(nil)
 	worker.Wait()
+	if err != nil && server.Err() == nil {
+		if lost := g.leading.late(); lost != nil {
+			g.trouble = append(g.trouble, fmt.Sprintf("what came last was not taken: %v", lost))
+		}
+	}
 	return err
 }
 
@@ -432,13 +442,18 @@ func (g *gating) conclude(r gate.Report, failed error) error {
 	return nil
 }
 
-// again is what was asked for beside --resume.
+// again is what was asked for, but for --resume.
 func (g *gating) again() string {
-	again := g.named()
-	if g.store != newOptions().store {
-		again += " --store " + quote(g.store)
+	var again []string
+	for _, arg := range g.program.args[2:] {
+		if arg != "--resume" {
+			again = append(again, arg)
+		}
 	}
-	return again
+	if len(again) == 0 {
+		return ""
+	}
+	return " " + quoteAll(again)
 }
 
 // showReport prints what a gate or a campaign came to.

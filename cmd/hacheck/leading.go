@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"sync"
 	"time"
 
@@ -28,17 +29,11 @@ type leading struct {
 // lead goes on until every job has an outcome, or ctx ends. It goes on with what the campaign
 // holds already.
 func (l *leading) lead(ctx context.Context) error {
-	l.put, l.taken = map[string]bool{}, map[string]bool{}
 	jobs, outcomes, err := l.campaign.Restore(ctx)
 	if err != nil {
 		return err
 	}
-	for _, j := range jobs {
-		l.put[j.ID] = true
-	}
-	for _, o := range outcomes {
-		l.taken[o.Job.ID] = true
-	}
+	l.recall(jobs, outcomes)
 	due := l.gate.First
 	if len(jobs) > 0 {
 		due = func() []gate.Job { return l.gate.Restore(jobs, outcomes) }
@@ -71,6 +66,19 @@ func (l *leading) lead(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
+// recall notes what was put and taken before.
+func (l *leading) recall(jobs []gate.Job, outcomes []gate.Outcome) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.put, l.taken = map[string]bool{}, map[string]bool{}
+	for _, j := range jobs {
+		l.put[j.ID] = true
+	}
+	for _, o := range outcomes {
+		l.taken[o.Job.ID] = true
+	}
+}
+
 // heed ends ctx with why a server within this process can no longer go on, if that comes to be.
 func heed(ctx context.Context, server *campaign.Server) (context.Context, context.CancelCauseFunc) {
 	ctx, end := context.WithCancelCause(ctx)
@@ -84,6 +92,31 @@ func heed(ctx context.Context, server *campaign.Server) (context.Context, contex
 		}()
 	}
 	return ctx, end
+}
+
+// ended says whether it is the end of ctx that an error tells of.
+func ended(ctx context.Context, err error) bool {
+	return ctx.Err() != nil && (errors.Is(err, context.Cause(ctx)) || errors.Is(err, ctx.Err()))
+}
+
+// late takes what came to an end while the leading did: an outcome is kept for a while after
+// everybody was told to stop.
+func (l *leading) late() error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	status, err := l.campaign.Status(ctx)
+	if err != nil {
+		return err
+	}
+	for _, o := range status.Outcomes {
+		if !l.known(o) {
+			l.tell("%s", became(o))
+			l.mu.Lock()
+			l.gate.Take(o) // there is no time for what it asks for
+			l.mu.Unlock()
+		}
+	}
+	return nil
 }
 
 // known says whether an outcome was taken before, and that it is now.
@@ -116,6 +149,18 @@ func (l *leading) report() gate.Report {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.gate.Report()
+}
+
+// end says of a report how the gate came to its end. One that was interrupted has not passed,
+// whatever it has seen.
+func (l *leading) end(interrupted, early bool) gate.Report {
+	r := l.report()
+	r.Interrupted = interrupted
+	r.OutOfTime = early && !interrupted
+	if interrupted && r.Status == exitValid {
+		r.Status = exitUnknown
+	}
+	return r
 }
 
 // standing says how far it is, and what is performed here.
@@ -154,7 +199,7 @@ func became(o gate.Outcome) string {
 		words += fmt.Sprintf(", and %d of %s of its schedule", o.Showed, checker.Count(o.Ran, "rerun"))
 	}
 	why := o.Words
-	if last := o.Last(); last != nil && why == "" {
+	if last := o.Last(); last != nil && (why == "" || len(last.Findings) > 0) {
 		why = last.Words
 		if len(last.Findings) > 0 {
 			why = last.Findings[0].Kind
@@ -184,8 +229,14 @@ func usageOf(who string, err error) error {
 		campaign.ErrTaken, campaign.ErrLocked, campaign.ErrWritable, campaign.ErrNoCampaign, campaign.ErrName, campaign.ErrOptions,
 	} {
 		if errors.Is(err, mine) {
-			return usage("%s: %v", who, err)
+			return usage("%s: %s", who, withoutSecrets(err.Error()))
 		}
 	}
 	return err
 }
+
+// secrets are what stands before the host in the address of a server.
+var secrets = regexp.MustCompile(`//[^/\s]*@`)
+
+// withoutSecrets returns words that may hold addresses of servers, without what lets one in there.
+func withoutSecrets(words string) string { return secrets.ReplaceAllString(words, "//…@") }

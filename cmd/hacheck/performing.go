@@ -61,6 +61,10 @@ func (f *performer) perform(ctx context.Context, j gate.Job) (o gate.Outcome, di
 	}()
 	for n := 0; n <= j.Retries; n++ {
 		a, err := f.attempt(ctx, j, n, home)
+		if n > 0 && errors.Is(err, errBudget) {
+			o.Words = "there was no time to try it again"
+			break // that it is unknown is known
+		}
 		if err != nil {
 			return o, "", err
 		}
@@ -69,9 +73,9 @@ func (f *performer) perform(ctx context.Context, j gate.Job) (o gate.Outcome, di
 			break
 		}
 	}
-	if o.Class == gate.Invalid {
+	if o.Class == gate.Invalid { // whatever becomes of the reruns
 		if err := f.rerun(ctx, &o, home); err != nil {
-			return o, "", err
+			o.Words = fmt.Sprintf("its schedule was not repeated as often as it was to be: %v", err)
 		}
 	}
 	return o, "", nil
@@ -96,6 +100,9 @@ func (f *performer) attempt(ctx context.Context, j gate.Job, n int, home string)
 	run, dir := f.runIn(root)
 	if refused, ok := errors.AsType[*refusedRun](err); ok {
 		a.Class, a.Words = gate.Refused, gist(refused.words)
+		if full := store.Writable(f.root); full != nil { // the fault of nobody but the disk
+			a.Class, a.Words = gate.Failed, full.Error()
+		}
 		return a, os.RemoveAll(root)
 	}
 	if run != nil {
@@ -235,7 +242,8 @@ func (f *performer) witness(ctx context.Context, run *store.Run) string {
 }
 
 // rerun repeats the schedule of an invalid run, and counts how often it shows one of the same
-// findings. It ends early, with what it has, when ctx does.
+// findings, by the same rules; those that nobody could judge do not count. It ends early, with what
+// it has, when ctx does.
 func (f *performer) rerun(ctx context.Context, o *gate.Outcome, home string) (err error) {
 	last := o.Last()
 	if last.Dir == "" {
@@ -244,8 +252,9 @@ func (f *performer) rerun(ctx context.Context, o *gate.Outcome, home string) (er
 	dir := filepath.Join(f.base, filepath.FromSlash(last.Dir))
 	again := filepath.Join(home, againDir)
 	defer func() { err = errors.Join(err, os.RemoveAll(again)) }()
+	args := append([]string{"run", "--replay", dir, "--store", again}, judgingOf(o.Job.Arguments)...)
 	for range o.Job.Reruns {
-		result, err := f.program.child(ctx, []string{"run", "--replay", dir, "--store", again})
+		result, err := f.program.child(ctx, args)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -258,7 +267,9 @@ func (f *performer) rerun(ctx context.Context, o *gate.Outcome, home string) (er
 		if err != nil {
 			return err
 		}
-		o.Ran++
+		if result.Verdict != checker.Unknown {
+			o.Ran++
+		}
 		if slices.ContainsFunc(findingsOf(result), func(g gate.Finding) bool {
 			return slices.ContainsFunc(last.Findings, func(h gate.Finding) bool { return g.Checker == h.Checker && g.Kind == h.Kind })
 		}) {
@@ -269,4 +280,14 @@ func (f *performer) rerun(ctx context.Context, o *gate.Outcome, home string) (er
 		}
 	}
 	return nil
+}
+
+// judgingOf returns those of the arguments of a run that say how it is judged.
+func judgingOf(args []string) (judging []string) {
+	for i, arg := range args {
+		if slices.Contains([]string{"--check-time", "--check-memory", "--checker"}, arg) && i+1 < len(args) {
+			judging = append(judging, arg, args[i+1])
+		}
+	}
+	return judging
 }

@@ -52,7 +52,7 @@ func (o *options) repeat(c *cli.Context) error {
 	*o = *recorded
 	o.recorded, o.seeded = recorded, true
 	o.quiet, o.json, o.pcap = given.quiet, given.json, given.pcap
-	o.checkLive, o.stopsOn = given.checkLive, given.stopsOn
+	o.checkLive, o.stopsOn, o.budget = given.checkLive, given.stopsOn, given.budget
 	for name, take := range map[string]func(){
 		"bug":             func() { o.bug = given.bug },
 		"tune":            func() { o.tune = given.tune },
