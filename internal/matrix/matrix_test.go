@@ -180,11 +180,11 @@ func TestTheInitialFileIsWhatItSays(t *testing.T) {
 	if !slices.Equal(names, want) || p.Budget != 10*time.Minute || p.Cells[0].Runs != 1 || !slices.Equal(p.Cells[0].Seeds, []uint64{1}) {
 		t.Errorf("it has %v in %v, of seeds %v", names, p.Budget, p.Cells[0].Seeds)
 	}
-	if got := p.Cells[0].Promises; !reflect.DeepEqual(got, gate.Promises{Availability: map[string]float64{"no-fault": 0.99}}) {
+	if got := p.Cells[0].Promises; !reflect.DeepEqual(got, gate.Promises{}) {
 		t.Errorf("without faults it promises %+v", got)
 	}
 	partition := gate.Promises{
-		Availability: map[string]float64{"no-fault": 0.99, "partition": 0.5},
+		Availability: map[string]float64{"partition": 0.5},
 		Durations:    map[string]gate.Limits{"recovery": {P50: 5 * time.Second, Max: 20 * time.Second}},
 	}
 	if got := p.Cells[1].Promises; !reflect.DeepEqual(got, partition) {
