@@ -2,7 +2,6 @@ package stats
 
 import (
 	"math"
-	"math/rand/v2"
 	"slices"
 )
 
@@ -88,24 +87,4 @@ func MedianOrder(n, from int, upper bool) []float64 {
 		before = max(before, upTo)
 	}
 	return chances
-}
-
-// Bootstrap returns bounds that hold the quantile q of what values were drawn from with about
-// that confidence: those of what is found in so many resamples, drawn with replacement (the
-// percentile method: Efron and Tibshirani, "An introduction to the bootstrap", 1993, chapter
-// 13). A resample holds nothing beyond what was seen, so that far into a tail, where fewer than
-// ten values or so are beyond q, it promises too much. It panics without values.
-func Bootstrap(values []float64, q, confidence float64, resamples int, r *rand.Rand) (low, high float64) {
-	found := make([]float64, resamples)
-	resample := make([]float64, len(values))
-	for i := range found {
-		for j := range resample {
-			resample[j] = values[r.IntN(len(values))]
-		}
-		slices.Sort(resample)
-		found[i] = quantile(resample, q)
-	}
-	slices.Sort(found)
-	tail := (1 - confidence) / 2
-	return quantile(found, tail), quantile(found, 1-tail)
 }

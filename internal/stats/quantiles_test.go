@@ -70,24 +70,18 @@ func TestMedianInterval(t *testing.T) {
 func TestIntervalsHoldTheTruthAsOftenAsTheySay(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	const trials = 600
-	medians, boots := 0, 0
+	held := 0
 	for range trials {
 		values := make([]float64, 21)
 		for i := range values {
 			values[i] = math.Exp(r.NormFloat64()) // its median is 1
 		}
 		if low, high, _ := stats.MedianInterval(values, 0.95); low <= 1 && 1 <= high {
-			medians++
-		}
-		if low, high := stats.Bootstrap(values, 0.5, 0.95, 200, r); low <= 1 && 1 <= high {
-			boots++
+			held++
 		}
 	}
-	if medians < trials*93/100 {
-		t.Errorf("%d of %d hold the median", medians, trials)
-	}
-	if boots < trials*90/100 || boots > trials*99/100 {
-		t.Errorf("%d of %d bootstraps hold the median", boots, trials)
+	if held < trials*93/100 {
+		t.Errorf("%d of %d hold the median", held, trials)
 	}
 }
 
@@ -117,17 +111,5 @@ func TestTheDistributionOfABootstrappedMedianIsThatOfResamples(t *testing.T) {
 			}
 			near(t, "all chances", sum, 1, 1e-12)
 		}
-	}
-}
-
-func TestBootstrapIsOfItsValuesAndRepeats(t *testing.T) {
-	values := []float64{3, 1, 4, 1, 5, 9, 2, 6}
-	low, high := stats.Bootstrap(values, 0.9, 0.95, 500, rand.New(rand.NewPCG(3, 3)))
-	again, too := stats.Bootstrap(values, 0.9, 0.95, 500, rand.New(rand.NewPCG(3, 3)))
-	if low != again || high != too {
-		t.Errorf("one seed, and %v to %v, then %v to %v", low, high, again, too)
-	}
-	if at := stats.Quantile(values, 0.9); low < 1 || high > 9 || low > at || high < at {
-		t.Errorf("%v to %v around %v", low, high, at)
 	}
 }

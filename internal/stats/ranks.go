@@ -11,10 +11,13 @@ import (
 	"slices"
 )
 
-// mostExact is up to how many values together [MannWhitney] counts; it takes some ten
-// milliseconds at that, and the normal approximation is good enough: its error is below 0.003, and
-// in the tail it errs towards the greater chance.
-const mostExact = 100
+// mostExact is up to how many steps [MannWhitney] counts, which takes some tenths of a second: of
+// values that all differ 230 on both sides together, or 40 against 500, and more where many are equal.
+// The normal approximation is no match for that, as measured at a hundred values: for 95 against
+// 5 of two kinds it says a ninetieth of a small chance, and for twenty kinds 380 times as much.
+// Where it is left to do, it was off by 0.013 at most, and said 0.3 to 2.3 times a chance below
+// 2 %.
+const mostExact = 500_000_000
 
 // MannWhitney returns the chance that values of after are as much greater than those of before
 // as they are, or more so, if both were drawn from one distribution: the one-sided p-value of the
@@ -22,20 +25,21 @@ const mostExact = 100
 // larger than the other", 1947), which is Wilcoxon's rank sum test. It asks nothing of the
 // distribution. Equal values share the mean of their ranks.
 //
-// Up to 100 values together it is exact, with ties as well: it counts in how many of the ways to
+// Up to hundreds of values it is exact, with ties as well: it counts in how many of the ways to
 // choose len(after) of all ranks their sum is as great, as Streitberg and Röhmel do ("Exact
-// distributions for permutation and rank tests", 1986). Above that the sum is taken for normal,
-// with the variance that ties leave it and the correction for continuity (Lehmann,
-// "Nonparametrics", 1975, chapter 1). Without values on both sides it is 1.
+// distributions for permutation and rank tests", 1986). Where there are but two different values that
+// is Fisher's exact test, and exact for any number of them. Above that the sum is taken for normal,
+// with the variance that ties leave it and the correction for continuity (Lehmann, "Nonparametrics",
+// 1975, chapter 1). Without values on both sides it is 1.
 func MannWhitney(before, after []float64) float64 {
 	if len(before) == 0 || len(after) == 0 {
 		return 1
 	}
 	ranks, sum, ties := rank(before, after)
-	if len(ranks) > mostExact {
-		return normalSum(len(before), len(after), sum, ties)
+	if chance, ok := exactSum(ranks, len(after), sum, mostExact); ok {
+		return chance
 	}
-	return exactSum(ranks, len(after), sum)
+	return normalSum(len(before), len(after), sum, ties)
 }
 
 // rank returns twice the rank of each value of both, ascending, twice the sum of those of
@@ -79,11 +83,27 @@ func rank(before, after []float64) (ranks []int, sum int, ties float64) {
 	return ranks, sum, ties
 }
 
-// exactSum returns the share of the ways to choose n of ranks whose sum is least or more.
-func exactSum(ranks []int, n, least int) float64 {
-	total := 0
+// exactSum returns the share of the ways to choose n of ranks, ascending, whose sum is least or more;
+// false if it takes more than so many steps, of which [mostExact] are allowed.
+func exactSum(ranks []int, n, least, steps int) (chance float64, ok bool) {
+	// From 0 on, and in the greatest steps that they have in common, sums are small. Where there are
+	// two different ranks they are 0 and 1.
+	step, lowest := 0, ranks[0]
 	for _, r := range ranks {
-		total += r
+		step = gcd(step, r-lowest)
+	}
+	if step == 0 { // all are equal
+		return 1, true
+	}
+	total := 0
+	scaled := make([]int, 0, len(ranks))
+	for _, r := range ranks {
+		scaled = append(scaled, (r-lowest)/step)
+		total += (r - lowest) / step
+	}
+	least = (least - n*lowest) / step
+	if scaled[len(scaled)-1] == 1 {
+		return hypergeometric(len(ranks), total, n, least), true
 	}
 	// What is chosen leaves the others, and there may be fewer of them: their sum is then small.
 	upper := true
@@ -91,22 +111,25 @@ func exactSum(ranks []int, n, least int) float64 {
 		n, least, upper = len(ranks)-n, total-least, false
 	}
 	most := 0
-	for _, r := range ranks[len(ranks)-n:] {
+	for _, r := range scaled[len(scaled)-n:] {
 		most += r
 	}
-	// ways[k][s] is how many choices of k of the ranks so far sum up to s. A float64 holds them
-	// to 15 digits, and nothing is subtracted.
+	if len(ranks)*n > steps/(most+1) {
+		return 0, false
+	}
+	// ways[k][s] is how many choices of k of the ranks so far sum up to s, times one. A float64 holds
+	// them to 15 digits, and nothing is subtracted. Its greatest is e^709; as one is close to its
+	// least, e^1400 ways can be counted. There are not so many: a sum of n ranks is n at least where
+	// three of them differ, and mostExact steps are then too few for more than e^1200.
+	const one = 0x1p-1000
 	ways := make([][]float64, n+1)
 	for k := range ways {
 		ways[k] = make([]float64, most+1)
 	}
-	ways[0][0] = 1
+	ways[0][0] = one
 	reached := make([]int, n+1) // the greatest sum so far
-	for i, r := range ranks {
+	for i, r := range scaled {
 		for k := min(i+1, n); k >= 1; k-- {
-			if k > 1 && reached[k-1] == 0 {
-				continue
-			}
 			for s := reached[k-1]; s >= 0; s-- {
 				ways[k][s+r] += ways[k-1][s]
 			}
@@ -120,7 +143,31 @@ func exactSum(ranks []int, n, least int) float64 {
 			hit += w
 		}
 	}
-	return hit / all
+	return hit / all, true
+}
+
+// hypergeometric returns the chance that of n drawn from all, of which ones are marked, least or more are.
+func hypergeometric(all, ones, n, least int) float64 {
+	ways, chance := choose(all, n), 0.0
+	for k := max(least, n-(all-ones)); k <= min(ones, n); k++ {
+		chance += math.Exp(choose(ones, k) + choose(all-ones, n-k) - ways)
+	}
+	return min(1, chance)
+}
+
+// choose returns the logarithm of the number of ways to choose k of n, for k from 0 to n.
+func choose(n, k int) float64 {
+	of, _ := math.Lgamma(float64(n + 1))
+	chosen, _ := math.Lgamma(float64(k + 1))
+	left, _ := math.Lgamma(float64(n - k + 1))
+	return of - chosen - left
+}
+
+func gcd(a, b int) int {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
 }
 
 // normalSum is the chance of twice a rank sum of sum or more, taken for normal.

@@ -124,9 +124,95 @@ func TestTheNormalApproximationIsAsPublishedAndCloseToTheExact(t *testing.T) {
 		}
 		near(t, "a hundred values", stats.NormalMannWhitney(before, after), stats.MannWhitney(before, after), 0.003)
 	}
-	many := slices.Repeat(may, 4)
-	near(t, "more than are counted", stats.MannWhitney(many, many), 0.5, 0.002)
 	near(t, "all equal", stats.MannWhitney(make([]float64, 90), make([]float64, 90)), 1, 0)
+}
+
+// What is too much to be counted is near what counting it gives.
+func TestManyValuesAreTakenForNormal(t *testing.T) {
+	r := rand.New(rand.NewPCG(11, 12))
+	before, after := make([]float64, 140), make([]float64, 115)
+	for _, kinds := range []float64{4, 1e6} {
+		for i := range before {
+			before[i] = math.Floor(kinds * r.Float64())
+		}
+		for i := range after {
+			after[i] = math.Floor(kinds * min(0.999, r.Float64()+0.1))
+		}
+		got, normal, exact := stats.MannWhitney(before, after), stats.NormalMannWhitney(before, after), stats.ExactMannWhitney(before, after)
+		near(t, "normal", normal, exact, 0.01)
+		if got != exact && got != normal {
+			t.Errorf("it is %v, where counting says %v and the normal %v", got, exact, normal)
+		}
+		if kinds > 20 && got == exact {
+			t.Error("the normal approximation is not tried")
+		}
+	}
+	many := slices.Repeat(may, 8)
+	near(t, "more than are counted", stats.MannWhitney(many, many), 0.5, 0.002)
+}
+
+// Of two values it is Fisher's exact test, whose chance is a sum of shares of the ways to choose,
+// for as many values as a gate has, and more.
+func TestOfTwoValuesItIsFishersTest(t *testing.T) {
+	for _, c := range []struct{ before, ones, after, onesAfter int }{
+		{40, 1, 3, 3}, {40, 4, 15, 5}, {40, 0, 1, 1}, {400, 3, 60, 3}, {40, 2, 1000, 200}, {10, 10, 5, 5}, {95, 1, 5, 3},
+		{1501, 750, 499, 332}, {1501, 0, 499, 4}, {499, 250, 1501, 700}, {30000, 20, 20000, 30},
+	} {
+		fill := func(n, ones int) []float64 {
+			values := make([]float64, n)
+			for i := range ones {
+				values[i] = 7
+			}
+			return values
+		}
+		all, ones := c.before+c.after, c.ones+c.onesAfter
+		choose := func(n, k int) float64 { // its logarithm
+			if k < 0 || k > n {
+				return math.Inf(-1)
+			}
+			a, _ := math.Lgamma(float64(n + 1))
+			b, _ := math.Lgamma(float64(k + 1))
+			d, _ := math.Lgamma(float64(n - k + 1))
+			return a - b - d
+		}
+		want := 0.0
+		for k := c.onesAfter; k <= min(ones, c.after); k++ {
+			want += math.Exp(choose(ones, k) + choose(all-ones, c.after-k) - choose(all, c.after))
+		}
+		near(t, fmt.Sprint(c), stats.MannWhitney(fill(c.before, c.ones), fill(c.after, c.onesAfter)), want, 1e-9+1e-6*want)
+	}
+}
+
+// There are more ways to choose 250 of 2000 than a float64 can count.
+func TestMoreWaysThanAFloatCounts(t *testing.T) {
+	// How many values are 0, 1 and 2; as there are as many of 0 as of 2 their ranks are evenly spaced.
+	before, after := [3]int{780, 200, 770}, [3]int{100, 40, 110}
+	values := func(of [3]int) (all []float64) {
+		for v, n := range of {
+			all = append(all, slices.Repeat([]float64{float64(v)}, n)...)
+		}
+		return all
+	}
+	got := stats.MannWhitney(values(before), values(after))
+
+	choose := func(n, k int) float64 { // its logarithm
+		a, _ := math.Lgamma(float64(n + 1))
+		b, _ := math.Lgamma(float64(k + 1))
+		c, _ := math.Lgamma(float64(n - k + 1))
+		return a - b - c
+	}
+	want, n := 0.0, after[0]+after[1]+after[2]
+	for ones := 0; ones <= before[1]+after[1]; ones++ {
+		for twos := 0; ones+twos <= n; twos++ {
+			if ones+2*twos >= after[1]+2*after[2] {
+				want += math.Exp(choose(before[1]+after[1], ones) + choose(before[2]+after[2], twos) + choose(before[0]+after[0], n-ones-twos) - choose(2000, n))
+			}
+		}
+	}
+	near(t, "2000 values of three kinds", got, want, 1e-9)
+	if normal := stats.NormalMannWhitney(values(before), values(after)); math.Abs(got-normal) < 1e-6 {
+		t.Error("it is taken for normal, not counted")
+	}
 }
 
 func TestMannWhitneyHasTheseProperties(t *testing.T) {
@@ -207,15 +293,22 @@ func TestMannWhitneyKeepsItsLevel(t *testing.T) {
 	}
 }
 
-func TestMannWhitneyOfAHundredValuesIsQuick(t *testing.T) {
-	before, after := make([]float64, 50), make([]float64, 50)
-	for i := range before {
-		before[i], after[i] = float64(2*i), float64(2*i+1)
-	}
-	began := time.Now()
-	stats.MannWhitney(before, after)
-	if took := time.Since(began); took > 2*time.Second {
-		t.Errorf("it took %v", took)
+func TestMannWhitneyIsQuick(t *testing.T) {
+	for _, sizes := range [][2]int{{50, 50}, {40, 500}, {500, 40}, {75, 75}, {1000, 1000}} {
+		before, after := make([]float64, sizes[0]), make([]float64, sizes[1])
+		for i := range before {
+			before[i] = float64(2 * i)
+		}
+		for i := range after {
+			after[i] = float64(2*i + 1)
+		}
+		began := time.Now()
+		stats.MannWhitney(before, after)
+		took := time.Since(began)
+		t.Logf("%d and %d values: %v", sizes[0], sizes[1], took)
+		if took > 5*time.Second {
+			t.Errorf("%d and %d values took %v", sizes[0], sizes[1], took)
+		}
 	}
 }
 

@@ -60,30 +60,6 @@ func bisect(low, high float64, below func(float64) bool) float64 {
 	}
 }
 
-// RunsNeeded returns how many runs without a failure it takes until one that shows in that share
-// of runs is ruled out with that confidence: until it would have stayed unseen with a chance of
-// 1-confidence at most. For 95 % it is three by the rate, nearly (Hanley and Lippman-Hand, "If
-// nothing goes wrong, is everything all right?", 1983). 0 says that no number is enough: the
-// rate is 0, or the confidence 1.
-func RunsNeeded(rate, confidence float64) int {
-	switch {
-	case rate <= 0 || confidence >= 1 && rate < 1:
-		return 0
-	case rate >= 1 || confidence <= 0:
-		return 1
-	}
-	unseen := func(runs int) bool { return math.Exp(float64(runs)*math.Log1p(-rate)) > 1-confidence }
-	exact := math.Log1p(-confidence) / math.Log1p(-rate)
-	if exact > math.MaxInt32 {
-		return math.MaxInt32
-	}
-	runs := max(1, int(exact)-1) // a logarithm may be off by its last digit
-	for unseen(runs) {
-		runs++
-	}
-	return runs
-}
-
 // Student returns what a value from Student's distribution with that many degrees of freedom
 // exceeds with the chance tail, at most a half. It is by how many of the deviations that were
 // estimated from few values a further value differs from their mean.

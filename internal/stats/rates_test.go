@@ -2,7 +2,6 @@ package stats_test
 
 import (
 	"fmt"
-	"math"
 	"testing"
 
 	"github.com/hacheck/hacheck/internal/stats"
@@ -47,28 +46,6 @@ func TestMostRate(t *testing.T) {
 				t.Fatalf("a clean run made %v of %v", fewer, most)
 			}
 			last = most
-		}
-	}
-}
-
-func TestRunsNeeded(t *testing.T) {
-	for _, c := range []struct {
-		rate, confidence float64
-		want             int
-	}{
-		{0.5, 0.95, 5}, {0.1, 0.95, 29}, {0.05, 0.95, 59}, {0.01, 0.95, 299}, {0.01, 0.99, 459}, {0.001, 0.95, 2995},
-		{0.5, 0.5, 1}, {0.5, 0.75, 2}, {1, 0.95, 1}, {0, 0.95, 0}, {0.5, 1, 0}, {1e-300, 0.95, math.MaxInt32},
-	} {
-		if got := stats.RunsNeeded(c.rate, c.confidence); got != c.want {
-			t.Errorf("%v at %v: got %d, want %d", c.rate, c.confidence, got, c.want)
-		}
-	}
-	// It is the least number of clean runs whose upper bound is that rate.
-	for i := range 60 {
-		rate := 0.9 * math.Pow(0.9, float64(i))
-		n := stats.RunsNeeded(rate, 0.95)
-		if stats.MostRate(0, n, 0.95) > rate+1e-12 || n > 1 && stats.MostRate(0, n-1, 0.95) <= rate {
-			t.Errorf("%d runs for %v", n, rate)
 		}
 	}
 }
