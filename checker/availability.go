@@ -37,7 +37,8 @@ import (
 //     common. Beside each share are what it is made of: no_fault_calls and
 //     no_fault_answered, and so on.
 //   - answers_per_second is the throughput without faults, window_us what it is measured
-//     in: the median of the windows that no fault touches, if there are enough.
+//     in: the median of the windows that no fault touches, if there are enough. It is 0 of a
+//     system that stands still for most of the time.
 //   - begin_answer_*_us is the time from when a fault had begun to the end of the first
 //     call that was invoked after that and answered, and begin_90_*_us the time until
 //     the throughput of the following window was 90 % of that without faults, 0 if it
@@ -362,11 +363,11 @@ func (s *series) throughput(faults timeline) {
 	}
 	slices.Sort(quiet)
 	normal := rank(quiet, 50)
-	if normal == 0 {
-		return
-	}
 	s.counts["window_us"] = s.window.Microseconds()
 	s.counts["answers_per_second"] = int64(math.Round(float64(normal) / s.window.Seconds()))
+	if normal == 0 { // whatever comes is more
+		return
+	}
 	s.enough = int((normal*9 + 9) / 10)
 	s.full = make([]int, len(s.done))
 	next := len(s.done)

@@ -105,6 +105,24 @@ func TestThroughputComesBack(t *testing.T) {
 	}
 }
 
+// TestASystemThatStandsStillHasNoThroughput has answers in two bursts of a second, in ten: that
+// it had none most of the time is measured, and not left out.
+func TestASystemThatStandsStillHasNoThroughput(t *testing.T) {
+	var a track
+	a.steady(0, time.Second, 10*time.Millisecond)
+	a.steady(9*time.Second, 10*time.Second, 10*time.Millisecond)
+	a.fault(1, "kill", `{}`, 3*time.Second, 3500*time.Millisecond)
+	c := measured(t, a.history(t)).Counts
+	if n, ok := c["answers_per_second"]; !ok || n != 0 || c["window_us"] == 0 {
+		t.Errorf("answers_per_second is %d (%v), in windows of %d us", n, ok, c["window_us"])
+	}
+	for name := range c {
+		if strings.Contains(name, "_90") {
+			t.Errorf("%s is %d: 90 %% of nothing", name, c[name])
+		}
+	}
+}
+
 func TestNoThroughputIsComparedWithoutTimeWithoutFaults(t *testing.T) {
 	var a track
 	a.steady(0, 4*time.Second, 10*time.Millisecond)
@@ -339,7 +357,7 @@ func naive(t *testing.T, h *histories.History) map[string]int64 {
 	}
 	slices.Sort(quiet)
 	enough := 0
-	if len(quiet) >= 4 && quiet[(len(quiet)+1)/2-1] > 0 {
+	if len(quiet) >= 4 {
 		normal := quiet[(len(quiet)+1)/2-1]
 		c["window_us"] = window.Microseconds()
 		c["answers_per_second"] = int64(math.Round(float64(normal) / window.Seconds()))

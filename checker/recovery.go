@@ -20,6 +20,9 @@ type ReadBack func(h *histories.History, since time.Duration) (keys int, unread 
 //
 // Of a history that tells of no recovery, as those of others do not, it asks
 // nothing. It is never Invalid.
+//
+// Its count took_us is how long the system took, and took_least_us how long it was
+// waited for where it did not answer.
 func Recovery(readBack ReadBack) Checker {
 	return Func(func(_ context.Context, h *histories.History) (Result, error) {
 		recovery, ok := h.Recovery()
@@ -36,6 +39,11 @@ func Recovery(readBack ReadBack) Checker {
 		if recovery.Failed != "" {
 			result.Verdict = Unknown
 			result.Note = "the system did not recover: " + recovery.Failed
+			until := recovery.To
+			if recovery.Completed < 0 { // somebody waited until the history ends
+				until = h.At(h.Len() - 1).Time
+			}
+			result.Counts["took_least_us"] = (until - recovery.From).Microseconds()
 		} else {
 			took := recovery.To - recovery.From
 			result.Counts["took_us"] = took.Microseconds()

@@ -30,8 +30,10 @@ type failover struct {
 	since    int           // the op of detect
 	// full says that no host had room for it at first, as the system said.
 	full bool
-	// givenUp says that its user did not want it to run any more before it was through.
-	givenUp bool
+	// givenUp says that its user did not want it to run any more before it was through, and
+	// unwanted is when.
+	givenUp  bool
+	unwanted time.Duration
 }
 
 // failover returns the part that measures what machines went through when their hosts died,
@@ -54,7 +56,7 @@ func (r *reader) failover() checker.Checker {
 type leg struct {
 	title, name string
 	took        []time.Duration
-	least       []time.Duration // of what had not ended when a guest was heard of last
+	least       []time.Duration // of what had not ended when nobody watched any more, or was given up
 }
 
 // waits adds that something had not ended after so long.
@@ -75,7 +77,7 @@ func (e *events) measured(spans []histories.FaultSpan) checker.Result {
 		{title: "outage: without a sign of the machine", name: "failover_outage"},
 	}
 	var moved, unfinished, givenUp int64
-	heard := e.lastHeard()
+	watched := e.watched()
 	for _, f := range all {
 		moments := []time.Duration{f.fault, f.detect, max(f.fence, f.detect), f.decide, f.place, f.boot, f.write}
 		if f.full {
@@ -85,13 +87,21 @@ func (e *events) measured(spans []histories.FaultSpan) checker.Result {
 		for ; reached < len(moments) && moments[reached] > 0; reached++ {
 			legs[reached-1].took = append(legs[reached-1].took, max(0, moments[reached]-moments[reached-1]))
 		}
-		if f.write == 0 && !f.givenUp && !f.full {
+		until := watched
+		if f.givenUp { // the slower a system, the more of them: they count as far as they came
+			until = f.unwanted
+		}
+		switch {
+		case f.write > 0:
+		case f.full:
+			legs[7].waits(until - f.fault)
+		default:
 			if slices.Max(moments[reached:]) == 0 { // else a step was taken of which nobody heard
-				legs[reached-1].waits(heard - moments[reached-1])
+				legs[reached-1].waits(until - moments[reached-1])
 			}
-			legs[6].waits(heard - f.fault)
+			legs[6].waits(until - f.fault)
 			if f.boot == 0 {
-				legs[8].waits(heard - f.last)
+				legs[8].waits(until - f.last)
 			}
 		}
 		if f.to != "" && f.to != f.from {
@@ -127,13 +137,20 @@ func (e *events) measured(spans []histories.FaultSpan) checker.Result {
 			}
 		}
 	}
-	outage, who := e.outage()
+	outage, who, over := e.outage()
 	counts := map[string]int64{
 		"failovers": int64(len(all)), "moved": moved, "failovers_unfinished": unfinished, "failovers_given_up": givenUp,
 		"outage_max_ms": outage.Milliseconds(),
 		"migrations":    asked, "migrations_committed": committed, "migrations_aborted": aborted,
 	}
 	result := checker.Result{Verdict: checker.Valid, Counts: counts}
+	// A host whose death nobody noticed has no failover: this is where it shows.
+	switch {
+	case outage > 0 && over:
+		result.Sample("outage", []time.Duration{outage}, nil)
+	case outage > 0:
+		result.Sample("outage", nil, []time.Duration{outage})
+	}
 	table := &checker.Table{Columns: []string{"", "n", "p50", "p99", "max"}}
 	for _, s := range append(legs, down) {
 		result.Sample(s.name, s.took, s.least)
@@ -268,7 +285,7 @@ func (m *machine) follow(f *failover, epoch uint64) (ran bool) {
 		s := &m.signs[i]
 		switch {
 		case unwanted >= 0 && s.op > m.records[unwanted].op:
-			f.givenUp = true
+			f.givenUp, f.unwanted = true, m.records[unwanted].at
 			return ran
 		case !s.runs():
 		case s.Epoch < epoch:
@@ -288,7 +305,9 @@ func (m *machine) follow(f *failover, epoch uint64) (ran bool) {
 			}
 		}
 	}
-	f.givenUp = unwanted >= 0
+	if unwanted >= 0 {
+		f.givenUp, f.unwanted = true, m.records[unwanted].at
+	}
 	return ran
 }
 
@@ -359,23 +378,26 @@ func (of hits) begin(f *failover) time.Duration {
 	return f.fault
 }
 
-// lastHeard returns when a guest was heard of last; 0 if none was.
-func (e *events) lastHeard() time.Duration {
-	if len(e.ran) == 0 {
-		return 0
+// watched returns until when a guest would have been heard of: until one was heard of last, or, where
+// none runs any more, until the end of the main phase.
+func (e *events) watched() time.Duration {
+	_, until, _ := checker.MainPhase(e.h)
+	if n := len(e.ran); n > 0 {
+		until = max(until, e.ran[n-1])
 	}
-	return e.ran[len(e.ran)-1]
+	return until
 }
 
 // outage returns the longest time in which a machine that was wanted to run gave no sign,
-// since it had given one first, and which it was.
-func (e *events) outage() (longest time.Duration, who string) {
-	end := e.lastHeard()
+// since it had given one first; which it was; and whether it was over before nobody watched any
+// more.
+func (e *events) outage() (longest time.Duration, who string, over bool) {
+	end := e.watched()
 	for _, m := range e.each() {
 		since := time.Duration(-1) // its last sign, if it was wanted to run all the time since
-		gap := func(to time.Duration) {
+		gap := func(to time.Duration, ends bool) {
 			if since >= 0 && to-since > longest {
-				longest, who = to-since, m.id
+				longest, who, over = to-since, m.id, ends
 			}
 		}
 		records := m.records
@@ -387,13 +409,13 @@ func (e *events) outage() (longest time.Duration, who string) {
 				}
 			}
 			if s.runs() {
-				gap(s.at)
+				gap(s.at, true)
 				since = s.at
 			}
 		}
 		if !slices.ContainsFunc(records, func(r *record) bool { return r.VM.Desired != string(running) }) {
-			gap(end)
+			gap(end, false)
 		}
 	}
-	return longest, who
+	return longest, who, over
 }
