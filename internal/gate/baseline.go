@@ -372,10 +372,12 @@ func (b *Baseline) Write(w io.Writer) error {
 	return err
 }
 
-// Add adds runs of a cell that a session made, and drops what is too old: of each cell the last 40
+// Add adds runs of a cell that a session made, in place of those that it has of the same session,
+// and says how many have something to compare. It drops what is too old: of each cell the last 40
 // runs are kept, of the last 8 sessions, and where those have more the oldest runs of the session
-// with most of them go. If the cell is not the one that it was, what it was goes.
-func (b *Baseline) Add(cell Cell, m Machine, session string, at time.Time, runs []Measures) {
+// with most of them go. If the cell is not the one that it was, what it was goes. Where nothing is
+// to be compared nothing changes.
+func (b *Baseline) Add(cell Cell, m Machine, session string, at time.Time, runs []Measures) int {
 	var added []map[string]Statistics
 	for _, run := range runs {
 		if reduced := reduce(run); reduced != nil {
@@ -383,7 +385,7 @@ func (b *Baseline) Add(cell Cell, m Machine, session string, at time.Time, runs 
 		}
 	}
 	if len(added) == 0 {
-		return
+		return 0
 	}
 	i := slices.IndexFunc(b.machines, func(have baselineMachine) bool { return have.Machine == m })
 	if i < 0 {
@@ -400,14 +402,28 @@ func (b *Baseline) Add(cell Cell, m Machine, session string, at time.Time, runs 
 	if c.Digest != cell.Digest() {
 		*c = baselineCell{Name: cell.Name, Digest: cell.Digest()}
 	}
-	k := slices.IndexFunc(c.Sessions, func(have baselineSession) bool { return have.Session == session })
-	if k < 0 {
-		k = len(c.Sessions)
-		c.Sessions = append(c.Sessions, baselineSession{Session: session, At: at.UTC().Truncate(time.Second)})
-	}
-	c.Sessions[k].Runs = append(c.Sessions[k].Runs, added...)
+	c.Sessions = slices.DeleteFunc(c.Sessions, func(have baselineSession) bool { return have.Session == session })
+	c.Sessions = append(c.Sessions, baselineSession{Session: session, At: at.UTC().Truncate(time.Second), Runs: added})
 	b.sort()
 	b.find(cell.Name, m).bound()
+	return len(added)
+}
+
+// without returns the baseline without what a session has added.
+func (b *Baseline) without(session string) *Baseline {
+	others := new(Baseline)
+	for _, m := range b.machines {
+		m.Cells = slices.Clone(m.Cells)
+		for i := range m.Cells {
+			m.Cells[i].Sessions = slices.DeleteFunc(slices.Clone(m.Cells[i].Sessions), func(s baselineSession) bool { return s.Session == session })
+			for j := range m.Cells[i].Sessions { // Add drops runs in place
+				s := &m.Cells[i].Sessions[j]
+				s.Runs = slices.Clone(s.Runs)
+			}
+		}
+		others.machines = append(others.machines, m)
+	}
+	return others
 }
 
 // bound drops what is too old.
@@ -428,9 +444,14 @@ func (c *baselineCell) bound() {
 				most = i
 			}
 		}
-		c.Sessions[most].Runs = slices.Delete(c.Sessions[most].Runs, 0, 1)
+		of := &c.Sessions[most].Runs
+		*of = slices.Delete(*of, at(len(*of)), at(len(*of))+1)
 	}
 }
+
+// at returns which of so many runs of a session is dropped. Steps of the golden ratio drop them
+// evenly over the session: seeds come in turns, and those at its beginning may be the hard ones.
+func at(runs int) int { return runs * 618 % 1000 * runs / 1000 }
 
 // Forget drops what is known of a cell on a kind of machine: what it measures has changed for
 // good, and who accepts that does not want it compared with what it was.

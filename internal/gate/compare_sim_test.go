@@ -144,22 +144,34 @@ func (w world) count(t *testing.T, gates int, seed uint64, c change) (red, suspe
 	return red, suspects
 }
 
+// On busy machines one gate of a hundred may be wrong. Where sessions differ by more than is assumed
+// of them, and by as much as runs or thrice that, the baseline's eight sessions have to tell, and more
+// are wrong: of other draws than these 1 to 2 of 100 if all of a session shifts alike, and 2 to 4 if each
+// metric of each cell goes its own way, so that a gate has some dozens of ways to be wrong. These draws
+// are unlucky ones.
 func TestAnUnchangedSystemRaisesNoAlarms(t *testing.T) {
 	t.Parallel()
-	for name, w := range map[string]func(w *world){
-		"a session shifts all alike":              func(*world) {},
-		"a session shifts each metric by its own": func(w *world) { w.together = false },
-		"runs differ by a quarter":                func(w *world) { w.between = 0.25 },
-		"a baseline of one session":               func(w *world) { w.sessions, w.runs = 1, 20 },
+	for name, c := range map[string]struct {
+		most int
+		w    func(w *world)
+	}{
+		"a session shifts all alike":              {2, func(*world) {}},
+		"a session shifts each metric by its own": {2, func(w *world) { w.together = false }},
+		"runs differ by a quarter":                {2, func(w *world) { w.between = 0.25 }},
+		"a baseline of one session":               {2, func(w *world) { w.sessions, w.runs = 1, 20 }},
+		"sessions differ as runs do":              {8, func(w *world) { w.shift = 0.2 }},
+		"and each metric by its own":              {15, func(w *world) { w.shift, w.together = 0.2, false }},
+		"sessions differ thrice as much":          {6, func(w *world) { w.between, w.shift = 0.1, 0.3 }},
+		"and thrice as much, each by its own":     {15, func(w *world) { w.between, w.shift, w.together = 0.1, 0.3, false }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			world := busy
-			w(&world)
+			c.w(&world)
 			red, suspects := world.count(t, 200, 1, change{})
 			t.Logf("%d of 200 gates are red, %.2f comparisons of a gate are suspected", red, float64(suspects)/200)
-			if red > 2 {
-				t.Errorf("%d of 200 gates are red, of a system that has not changed", red)
+			if red > c.most {
+				t.Errorf("%d of 200 gates are red, of a system that has not changed, want %d at most", red, c.most)
 			}
 			if suspects == 0 {
 				t.Error("nothing ever looks worse: the screening is blind")
@@ -168,8 +180,58 @@ func TestAnUnchangedSystemRaisesNoAlarms(t *testing.T) {
 	}
 }
 
+// Sessions that differ by far more than their runs are a sample of sessions, as Student has it, of which
+// nothing is taken off but what runs do within them. Those that do not differ leave what is assumed.
+func TestTheNoiseOfSessionsIsLearned(t *testing.T) {
+	t.Parallel()
+	const deviation, within, tail = 0.3, 0.05, 0.002
+	metric, ok := MetricOf("recovery")
+	if !ok {
+		t.Fatal("no such metric")
+	}
+	floor := func(deviation float64) float64 {
+		shifts := []float64{-1.5, -1, -0.5, 0, 0, 0.5, 1, 1.5} // of which the variance is 1
+		var before []drawn
+		for day, shift := range shifts {
+			for run := range 5 {
+				v := math.Exp(deviation*shift + within*float64(run-2))
+				before = append(before, drawn{fmt.Sprint(day), v, v})
+			}
+		}
+		return noise(before, 15, metric, tail)
+	}
+	if got, least := floor(deviation), 0.98*stats.Student(7, tail)*deviation*math.Sqrt(1+1.0/8); got < least || got > 1.3*least {
+		t.Errorf("the floor of sessions that differ by 30 %% is %v, want %v or somewhat more", got, least)
+	}
+	if got, least := floor(0), stats.Student(15, tail)*sessionDeviation*math.Sqrt(1+1.0/8); got < least || got > 1.1*least {
+		t.Errorf("the floor of sessions that do not differ is %v, want %v or somewhat more", got, least)
+	}
+}
+
 // A system that recovers slower does so in all cells of its gate. One cell alone tells less: where
-// only one is slower that is caught less often.
+// only one is slower that is caught less often, in about 62 of 100 gates, and what makes that more makes
+// alarms more, too. Where sessions differ by more than a tenth less is caught as well: a recovery that
+// takes twice as long in all cells in 58 of 100 gates if they differ by 20 %, as runs do, and in 21 if
+// they differ by 30 %, as nobody can tell it from a bad day.
+//
+// Tried, in 300 gates each. Alarms are of runs and sessions that differ by 10 % and 30 %, all of a session
+// alike (A), by 20 % and 20 % alike (B), and by 10 % and 30 % (C), 10 % and 20 % (D), 20 % and 20 % (E),
+// each metric on its own. Found is a recovery twice as long in all cells (F), and in one (G). Both have
+// runs that differ by 20 %, and sessions by 10 %.
+//
+//	                                                               A  B  C  D  E    F   G
+//	as it is                                                       3  5  9  6  9  293 183
+//	what is seen counts alone wherever it is more                  3  5  8  4  5  289 165
+//	that, and a quarter of the error rate for it                   3  5  3  2  2  269 124
+//	it does where sessions differ four times as much as runs tell  4  5 10  8 10  295 203
+//	as it is, and a quarter of the error rate for what counts      3  5  6  4  9  292 175
+//	it never counts alone                                          6  6 35 20 13  295 219
+//	and what is seen is of the worse half of the sessions alone   12  7 64 26 23  296 227
+//	and what runs do is told of all runs, not within sessions     16  7 87 36 29  296 232
+//
+// In other draws, with the last way, it is 19, 11, 98, 51 and 31 alarms, and 298 and 227 found; then to
+// assume as much as 4 sessions and not 8 makes that 13, 9, 75, 38 and 25, and 296 and 213; and 2
+// sessions 12, 8, 64, 26 and 19, and 293 and 201.
 func TestASlowerSystemIsCaught(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -178,7 +240,7 @@ func TestASlowerSystemIsCaught(t *testing.T) {
 		least, most int
 	}{
 		{change{"recovery", 2}, 6, 95, 100}, {change{"recovery", 1.5}, 6, 20, 100}, {change{"recovery", 1.25}, 1, 0, 20},
-		{change{"recovery", 2}, 1, 65, 100}, {change{"throughput", 2}, 1, 80, 100}, {change{"latency.read", 2}, 1, 75, 100},
+		{change{"recovery", 2}, 1, 55, 100}, {change{"throughput", 2}, 1, 52, 100}, {change{"latency.read", 2}, 1, 55, 100},
 		{change{"recovery", 0.5}, 1, 0, 0}, {change{"throughput", 0.5}, 1, 0, 0}, {change{"latency.read", 0.5}, 1, 0, 0},
 	} {
 		w := busy

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -23,6 +24,9 @@ type Options struct {
 	Build string
 	// Baseline is what is compared with; nil: nothing is.
 	Baseline *Baseline
+	// Session names this gate in baselines. What the baseline has of it already, as where the
+	// gate goes on after it was written, is not compared with.
+	Session string
 	// Machine is what the runs are performed on.
 	Machine Machine
 }
@@ -46,6 +50,10 @@ type Gate struct {
 	open    int // jobs without an outcome
 	trouble []string
 	untold  int // what went wrong beside that
+	// baseline is that of others than this session; nil: nothing is compared. most is how many
+	// comparisons with it there may be; 0: nobody has asked.
+	baseline *Baseline
+	most     int
 
 	// judge, before and compare are [Judge], [Baseline.Runs] and [Compare]; before is nil where
 	// nothing is compared.
@@ -62,9 +70,10 @@ type cell struct {
 	known     bool // is it remembered at all?
 	digest    string
 
-	coverage      int // jobs for coverage that were handed out
-	missing       int // and how many of them have no outcome
-	confirmations int // jobs for confirmation that were handed out
+	coverage      int                        // jobs for coverage that were handed out
+	missing       int                        // and how many of them have no outcome
+	confirmations int                        // jobs for confirmation that were handed out
+	seeds         map[Purpose]map[uint64]int // those of the plan: how many jobs have each
 	decided       bool
 	suspected     int // comparisons that confirmation is for
 	outcomes      []Outcome
@@ -85,10 +94,11 @@ func New(p Plan, o Options) *Gate {
 		judge: Judge, compare: Compare,
 	}
 	if o.Baseline != nil && !p.Policy.Regression.Off {
-		g.before = func(c Cell) []BaselineRun { return o.Baseline.Runs(c, o.Machine) }
+		g.baseline = o.Baseline.without(o.Session)
+		g.before = func(c Cell) []BaselineRun { return g.baseline.Runs(c, o.Machine) }
 	}
 	for _, c := range p.Cells {
-		state := &cell{Cell: c, file: store.FileName(c.Name), digest: digest(c.Arguments)}
+		state := &cell{Cell: c, file: store.FileName(c.Name), digest: c.digest(nil), seeds: map[Purpose]map[uint64]int{}}
 		state.remembers, state.known = o.Memory.Cells[c.Name]
 		g.cells = append(g.cells, state)
 		g.named[c.Name] = state
@@ -109,31 +119,68 @@ func New(p Plan, o Options) *Gate {
 var builds = []string{"--bug", "--tune"}
 
 // Digest changes when what the cell asks of the system changes, so that what was measured can no
-// longer be compared. What it promises is not part of it, and neither is how the system is
-// built: that a slower one is slower is to be told.
-func (c Cell) Digest() string {
+// longer be compared: its arguments, what is in the files that they name, its seeds. The names of
+// the files are not part of it, and neither are the order of the seeds, what the cell promises,
+// and how the system is built: that a slower one is slower is to be told.
+func (c Cell) Digest() string { return c.digest(builds) }
+
+// digest is Digest without options with a value that are named.
+func (c Cell) digest(without []string) string {
 	var asked []string
+	var content []string // of files
 	for i := 0; i < len(c.Arguments); i++ {
-		if slices.Contains(builds, c.Arguments[i]) {
+		argument := c.Arguments[i]
+		if slices.Contains(without, argument) {
 			i++
 			continue
 		}
-		asked = append(asked, c.Arguments[i])
+		if file, ok := c.Files[argument]; ok {
+			argument, content = "", append(content, file)
+		}
+		asked = append(asked, argument)
 	}
-	return digest(asked)
-}
-
-func digest(arguments []string) string {
-	text, err := json.Marshal(arguments)
+	seeds := slices.Clone(c.Seeds)
+	slices.Sort(seeds)
+	text, err := json.Marshal(asked)
+	if len(content)+len(seeds) > 0 {
+		more, failed := json.Marshal([]any{content, seeds})
+		text, err = append(text, more...), errors.Join(err, failed)
+	}
 	if err != nil {
-		panic(err) // strings can be written
+		panic(err) // strings and numbers can be written
 	}
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:8])
 }
 
-// runs returns how many runs for coverage the cell has: each seed that is named is run.
-func (c *cell) runs() int { return max(1, c.Runs, len(c.Seeds)) }
+// runs returns how many runs for coverage the cell has.
+func (c *cell) runs() int { return c.wholeTurns(max(1, c.Runs)) }
+
+// wholeTurns returns how many runs it takes for so many, if each seed that is named is to have as
+// many as the others.
+func (c *cell) wholeTurns(runs int) int {
+	if n := len(c.Seeds); n > 0 {
+		return (runs + n - 1) / n * n
+	}
+	return runs
+}
+
+// next returns the seeds of so many further jobs, where they are named: those that have fewest
+// first, so that they take turns, whatever was handed out before.
+func (c *cell) next(p Purpose, jobs int) []uint64 {
+	if len(c.Seeds) == 0 {
+		return nil
+	}
+	var seeds []uint64
+	for turn := 0; len(seeds) < jobs; turn++ {
+		for _, s := range c.Seeds {
+			if c.seeds[p][s] <= turn && len(seeds) < jobs {
+				seeds = append(seeds, s)
+			}
+		}
+	}
+	return seeds
+}
 
 // weight returns the cell's; 1 where it says nothing.
 func (c *cell) weight() float64 {
@@ -172,12 +219,12 @@ func (g *Gate) First() []Job { return g.Restore(nil, nil) }
 
 // Restore is First for a gate that goes on where another one ended early: jobs are those that
 // were put where they are performed, and outcomes those that have come, in their order. It
-// returns the jobs that are to be put beside them, in their order: those that the other one had
-// no time to put, and those for confirmation that are due. A job that is known by its outcome
+// returns the jobs that are to be put beside them, in their order: those for confirmation that are
+// due, and those that the other one had no time to put. A job that is known by its outcome
 // alone counts as one that was put.
 //
-// Jobs of a cell that the plan does not have, or has with other arguments, are told as trouble, and
-// so are their outcomes: nothing is judged by them.
+// Jobs of a cell that the plan does not have, or of which it asks something else, are told as
+// trouble, and so are their outcomes: nothing is judged by them.
 func (g *Gate) Restore(jobs []Job, outcomes []Outcome) []Job {
 	g.begun = true
 	for _, j := range jobs {
@@ -189,11 +236,12 @@ func (g *Gate) Restore(jobs []Job, outcomes []Outcome) []Job {
 	for _, o := range outcomes {
 		g.note(o)
 	}
-	put := g.cover()
+	covering := g.cover()
+	var put []Job
 	for _, c := range g.ranked {
 		put = append(put, g.confirm(c)...)
 	}
-	return put
+	return append(put, covering...)
 }
 
 // adopt takes a job for handed out.
@@ -207,8 +255,8 @@ func (g *Gate) adopt(j Job) {
 		g.tell("there is a job of %s without an ID: what became of it does not count", j.Cell)
 	case c == nil:
 		g.tell("job %s is of a cell that the plan does not have, %q: what became of it does not count", j.ID, j.Cell)
-	case !slices.Equal(c.Arguments, j.Arguments):
-		g.tell("job %s was made when the plan had other arguments for %s: what became of it does not count", j.ID, j.Cell)
+	case !slices.Equal(c.Arguments, j.Arguments) || j.Asked != "" && j.Asked != c.digest:
+		g.tell("job %s was made when the plan had other arguments, files or seeds for %s: what became of it does not count", j.ID, j.Cell)
 	default:
 		g.register(c, j)
 		return
@@ -220,6 +268,12 @@ func (g *Gate) adopt(j Job) {
 func (g *Gate) register(c *cell, j Job) {
 	g.jobs[j.ID] = &handed{job: j, cell: c}
 	g.open++
+	if len(c.Seeds) > 0 {
+		if c.seeds[j.Purpose] == nil {
+			c.seeds[j.Purpose] = map[uint64]int{}
+		}
+		c.seeds[j.Purpose][j.Seed]++
+	}
 	switch j.Purpose {
 	case ForCoverage:
 		c.coverage++
@@ -238,7 +292,7 @@ func (g *Gate) hand(c *cell, p Purpose, seed uint64) Job {
 		id = fmt.Sprintf("%s-%d", c.file, g.number)
 	}
 	j := Job{
-		ID: id, Cell: c.Name, Purpose: p, Arguments: c.Arguments, Seed: seed,
+		ID: id, Cell: c.Name, Purpose: p, Arguments: c.Arguments, Asked: c.digest, Seed: seed,
 		Retries: g.plan.Policy.UnknownRetries, Reruns: g.plan.Policy.Reruns,
 	}
 	g.register(c, j)
@@ -257,21 +311,10 @@ func (g *Gate) cover() []Job {
 		class int
 		at    float64 // when it is the cell's turn, where a cell of weight 1 has one each 1
 	}
-	have := map[*cell][]uint64{}
-	for _, h := range g.jobs {
-		if h.job.Purpose == ForCoverage {
-			have[h.cell] = append(have[h.cell], h.job.Seed)
-		}
-	}
 	var turns []turn
 	for _, c := range g.ranked {
-		seeds := slices.Clone(c.Seeds) // those that have no run
-		for _, s := range have[c] {
-			if i := slices.Index(seeds, s); i >= 0 {
-				seeds = slices.Delete(seeds, i, i+1)
-			}
-		}
 		class := min(g.class(c), changed) // among the others rank tells
+		seeds := c.next(ForCoverage, c.runs()-c.coverage)
 		for n := c.coverage; n < c.runs(); n++ {
 			t := turn{cell: c, class: class, at: float64(n) / c.weight()}
 			if len(seeds) > 0 {
@@ -328,28 +371,69 @@ func (g *Gate) note(o Outcome) *cell {
 }
 
 // confirm hands out the jobs for confirmation that are due, once. What is due goes by the runs
-// for coverage alone, so that it is the same whenever it is asked.
+// for coverage of the cell, and by the plan and the baseline, so that it is the same whenever
+// it is asked.
 func (g *Gate) confirm(c *cell) []Job {
 	if c.decided || c.missing > 0 {
 		return nil
 	}
 	c.decided = true
-	c.suspected = g.suspected(c)
-	if c.suspected == 0 {
+	suspected := g.suspected(c)
+	if c.suspected = len(suspected); c.suspected == 0 {
 		return nil
 	}
+	more := g.fresh(c, suspected) - c.confirmations
+	seeds := c.next(ForConfirmation, more)
 	var jobs []Job
-	for c.confirmations < g.plan.Policy.Regression.Confirm {
-		jobs = append(jobs, g.hand(c, ForConfirmation, g.draw()))
+	for i := range more {
+		if seeds == nil {
+			jobs = append(jobs, g.hand(c, ForConfirmation, g.draw()))
+		} else {
+			jobs = append(jobs, g.hand(c, ForConfirmation, seeds[i]))
+		}
 	}
 	return jobs
 }
 
-// suspected returns how many comparisons of a cell look worse by its runs for coverage. A cell
+// fresh returns how many runs for confirmation a cell has: as many as [Regression.Fresh] says for
+// that of what is suspected which needs most, in whole turns of its seeds.
+//
+// How many suspicions the gate will have in the end nobody knows when the first of them is to be
+// confirmed. So it is taken that all looks worse that can be compared: that takes a few runs more
+// than it need be, as their number grows with the logarithm of that.
+func (g *Gate) fresh(c *cell, suspected []Comparison) int {
+	r := g.plan.Policy.Regression
+	runs := r.Confirm
+	for _, x := range suspected {
+		runs = max(runs, r.Fresh(x.BeforeRuns, g.comparable()))
+	}
+	return c.wholeTurns(runs)
+}
+
+// comparable returns how many comparisons there may be in all, 1 at least.
+func (g *Gate) comparable() int {
+	if g.most == 0 {
+		for _, c := range g.cells {
+			all := map[[2]string]bool{}
+			for _, run := range g.before(c.Cell) {
+				for metric, of := range run.Measures {
+					for statistic := range of {
+						all[[2]string{metric, statistic}] = true
+					}
+				}
+			}
+			g.most += len(all)
+		}
+		g.most = max(g.most, 1)
+	}
+	return g.most
+}
+
+// suspected returns the comparisons of a cell that look worse by its runs for coverage. A cell
 // that fails in any case is none to be asked.
-func (g *Gate) suspected(c *cell) int {
+func (g *Gate) suspected(c *cell) []Comparison {
 	if g.before == nil {
-		return 0
+		return nil
 	}
 	var covered []Outcome
 	for _, o := range c.outcomes {
@@ -359,15 +443,11 @@ func (g *Gate) suspected(c *cell) int {
 	}
 	if slices.ContainsFunc(covered, func(o Outcome) bool { return o.verdict() == Invalid }) ||
 		slices.ContainsFunc(g.judge(c.Promises, covered), broken) {
-		return 0
+		return nil
 	}
-	n := 0
-	for _, x := range g.compare(g.before(c.Cell), measured(c.outcomes, ForCoverage), nil, g.plan.Policy.Regression, 1) {
-		if x.Suspected {
-			n++
-		}
-	}
-	return n
+	return slices.DeleteFunc(
+		g.compare(g.before(c.Cell), c.measured(ForCoverage), nil, g.plan.Policy.Regression, 1),
+		func(x Comparison) bool { return !x.Suspected })
 }
 
 // Done says that all jobs that were handed out have their outcomes, and that there are no more.

@@ -122,14 +122,14 @@ func TestFirstGoesByPriority(t *testing.T) {
 }
 
 func TestJobsAreWhatTheCellIs(t *testing.T) {
-	c := plain("raftkv/register/partition:ring,kill", 4)
+	c := plain("raftkv/register/partition:ring,kill", 3) // and a fourth, so that each seed has as many
 	c.Seeds = []uint64{7, 5}
 	more := plain("x", 1)
 	more.Seeds = []uint64{1, 2, 3} // all of them are run
 	jobs := New(Plan{Cells: []Cell{c, more}, Policy: Policy{UnknownRetries: 2, Reruns: 5}}, Options{Draw: counting()}).First()
 	var seeds, others []uint64
 	for _, j := range jobs {
-		if j.Purpose != ForCoverage || j.Retries != 2 || j.Reruns != 5 {
+		if j.Purpose != ForCoverage || j.Retries != 2 || j.Reruns != 5 || j.Asked == "" {
 			t.Errorf("%+v", j)
 		}
 		if j.Cell == "x" {
@@ -141,7 +141,7 @@ func TestJobsAreWhatTheCellIs(t *testing.T) {
 		}
 		seeds = append(seeds, j.Seed)
 	}
-	if want := []uint64{7, 5, 1, 2}; !slices.Equal(seeds, want) {
+	if want := []uint64{7, 5, 7, 5}; !slices.Equal(seeds, want) {
 		t.Errorf("seeds %d, not %d", seeds, want)
 	}
 	if want := []uint64{1, 2, 3}; !slices.Equal(others, want) {
@@ -169,14 +169,107 @@ func TestIDsAreUniqueNamesOfFiles(t *testing.T) {
 	}
 }
 
-func TestDigestGoesByArguments(t *testing.T) {
+func TestDigestGoesByWhatIsAsked(t *testing.T) {
 	c := plain("a", 1)
-	same := c
-	same.Name, same.Runs, same.Seeds, same.Promises = "b", 7, []uint64{1}, Promises{Availability: map[string]float64{"fault": 1}}
-	other := c
-	other.Arguments = []string{"run", "--nemesis a"} // not the same words
-	if c.Digest() != same.Digest() || c.Digest() == other.Digest() {
-		t.Error(c.Digest(), same.Digest(), other.Digest())
+	c.Arguments = append(c.Arguments, "--schedule", "ci/faults.yaml", "--bug", "stale-read")
+	c.Files = map[string]string{"ci/faults.yaml": "f1"}
+	c.Seeds = []uint64{1, 2}
+	for name, change := range map[string]func(c *Cell){
+		"name, runs, promises": func(c *Cell) {
+			c.Name, c.Runs, c.Promises = "b", 7, Promises{Availability: map[string]float64{"fault": 1}}
+		},
+		"order of seeds":         func(c *Cell) { c.Seeds = []uint64{2, 1} },
+		"how it is built":        func(c *Cell) { c.Arguments[6] = "lost-write" },
+		"name of a file":         func(c *Cell) { c.Arguments[4], c.Files = "/srv/x", map[string]string{"/srv/x": "f1"} },
+		"files nobody names":     func(c *Cell) { c.Files["y"] = "f2" },
+		"! words":                func(c *Cell) { c.Arguments = append([]string{"run", "--nemesis a"}, c.Arguments[3:]...) },
+		"! a seed":               func(c *Cell) { c.Seeds = []uint64{1, 3} },
+		"! a seed more":          func(c *Cell) { c.Seeds = append(c.Seeds, 3) },
+		"! seeds that are drawn": func(c *Cell) { c.Seeds = nil },
+		"! content of a file":    func(c *Cell) { c.Files["ci/faults.yaml"] = "f2" },
+		"! no file":              func(c *Cell) { c.Arguments, c.Files = slices.Delete(c.Arguments, 3, 5), nil },
+	} {
+		x := c
+		x.Arguments, x.Files = slices.Clone(c.Arguments), maps.Clone(c.Files)
+		change(&x)
+		if (c.Digest() != x.Digest()) != strings.HasPrefix(name, "!") {
+			t.Errorf("%s: %s, and it was %s", name, x.Digest(), c.Digest())
+		}
+	}
+}
+
+// A cell with seeds is run with these alone, each as often as the others, whatever it is run for:
+// else fresh runs would be of other schedules than those of the baseline.
+func TestConfirmationTakesTheSeedsOfItsCell(t *testing.T) {
+	c := plain("a", 3)
+	c.Seeds = []uint64{70, 80, 90}
+	p := Plan{Cells: []Cell{c}, Policy: Policy{Regression: Regression{Confirm: 4, ErrorRate: 0.01}}}
+	g := New(p, Options{Draw: counting()})
+	judgements(g)
+	var put, more []Job
+	var came []Outcome
+	for _, j := range g.First() {
+		put, came = append(put, j), append(came, becomes['w'](j))
+		more = g.Take(came[len(came)-1])
+	}
+	seeds := func(jobs []Job) (all []uint64) {
+		for _, j := range jobs {
+			all = append(all, j.Seed)
+		}
+		return all
+	}
+	if got := seeds(more); !slices.Equal(got, []uint64{70, 80, 90, 70, 80, 90}) {
+		t.Errorf("fresh runs have seeds %d", got)
+	}
+	g = New(p, Options{Draw: counting()})
+	judgements(g)
+	if got := slices.Sorted(slices.Values(seeds(g.Restore(append(put, more[1], more[3]), came)))); !slices.Equal(got, []uint64{70, 80, 90, 90}) {
+		t.Errorf("beside 80 and 70 they have seeds %d", got)
+	}
+}
+
+// What a job was made for is another thing when a file has changed, or a seed.
+func TestRestoreTellsWhatIsAskedForBySomethingElse(t *testing.T) {
+	c := plain("a", 1)
+	c.Arguments = append(c.Arguments, "--schedule", "f")
+	c.Files = map[string]string{"f": "f1"}
+	jobs := New(Plan{Cells: []Cell{c}}, Options{Draw: counting()}).First()
+	same := New(Plan{Cells: []Cell{c}}, Options{Draw: counting()})
+	if put := same.Restore(jobs, []Outcome{becomes['v'](jobs[0])}); len(put) > 0 || !same.Done() {
+		t.Errorf("%+v is put", put)
+	}
+	c.Files = map[string]string{"f": "f2"}
+	g := New(Plan{Cells: []Cell{c}}, Options{Draw: counting()})
+	put := g.Restore(jobs, []Outcome{becomes['i'](jobs[0])})
+	if r := g.Report(); len(put) != 1 || len(r.Cells[0].Outcomes) != 0 || len(r.Trouble) != 1 || !strings.Contains(r.Trouble[0], "other arguments, files or seeds for a") {
+		t.Errorf("%+v is put; trouble %q", put, r.Trouble)
+	}
+}
+
+// What a cell asks for, and how what it asks is built, make it one that has changed.
+func TestWhatHasChangedIsSeen(t *testing.T) {
+	c := plain("a", 1)
+	c.Arguments = append(c.Arguments, "--schedule", "f")
+	c.Files, c.Seeds = map[string]string{"f": "f1"}, []uint64{5}
+	g := New(Plan{Cells: []Cell{c}}, Options{Draw: counting()})
+	g.Take(becomes['v'](g.First()[0]))
+	for name, x := range map[string]struct {
+		change func(c *Cell)
+		want   int
+	}{
+		"nothing": {func(*Cell) {}, unchanged},
+		"a name":  {func(c *Cell) { c.Arguments[4], c.Files = "e", map[string]string{"e": "f1"} }, unchanged},
+		"content": {func(c *Cell) { c.Files = map[string]string{"f": "f2"} }, changed},
+		"a seed":  {func(c *Cell) { c.Seeds = []uint64{6} }, changed},
+		"a bug":   {func(c *Cell) { c.Arguments = append(c.Arguments, "--bug", "stale-read") }, changed},
+	} {
+		of := c
+		of.Arguments = slices.Clone(c.Arguments)
+		x.change(&of)
+		now := New(Plan{Cells: []Cell{of}}, Options{Memory: g.Remember()})
+		if got := now.class(now.cells[0]); got != x.want {
+			t.Errorf("%s: class %d, not %d", name, got, x.want)
+		}
 	}
 }
 
@@ -266,6 +359,7 @@ func judgements(g *Gate) {
 		if c.Suspected && len(confirmed) > 0 {
 			c.Regressed = values(confirmed)/float64(len(confirmed)) > 50
 		}
+		c.Open = c.Suspected && len(confirmed) < max(1, r.Confirm)
 		c.Words = fmt.Sprintf("looks worse: %t", c.Suspected)
 		return []Comparison{c}
 	}
@@ -422,7 +516,7 @@ func TestExitStatuses(t *testing.T) {
 		{"v -", strict, 2},
 		{"v u", Policy{}, 2},
 		{"v u", warns, 0},
-		{"u", warns, 0},
+		{"u", warns, 2}, // nobody has seen anything
 		{"v x", warns, 2},
 		{"v f", warns, 255},
 		{"u x - f", strict, 255},
@@ -557,7 +651,7 @@ func TestRestoreIgnoresWhatIsOfAnotherPlan(t *testing.T) {
 	if !g.Done() || r.Status != 0 || r.Cells[1].Counts[Valid] != 2 || len(g.First()) > 0 {
 		t.Errorf("done %t: %+v", g.Done(), r)
 	}
-	if len(r.Trouble) != 3 || !strings.Contains(r.Trouble[0], "other arguments for a") || !strings.Contains(r.Trouble[1], `"gone"`) || !strings.Contains(r.Trouble[2], "without an ID") {
+	if len(r.Trouble) != 3 || !strings.Contains(r.Trouble[0], "other arguments, files or seeds for a") || !strings.Contains(r.Trouble[1], `"gone"`) || !strings.Contains(r.Trouble[2], "without an ID") {
 		t.Errorf("trouble %q", r.Trouble)
 	}
 }
@@ -702,7 +796,7 @@ func TestInterruptedIsAsUninterrupted(t *testing.T) {
 				c.Promises = promised
 			}
 			for n := range r.IntN(5) {
-				c.Seeds = append(c.Seeds, uint64((n+1)/2))
+				c.Seeds = append(c.Seeds, uint64(n))
 			}
 			if r.IntN(2) == 0 {
 				memory.Cells[c.Name] = remembered(c.Name, Statuses[r.IntN(len(Statuses))], r.IntN(5), r.IntN(9))
@@ -791,18 +885,24 @@ func TestInterruptedIsAsUninterrupted(t *testing.T) {
 			t.Errorf("seed %d: jobs %v, uninterrupted %v", seed, w.had, single.had)
 		}
 		for _, c := range plan.Cells {
-			var seeds []uint64
-			for _, j := range w.jobs {
-				if j.Cell == c.Name && j.Purpose == ForCoverage {
-					seeds = append(seeds, j.Seed)
+			for _, p := range []Purpose{ForCoverage, ForConfirmation} {
+				times := map[uint64]int{}
+				for _, j := range w.jobs {
+					if j.Cell == c.Name && j.Purpose == p {
+						times[j.Seed]++
+					}
 				}
-			}
-			for _, s := range c.Seeds {
-				i := slices.Index(seeds, s)
-				if i < 0 {
-					t.Fatalf("seed %d: %s has no run with seed %d", seed, c.Name, s)
+				if len(c.Seeds) == 0 || len(times) == 0 && p == ForConfirmation {
+					continue
 				}
-				seeds = slices.Delete(seeds, i, i+1)
+				if len(times) != len(c.Seeds) || times[c.Seeds[0]]*len(c.Seeds) < map[Purpose]int{ForCoverage: c.Runs, ForConfirmation: plan.Policy.Regression.Confirm}[p] {
+					t.Fatalf("seed %d: %s of %s has seeds %v, of %v", seed, p, c.Name, times, c.Seeds)
+				}
+				for s, n := range times {
+					if !slices.Contains(c.Seeds, s) || n != times[c.Seeds[0]] {
+						t.Fatalf("seed %d: %s of %s has seeds %v, of %v", seed, p, c.Name, times, c.Seeds)
+					}
+				}
 			}
 		}
 		for _, c := range report.Cells {

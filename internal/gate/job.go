@@ -15,7 +15,10 @@ type Job struct {
 	Purpose Purpose `json:"purpose"`
 	// Arguments are those of the cell.
 	Arguments []string `json:"arguments"`
-	Seed      uint64   `json:"seed"`
+	// Asked changes with what the cell asks for, such as what is in the files that its arguments
+	// name: a job that was made before that is another one. Empty: nobody knows.
+	Asked string `json:"asked,omitempty"`
+	Seed  uint64 `json:"seed"`
 	// Retries and Reruns are those of the policy: who performs it does these at once, where
 	// the run's directory is.
 	Retries int `json:"retries,omitempty"`
@@ -29,7 +32,6 @@ type Purpose string
 const (
 	ForCoverage     Purpose = "coverage"     // the matrix says so
 	ForConfirmation Purpose = "confirmation" // is what looked worse really worse?
-	ForBaseline     Purpose = "baseline"     // there are too few runs to compare with
 )
 
 // A Class says what became of a run.
@@ -72,6 +74,9 @@ type Outcome struct {
 	Began  time.Time `json:"began"`
 	Took   float64   `json:"took_s"`
 	Worker string    `json:"worker,omitempty"`
+	// Deliveries is how often the job was handed to a worker, if more than once: the ones before
+	// lost it.
+	Deliveries int `json:"deliveries,omitempty"`
 	// Attempts are the runs that it took: one, and those that were tried again because the
 	// one before was unknown. None of a job that was set aside.
 	Attempts []Attempt `json:"attempts,omitempty"`
@@ -104,8 +109,9 @@ type Attempt struct {
 	// Witness is the text that a run with a finding prints: the verdict, and the calls that
 	// prove it.
 	Witness string `json:"witness,omitempty"`
-	// Measures are what was measured; nil where there is no verdict.
-	Measures Measures `json:"measures,omitempty"`
+	// Measures are what was measured; nil where there is no verdict. Of a run that measured nothing they
+	// are empty, which is another thing: what it measured before is missing.
+	Measures Measures `json:"measures"`
 	// Dir is where the run's directory is kept: below the gate's, with slashes; or the name of
 	// an object in the store of a campaign. Empty: it is not kept.
 	Dir string `json:"dir,omitempty"`

@@ -27,6 +27,9 @@ type Metric struct {
 	More bool
 	// Faulty says that only runs in which faults hold measure it.
 	Faulty bool
+	// GivenUp says that what has no end was waited for in vain for as long as anybody waits. Of
+	// other times it was cut off by the end of the run, as any other might have been.
+	GivenUp bool
 	// Compared are the statistics of a run that are compared with the baseline: "p50", "p99",
 	// "max"; of a metric with one value "p50" is that value. None of a metric that is only
 	// promised.

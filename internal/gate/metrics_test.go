@@ -124,7 +124,7 @@ func TestFaultyMetricsAreThoseOfRunsWithFaults(t *testing.T) {
 	quiet := checker.Result{Parts: []checker.Result{
 		{Name: "availability", Counts: map[string]int64{"no_fault_calls": 9, "no_fault_answered": 9, "answers_per_second": 3}, Samples: map[string][]int64{"gap_us": {5}}},
 		{Name: "recovery", Counts: map[string]int64{"took_us": 3}},
-		{Name: "failover", Samples: map[string][]int64{"downtime_us": {7}}},
+		{Name: "failover", Samples: map[string][]int64{"downtime_us": {7}, "outage_us": {8}}},
 	}}
 	m := Measured(quiet)
 	for _, metric := range Metrics() {
@@ -144,7 +144,7 @@ func TestAnyVerdictIsMeasured(t *testing.T) {
 		{"availability", "stats", "recovery", "failover", "by fault"},
 		{"", "register"},
 	}
-	counts := []string{"took_us", "median_us", "p99_us", "max_us", "answers_per_second", "calls", "answered", "fault_calls", "fault_answered", "no_fault_calls", "no_fault_answered"}
+	counts := []string{"took_us", "took_least_us", "median_us", "p99_us", "max_us", "answers_per_second", "calls", "answered", "fault_calls", "fault_answered", "no_fault_calls", "no_fault_answered"}
 	samples := []string{"gap", "begin_answer", "heal_90", "detect", "failover", "downtime"}
 	r := rand.New(rand.NewPCG(1, 2))
 	var verdict func(depth int) checker.Result

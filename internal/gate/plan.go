@@ -34,8 +34,13 @@ type Cell struct {
 	// Arguments are those of the run, as hacheck takes them, without its seed and its store:
 	// "run", "--system", "raftkv", ...
 	Arguments []string
-	// Seeds are those of the first runs; where there are fewer than Runs, the others are
-	// drawn.
+	// Files are digests of the content of the files that Arguments name, by the argument: what is
+	// in a file is what is asked of the system, wherever the file is.
+	Files map[string]string
+	// Seeds are those of its runs, each once; nil: they are drawn. The runs take them in turn, and no
+	// run has another: those for coverage, of which there are as many as makes whole turns, and
+	// those for confirmation, which would else be of other schedules than what they are
+	// compared with. A cell that is to be tested with others as well is two cells.
 	Seeds []uint64
 	// Runs is how many runs it takes at least, 1 or more.
 	Runs int
@@ -89,6 +94,7 @@ type Regression struct {
 	ErrorRate float64
 	// Least is the least change that is told, as a share: 0.25 is a quarter worse.
 	Least float64
-	// Confirm is how many fresh runs a cell that looks worse has before it is said to be.
+	// Confirm is how many fresh runs a cell that looks worse has before it is said to be, at
+	// least: it has more where a test could not tell anything with so few.
 	Confirm int
 }

@@ -29,6 +29,9 @@ type Report struct {
 	Groups []Group `json:"groups,omitempty"`
 	// Comparison says how distributions were compared, or why they were not.
 	Comparison string `json:"comparison,omitempty"`
+	// Baseline says for how many cells runs were added to the baseline, and which were left out, and
+	// why: a line each. Empty: nobody wanted them added.
+	Baseline []string `json:"baseline,omitempty"`
 	// Trouble is what went wrong beside the verdicts.
 	Trouble []string `json:"trouble,omitempty"`
 	// Dir is where it is kept.
@@ -121,15 +124,20 @@ type Comparison struct {
 	BeforeRuns int `json:"before_runs"`
 	AfterRuns  int `json:"after_runs"`
 	// Ratio is After to Before, and Floor the ratio that the baseline's own runs show by
-	// chance: closer to 1 than that is noise.
+	// chance: closer to 1 than that is noise. Of shares of answered calls both are of those that
+	// were not, so that more is worse, and to both sides [Metric.Resolution] is added. A Ratio of 0
+	// says that it is not known; the Floor is 0 where nothing was measured.
 	Ratio float64 `json:"ratio"`
 	Floor float64 `json:"floor"`
 	// P is the chance of values as far apart if nothing had changed, by Test.
 	P    float64 `json:"p"`
 	Test string  `json:"test"`
-	// Regressed says that it is worse; Suspected that it looks so, and more runs would tell.
+	// Regressed says that it is worse; Suspected that it looks so, or is no longer measured, and that
+	// this is not proven. Open says of what is suspected that the question is open, as fresh runs
+	// that would tell are not there: too few were made, or too few of them have measured it.
 	Regressed bool `json:"regressed"`
 	Suspected bool `json:"suspected,omitempty"`
+	Open      bool `json:"open,omitempty"`
 	// Words say how large the effect is: "twice as long: 1.71 s, and 856 ms before".
 	Words string `json:"words"`
 }

@@ -22,7 +22,7 @@ const (
 // undone by what went wrong elsewhere. Else it is 255 if a cell has failed. Else it is 2 if a
 // cell fails for which there is no word on the system: an unknown one, one that was not run, and
 // always one that was refused, since a machine that cannot do what the plan asks for must not be
-// green for it. It is 2 as well if no run at all came to a verdict. Else it is 0.
+// green for it. It is 2 as well if no run at all is valid or invalid. Else it is 0.
 func (g *Gate) Report() Report {
 	r := Report{Machine: g.options.Machine, Cells: make([]CellReport, 0, len(g.cells)), Trouble: slices.Clone(g.trouble)}
 	if g.untold > 0 {
@@ -47,10 +47,47 @@ func (g *Gate) Report() Report {
 		}
 		r.Trouble = append(r.Trouble, fmt.Sprintf("%s came to no verdict in cells that are judged by others: %s", count(runs, "run"), names))
 	}
+	if words := g.redelivered(); words != "" {
+		r.Trouble = append(r.Trouble, words)
+	}
 	r.Groups = g.groups()
 	r.Comparison = g.comparison(r.Cells)
 	r.Status = exitStatus(r.Cells)
 	return r
+}
+
+// redelivered says which jobs came to their end though whoever had them first did not, if any.
+// Those that were set aside are told elsewhere.
+func (g *Gate) redelivered() string {
+	const shown = 3
+	var jobs []string
+	n := 0
+	for _, c := range g.cells {
+		for _, o := range c.outcomes {
+			if o.Deliveries < 2 || o.verdict() == SetAside {
+				continue
+			}
+			if n++; n <= shown {
+				jobs = append(jobs, fmt.Sprintf("%s (%d times)", o.Job.ID, o.Deliveries))
+			}
+		}
+	}
+	if n == 0 {
+		return ""
+	}
+	words := fmt.Sprintf("%s handed out more than once, as a worker was lost, stopped or failed: %s", count(n, "job")+were(n), strings.Join(jobs, ", "))
+	if n > shown {
+		words += fmt.Sprintf(" and %d more", n-shown)
+	}
+	return words
+}
+
+// were is the verb behind a number.
+func were(n int) string {
+	if n == 1 {
+		return " was"
+	}
+	return " were"
 }
 
 // exitStatus returns the status that cells make together; see [Gate.Report].
@@ -61,7 +98,7 @@ func exitStatus(cells []CellReport) int {
 		if c.Fails {
 			fails[c.Status] = true
 		}
-		judged = judged || c.Counts[Valid]+c.Counts[Invalid]+c.Counts[Unknown] > 0
+		judged = judged || c.Counts[Valid]+c.Counts[Invalid] > 0
 	}
 	switch {
 	case fails[CellInvalid], fails[CellBroken], fails[CellRegressed]:
@@ -101,10 +138,10 @@ func (g *Gate) report(c *cell, among int) CellReport {
 	}
 	if r.Counts[Valid]+r.Counts[Invalid]+r.Counts[Unknown] > 0 {
 		r.Promises = g.judge(c.Promises, c.outcomes)
-		if screened := measured(c.outcomes, ForCoverage); g.before != nil && len(screened) > 0 {
+		if screened := c.measured(ForCoverage); g.before != nil && len(screened) > 0 {
 			var confirmed []Measures
 			if c.suspected > 0 {
-				confirmed = measured(c.outcomes, ForConfirmation)
+				confirmed = c.measured(ForConfirmation)
 			}
 			r.Comparisons = g.compare(g.before(c.Cell), screened, confirmed, g.plan.Policy.Regression, among)
 		}
@@ -121,8 +158,8 @@ func (g *Gate) report(c *cell, among int) CellReport {
 //
 // A cell is unknown if a run stayed so or was set aside, or if nobody knows whether a promise was
 // held; that fails by the policy. It is unknown as well if it looks worse than the baseline and the
-// runs that would tell are not there: that fails if cells without runs do, where time is what they
-// lack.
+// runs that would tell are not there, or do not measure it: that fails if cells without runs do, where
+// time is what they lack, and else as what is unknown does.
 func (g *Gate) judgement(c *cell, promises []PromiseReport, comparisons []Comparison) (status Status, fails bool, why string) {
 	policy := g.plan.Policy
 	counts := map[Class]int{}
@@ -159,22 +196,25 @@ func (g *Gate) judgement(c *cell, promises []PromiseReport, comparisons []Compar
 	if len(notes) > 0 {
 		status, fails = CellUnknown, !policy.UnknownWarns
 	}
-	if slices.ContainsFunc(comparisons, suspect) && !g.answered(c) {
-		// Fresh runs that were made, and came to no verdict, lacked no time.
+	if slices.ContainsFunc(comparisons, undecided) {
+		// Fresh runs that were made, and told nothing, lacked no time.
 		lacking := policy.UnrunFails
 		if g.confirmed(c) {
 			lacking = !policy.UnknownWarns
 		}
 		status, fails = CellUnknown, fails || lacking
-		note("it looks worse than the baseline, and the runs that would tell were not made: %s", first(comparisons, suspect, wordsOf))
+		note("it looks worse than the baseline, and %s: %s", g.lacking(c), first(comparisons, undecided, wordsOf))
 	}
 	if silent > 0 {
 		note("%s came to no verdict: %s", share(silent, made), wordsFor(c.outcomes, Failed, SetAside, Refused))
 	}
 	if n := c.covered(); n < c.runs() {
 		note("%d of its %d runs were made", n, c.runs())
-		if status == "" && policy.UnrunFails {
-			status, fails = CellNotRun, true
+		if policy.UnrunFails {
+			fails = true
+			if status == "" {
+				status = CellNotRun
+			}
 		}
 	}
 	if status == "" {
@@ -194,7 +234,7 @@ func (c *cell) covered() int {
 	return n
 }
 
-// confirmed says that all fresh runs have come that the policy has, whatever became of them.
+// confirmed says that all fresh runs have come that were handed out, whatever became of them.
 func (g *Gate) confirmed(c *cell) bool {
 	n := 0
 	for _, o := range c.outcomes {
@@ -202,19 +242,21 @@ func (g *Gate) confirmed(c *cell) bool {
 			n++
 		}
 	}
-	return n > 0 && n >= g.plan.Policy.Regression.Confirm
+	return n > 0 && n >= c.confirmations
 }
 
-// answered says that what looked worse was measured as often again as the policy has it.
-func (g *Gate) answered(c *cell) bool {
-	n := len(measured(c.outcomes, ForConfirmation))
-	return c.suspected > 0 && n > 0 && n >= g.plan.Policy.Regression.Confirm
+// lacking says what there is too little of to tell whether a cell is worse.
+func (g *Gate) lacking(c *cell) string {
+	if n := len(c.measured(ForConfirmation)); n > 0 && n >= c.confirmations {
+		return "the fresh runs do not tell"
+	}
+	return "the runs that would tell were not made"
 }
 
 func broken(p PromiseReport) bool     { return p.Known && !p.Held }
 func unmeasured(p PromiseReport) bool { return !p.Known }
 func regressed(c Comparison) bool     { return c.Regressed }
-func suspect(c Comparison) bool       { return c.Suspected && !c.Regressed }
+func undecided(c Comparison) bool     { return c.Suspected && c.Open && !c.Regressed }
 func wordsOf(c Comparison) string     { return c.Metric + " " + c.Statistic + " " + c.Words }
 
 // verdict returns what a job came to. An attempt that is invalid counts wherever it is. An unknown
@@ -249,15 +291,40 @@ func (o *Outcome) Measured() Measures {
 	return nil
 }
 
-// measured returns what the jobs of that purpose have measured.
-func measured(outcomes []Outcome, p Purpose) []Measures {
+// measured returns what the jobs of that purpose have measured: of a cell whose seeds are named, in
+// whole turns, since those that are run first may be the hard ones.
+func (c *cell) measured(p Purpose) []Measures {
+	turns := c.turns(p)
 	var all []Measures
-	for _, o := range outcomes {
-		if m := o.Measured(); m != nil && o.Job.Purpose == p {
+	seen := map[uint64]int{}
+	for _, o := range c.outcomes {
+		m := o.Measured()
+		if m == nil || o.Job.Purpose != p {
+			continue
+		}
+		if seen[o.Job.Seed]++; len(c.Seeds) == 0 || seen[o.Job.Seed] <= turns {
 			all = append(all, m)
 		}
 	}
 	return all
+}
+
+// turns returns how often each of the seeds that are named was run to a verdict for that purpose, at
+// least.
+func (c *cell) turns(p Purpose) int {
+	ran := map[uint64]int{}
+	for _, o := range c.outcomes {
+		if o.Job.Purpose == p && o.Measured() != nil {
+			ran[o.Job.Seed]++
+		}
+	}
+	turns := 0
+	for i, s := range c.Seeds {
+		if n := ran[s]; i == 0 || n < turns {
+			turns = n
+		}
+	}
+	return turns
 }
 
 // unjudged returns how many jobs came to no verdict.
@@ -403,7 +470,7 @@ func (g *Gate) uncompared(cells []CellReport) (why string) {
 		if len(c.Comparisons) > 0 {
 			continue
 		}
-		switch reason := g.options.Baseline.Why(g.cells[i].Cell, g.options.Machine); {
+		switch reason := g.baseline.Why(g.cells[i].Cell, g.options.Machine); {
 		case reason == "": // it measured nothing
 		case why == "":
 			why = reason

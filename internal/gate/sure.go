@@ -46,8 +46,17 @@ func sureness(outcomes []Outcome) Sureness {
 	}
 	s.Needed = cleanRuns([]tally{{s.Failures, s.Runs}})
 	s.Replays = cleanRuns(again)
-	s.Words = fmt.Sprintf("%d of %d runs failed: a fix is to be believed after %s, as with nothing mended so many would follow in 1 of 20 cases at most",
-		s.Failures, s.Runs, count(s.Needed, "clean run"))
+	var luck string
+	switch {
+	case s.Runs == 1:
+		luck = fmt.Sprintf("a failure that is one of %d runs is the first of them", s.Runs+s.Needed)
+	case s.Failures == 1:
+		luck = fmt.Sprintf("a failure that is one of %d runs is among the first %d", s.Runs+s.Needed, s.Runs)
+	default:
+		luck = fmt.Sprintf("%d failures in %d runs are all among the first %d", s.Failures, s.Runs+s.Needed, s.Runs)
+	}
+	s.Words = fmt.Sprintf("%d of %d runs failed: a fix is to be believed after %s, as by luck alone %s in 1 of 20 cases at most",
+		s.Failures, s.Runs, count(s.Needed, "clean run"), luck)
 	switch {
 	case len(again) == 1:
 		s.Words += fmt.Sprintf("; or after %s of the schedule that failed, which showed it in %d of %d", count(s.Replays, "clean repeat"), again[0].failures, again[0].runs)
@@ -69,8 +78,12 @@ type tally struct{ failures, runs int }
 // rejects that nothing has changed. Had nothing, each way to spread the failures over the runs
 // before and after would be as likely as any other, and so all of them being before has a chance
 // of C(n,f)/C(n+m,f) for f failures in n runs and m runs after them: whatever the true rate is. So
-// nothing is assumed of that, which after one failure in three may be anything from 1 % to 90 %,
-// and a fix that is none passes in 5 % of cases at most. Tallies of different schedules are
+// nothing is assumed of that, which after one failure in three may be anything from 1 % to 90 %.
+//
+// What is 5 % at most is the chance that both come about though nothing is mended: f failures in n
+// runs, and then none in m. It is not the chance of m clean runs once something has failed: a bug
+// that shows in one of a thousand runs, and has done so by luck, stays away for 57 more in 94 of a
+// hundred cases, and of such bugs no number of runs proves anything. Tallies of different schedules are
 // tables of their own, of which the chances multiply: pooled they would have other rates before than
 // after.
 //

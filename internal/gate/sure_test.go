@@ -41,14 +41,15 @@ func TestSureness(t *testing.T) {
 		{"thousand", outcomesOf(1000, 0, 0), Sureness{Runs: 1000, Most: 0.002991, Words: "a bug that shows in 0.30 % of runs or more would have been seen"}},
 		{"a retried run is one", []Outcome{came(Job{}, Unknown, Valid)}, Sureness{Runs: 1, Most: 0.95, Words: "a bug that shows in 95 % of runs or more would have been seen"}},
 		{"one of one", outcomesOf(0, 1, 0), Sureness{Runs: 1, Failures: 1, Most: 1, Needed: 19,
-			Words: "1 of 1 runs failed: a fix is to be believed after 19 clean runs, as with nothing mended so many would follow in 1 of 20 cases at most"}},
+			Words: "1 of 1 runs failed: a fix is to be believed after 19 clean runs, as by luck alone a failure that is one of 20 runs is the first of them in 1 of 20 cases at most"}},
 		{"one of three", outcomesOf(2, 1, 1), Sureness{Runs: 3, Failures: 1, Most: 0.8647, Needed: 57}},
-		{"three of ten", outcomesOf(7, 3, 0), Sureness{Runs: 10, Failures: 3, Most: 0.6066, Needed: 16}},
+		{"three of ten", outcomesOf(7, 3, 0), Sureness{Runs: 10, Failures: 3, Most: 0.6066, Needed: 16,
+			Words: "3 of 10 runs failed: a fix is to be believed after 16 clean runs, as by luck alone 3 failures in 26 runs are all among the first 10 in 1 of 20 cases at most"}},
 		{"repeats are another rate", repeated(outcomesOf(2, 1, 0), tally{5, 5}), Sureness{Runs: 3, Failures: 1, Most: 0.8647, Needed: 57, Replays: 2,
-			Words: "1 of 3 runs failed: a fix is to be believed after 57 clean runs, as with nothing mended so many would follow in 1 of 20 cases at most; or after 2 clean repeats of the schedule that failed, which showed it in 5 of 5"}},
+			Words: "1 of 3 runs failed: a fix is to be believed after 57 clean runs, as by luck alone a failure that is one of 60 runs is among the first 3 in 1 of 20 cases at most; or after 2 clean repeats of the schedule that failed, which showed it in 5 of 5"}},
 		{"repeats of two schedules", repeated(outcomesOf(8, 2, 0), tally{1, 5}, tally{1, 5}), Sureness{Runs: 10, Failures: 2, Most: 0.5069, Needed: 33, Replays: 18}},
 		{"repeats that show nothing", repeated(outcomesOf(2, 1, 0), tally{0, 5}), Sureness{Runs: 3, Failures: 1, Most: 0.8647, Needed: 57,
-			Words: "1 of 3 runs failed: a fix is to be believed after 57 clean runs, as with nothing mended so many would follow in 1 of 20 cases at most; repeats of what failed showed nothing, and so cannot tell"}},
+			Words: "1 of 3 runs failed: a fix is to be believed after 57 clean runs, as by luck alone a failure that is one of 60 runs is among the first 3 in 1 of 20 cases at most; repeats of what failed showed nothing, and so cannot tell"}},
 	} {
 		got := sureness(x.outcomes)
 		words := got.Words
