@@ -269,18 +269,16 @@ func gateSome(names []string, most int) string {
 	return strings.Join(names, ", ")
 }
 
-// gateAgain returns the command that repeats the first run of a group; "" if it is not known.
+// gateAgain returns the command that repeats the run whose witness stands for a group; "" if it is
+// not known.
 func gateAgain(r gate.Report, g gate.Group) string {
 	for _, c := range r.Cells {
-		if !slices.Contains(g.Cells, c.Name) {
-			continue
-		}
 		for _, o := range c.Outcomes {
 			if !slices.Contains(g.Jobs, o.Job.ID) {
 				continue
 			}
 			for _, a := range o.Attempts {
-				if len(a.Findings) > 0 && len(a.Repeat) > 0 {
+				if len(a.Findings) > 0 && len(a.Repeat) > 0 && a.Witness == g.Witness {
 					return "hacheck " + Quote(a.Repeat...)
 				}
 			}
@@ -389,10 +387,10 @@ func gateItems(r gate.Report) map[gateKind][]gateItem {
 		for _, p := range c.Promises {
 			switch {
 			case p.Known && !p.Held:
-				add(gateBroken, c, p.Promise, cmp.Or(p.Words, p.Promise+": it was not held"))
+				add(gateBroken, c, gatePromised(p), cmp.Or(p.Words, p.Promise+": it was not held"))
 				told[gateBroken] = true
-			case !p.Known:
-				add(gateUnknown, c, p.Promise, cmp.Or(p.Words, p.Promise+": nothing was measured"))
+			case !p.Known && c.Status != gate.CellUnknown: // which says so itself
+				add(gateUnknown, c, gatePromised(p), cmp.Or(p.Words, p.Promise+": nothing was measured"))
 			}
 		}
 		for _, n := range c.Comparisons {
@@ -431,6 +429,12 @@ func gateItems(r gate.Report) map[gateKind][]gateItem {
 		add(gateFailed, nil, "", trouble)
 	}
 	return items
+}
+
+// gatePromised is what is promised without the bound, which may change though what fails does not.
+func gatePromised(p gate.PromiseReport) string {
+	what, _, _ := strings.Cut(p.Promise, " at ")
+	return what
 }
 
 func gateKindOf(s gate.Status) (kind gateKind, known bool) {
@@ -497,6 +501,12 @@ func (t *text) gateItems(r gate.Report) {
 	if r.Comparison != "" {
 		t.section()
 		t.paragraph("comparison: ", "  ", r.Comparison)
+	}
+	if len(r.Baseline) > 0 {
+		t.section()
+	}
+	for _, words := range r.Baseline {
+		t.paragraph("baseline: ", "  ", clip(words, maxNote))
 	}
 }
 

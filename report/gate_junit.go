@@ -2,7 +2,6 @@ package report
 
 import (
 	"cmp"
-	"encoding/xml"
 	"fmt"
 	"io"
 	"maps"
@@ -22,11 +21,7 @@ import (
 // for skipped is not passed, and no gate that passed is shown as failed. A gate that did not pass
 // though no cell says so, or that ran nothing, has a case of its own for that.
 func GateJUnit(w io.Writer, r gate.Report) error {
-	suite := gateSuite{Name: cmp.Or(Printable(oneLine(r.Plan)), "hacheck gate"), Time: gateSeconds(r.Took)}
-	if !r.Began.IsZero() {
-		suite.Timestamp = r.Began.UTC().Format("2006-01-02T15:04:05")
-	}
-	suite.Properties = gateProperties(r)
+	suite := junitSuite{Name: cmp.Or(Printable(oneLine(r.Plan)), "hacheck gate"), Time: junitSeconds(r.Took), Timestamp: junitTime(r.Began), Properties: gateProperties(r)}
 	items := gateItems(r)
 	for i := range r.Cells {
 		suite.add(gateCaseOf(r, &r.Cells[i], items))
@@ -34,7 +29,7 @@ func GateJUnit(w io.Writer, r gate.Report) error {
 	if word, _ := gateVerdict(r); suite.Failures+suite.Errors == 0 && (r.Status != 0 || len(r.Cells) == 0) {
 		trouble := strings.Join(r.Trouble, "\n")
 		why := fmt.Sprintf("%s: %s", strings.ToLower(word), cmp.Or(oneLine(trouble), gateRan(r)))
-		suite.add(gateCase{Class: "hacheck", Name: "gate", Time: gateSeconds(0), Error: gateFailure("no verdict", why, trouble)})
+		suite.add(junitCase{Class: "hacheck", Name: "gate", Time: junitSeconds(0), Error: gateFailure("no verdict", why, trouble)})
 	}
 	if len(r.Trouble) > 0 {
 		suite.Err = &junitOutput{Printable(strings.Join(r.Trouble, "\n"))}
@@ -47,78 +42,12 @@ func GateJUnit(w io.Writer, r gate.Report) error {
 		if r.Comparison != "" {
 			t.paragraph("", "  ", r.Comparison)
 		}
+		for _, words := range r.Baseline {
+			t.paragraph("", "  ", words)
+		}
 	})
-	all := gateSuites{Name: "hacheck", Tests: suite.Tests, Failures: suite.Failures, Errors: suite.Errors, Time: suite.Time, Suites: []gateSuite{suite}}
-	if _, err := io.WriteString(w, xml.Header); err != nil {
-		return err
-	}
-	e := xml.NewEncoder(w)
-	e.Indent("", "  ")
-	if err := e.Encode(all); err != nil {
-		return err
-	}
-	_, err := io.WriteString(w, "\n")
-	return err
+	return suite.write(w)
 }
-
-// What the file is made of: see junitSuites. Readers want a time of each case, and counts of
-// what was skipped.
-type (
-	gateSuites struct {
-		XMLName  xml.Name    `xml:"testsuites"`
-		Name     string      `xml:"name,attr"`
-		Tests    int         `xml:"tests,attr"`
-		Failures int         `xml:"failures,attr"`
-		Errors   int         `xml:"errors,attr"`
-		Time     string      `xml:"time,attr"`
-		Suites   []gateSuite `xml:"testsuite"`
-	}
-	gateSuite struct {
-		Name       string        `xml:"name,attr"`
-		Tests      int           `xml:"tests,attr"`
-		Failures   int           `xml:"failures,attr"`
-		Errors     int           `xml:"errors,attr"`
-		Skipped    int           `xml:"skipped,attr"`
-		Time       string        `xml:"time,attr"`
-		Timestamp  string        `xml:"timestamp,attr,omitempty"`
-		Properties *propertyList `xml:"properties,omitempty"`
-		Cases      []gateCase    `xml:"testcase"`
-		Out        *junitOutput  `xml:"system-out,omitempty"`
-		Err        *junitOutput  `xml:"system-err,omitempty"`
-	}
-	gateCase struct {
-		Class      string        `xml:"classname,attr"`
-		Name       string        `xml:"name,attr"`
-		Time       string        `xml:"time,attr"`
-		Properties *propertyList `xml:"properties,omitempty"`
-		Skipped    *junitSkipped `xml:"skipped,omitempty"`
-		Error      *junitFailure `xml:"error,omitempty"`
-		Failure    *junitFailure `xml:"failure,omitempty"`
-		Out        *junitOutput  `xml:"system-out,omitempty"`
-	}
-	junitSkipped struct {
-		Message string `xml:"message,attr"`
-	}
-	propertyList struct {
-		All []junitProperty `xml:"property"`
-	}
-)
-
-func (s *gateSuite) add(c gateCase) {
-	s.Cases = append(s.Cases, c)
-	s.Tests++
-	switch {
-	case c.Failure != nil:
-		s.Failures++
-	case c.Error != nil:
-		s.Errors++
-	case c.Skipped != nil:
-		s.Skipped++
-	}
-}
-
-// gateSeconds is a time as its readers take it.
-func gateSeconds(s float64) string { return strconv.FormatFloat(max(s, 0), 'f', 3, 64) }
 
 // gateFailure is why a case does not pass: in a line, and with all there is to say of it.
 func gateFailure(kind, message, text string) *junitFailure {
@@ -131,8 +60,8 @@ func gateName(c *gate.CellReport) string {
 }
 
 // gateCaseOf makes a case of a cell.
-func gateCaseOf(r gate.Report, c *gate.CellReport, items map[gateKind][]gateItem) gateCase {
-	made := gateCase{Class: Printable(oneLine(c.System)), Name: Printable(oneLine(gateName(c))), Time: gateSeconds(c.Took), Properties: cellProperties(c)}
+func gateCaseOf(r gate.Report, c *gate.CellReport, items map[gateKind][]gateItem) junitCase {
+	made := junitCase{Class: Printable(oneLine(c.System)), Name: Printable(oneLine(gateName(c))), Time: junitSeconds(c.Took), Properties: cellProperties(c)}
 	message, details := gateWords(r, c, items)
 	out := junitText(c.Sure.Words, func(t *text) {
 		for _, p := range c.Promises {
@@ -215,8 +144,8 @@ func cellWitness(r gate.Report, c *gate.CellReport, g gate.Group) string {
 }
 
 // gateProperties are what is to be known of a gate to compare it.
-func gateProperties(r gate.Report) *propertyList {
-	var p propertyList
+func gateProperties(r gate.Report) *junitProperties {
+	var p junitProperties
 	p.add("command", r.Command)
 	p.add("plan", r.Plan)
 	p.add("hacheck", r.Hacheck)
@@ -230,16 +159,10 @@ func gateProperties(r gate.Report) *propertyList {
 	return &p
 }
 
-func (p *propertyList) add(name, value string) {
-	if value != "" {
-		p.All = append(p.All, junitProperty{Printable(oneLine(name)), Printable(oneLine(value))})
-	}
-}
-
 // cellProperties are the numbers of a cell: its runs, their seeds, and what they measured. It
 // is nil of a cell without any.
-func cellProperties(c *gate.CellReport) *propertyList {
-	var p propertyList
+func cellProperties(c *gate.CellReport) *junitProperties {
+	var p junitProperties
 	for _, class := range slices.Sorted(maps.Keys(c.Counts)) {
 		p.add("runs."+string(class), fmt.Sprint(c.Counts[class]))
 	}

@@ -54,6 +54,9 @@ func GateMarkdown(w io.Writer, r gate.Report) error {
 	if r.Comparison != "" {
 		block(func(m *markdown) { m.line("Comparison: %s", prose(clip(r.Comparison, maxNote))) })
 	}
+	for _, words := range r.Baseline {
+		block(func(m *markdown) { m.line("Baseline: %s", prose(clip(words, maxNote))) })
+	}
 	block(func(m *markdown) { m.list("How sure", gateSures(r)) })
 	_, err := io.WriteString(w, fitting(all, maxGateMarkdown))
 	return err

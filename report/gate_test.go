@@ -160,12 +160,51 @@ func gateReports() map[string]gate.Report {
 		Cells: []string{bad.Name}, Jobs: []string{"raftkv-register-partition-2"}, Ran: 4, Showed: 3,
 		Example: bad.Outcomes[1].Attempts[0].Findings[0].Note, Witness: bad.Outcomes[1].Attempts[0].Witness, Dir: "store/gate/latest/runs/raftkv-register-partition-2", Smallest: "smallest.yaml",
 	}}
+	all.Baseline = []string{"runs of 3 cells were added to the baseline", "left out: 1 cell that regressed: raftkv/append/none; --accept-regressions takes what is measured now for the new baseline"}
 	all.Trouble = []string{"keep the run of raftkv-register-kill-3: no space left on device"}
 	warned := base
 	warned.Cells = []gate.CellReport{unknown}
 	machine := base
 	machine.Status, machine.Trouble = 255, []string{"open the store: permission denied"}
 	return map[string]gate.Report{"empty": {}, "passed": passed, "all": all, "warned": warned, "machine": machine}
+}
+
+// The command that repeats a finding is that of the run whose witness stands beside it, and not
+// that of another which found the same.
+func TestWhatIsRunAgainIsTheWitness(t *testing.T) {
+	r := gateReports()["all"]
+	bad := &r.Cells[0]
+	other := bad.Outcomes[1]
+	other.Job.ID += "1"
+	a := other.Attempts[0]
+	a.Seed, a.Witness, a.Repeat = 9, "INVALID  another history", []string{"run", "--seed", "9"}
+	other.Attempts = []gate.Attempt{a}
+	bad.Outcomes = slices.Insert(bad.Outcomes, 0, other)
+	r.Groups[0].Jobs = append(r.Groups[0].Jobs, other.Job.ID)
+	for name, write := range gateFormats {
+		text := written(t, write, r)
+		if name != "junit" && strings.Contains(text, "--seed 9") { // where each cell has its own
+			t.Errorf("%s runs again what is not shown:\n%s", name, text)
+		}
+		if r.Groups[0].Witness = a.Witness; name != "junit" && !strings.Contains(written(t, write, r), "--seed 9") {
+			t.Errorf("%s does not run again what is shown", name)
+		}
+		r.Groups[0].Witness = bad.Outcomes[2].Attempts[0].Witness
+	}
+}
+
+// A cell that is unknown is told once, with its reason, and not with what follows from that.
+func TestAnUnknownCellIsToldOnce(t *testing.T) {
+	r := gateReports()["warned"]
+	c := &r.Cells[0]
+	c.Why, c.Fails, r.Status = "its only run stayed unknown: the search ended with its budget", true, 2
+	c.Promises = []gate.PromiseReport{{Promise: "recovery p99 at most 5s", Metric: "recovery", Words: "recovery p99 at most 5s: nobody knows, as no run came to a verdict"}}
+	if text := written(t, GateJUnit, r); !strings.Contains(text, `message="`+c.Why) {
+		t.Errorf("the message is another one:\n%s", text)
+	}
+	if text := written(t, GateGitHub, r); strings.Count(text, "::error") != 1 || strings.Contains(text, "::warning") {
+		t.Errorf("it is told more than once:\n%s", text)
+	}
 }
 
 // junitRules returns what of the rules that readers of JUnit have a file breaks: those of Surefire
@@ -424,7 +463,7 @@ func green1(s string) string { return green + s + reset }
 // assaultedGate is a report in which everything that can be is hostile.
 func assaultedGate(hostile []string) gate.Report {
 	all := strings.Join(hostile, " ") + "\n" + strings.Join(hostile, "\n")
-	r := gate.Report{Plan: all, Command: all, Hacheck: all, Machine: gate.Machine{OS: all, Arch: all}, Comparison: all, Trouble: hostile, Dir: all, Status: 1}
+	r := gate.Report{Plan: all, Command: all, Hacheck: all, Machine: gate.Machine{OS: all, Arch: all}, Comparison: all, Baseline: hostile, Trouble: hostile, Dir: all, Status: 1}
 	for i, s := range hostile {
 		name := fmt.Sprintf("%s/%d", s, i)
 		f := gate.Finding{Checker: s, Kind: s, Note: s}

@@ -25,12 +25,12 @@ import (
 //
 // How long a part took to judge is not known, so cases have no times; the suite has the run's.
 func JUnit(w io.Writer, r Run, info *store.Info) error {
-	suite := junitSuite{Name: junitClass(r, info), Properties: junitProperties(r, info)}
-	if info != nil && !info.Began.IsZero() {
-		suite.Timestamp = info.Began.UTC().Format("2006-01-02T15:04:05")
+	suite := junitSuite{Name: junitClass(r, info), Properties: runProperties(r, info)}
+	if info != nil {
+		suite.Timestamp = junitTime(info.Began)
 	}
 	if took, ok := duration(r, info); ok {
-		suite.Time = strconv.FormatFloat(took.Seconds(), 'f', 3, 64)
+		suite.Time = junitSeconds(took.Seconds())
 	}
 	for _, p := range partsOf(r) {
 		suite.add(junitPart(suite.Name, r, p))
@@ -50,7 +50,12 @@ func JUnit(w io.Writer, r Run, info *store.Info) error {
 			}
 		})
 	}
-	all := junitSuites{Name: "hacheck", Tests: suite.Tests, Failures: suite.Failures, Errors: suite.Errors, Time: suite.Time, Suites: []junitSuite{suite}}
+	return suite.write(w)
+}
+
+// write writes the file that has this suite alone.
+func (s junitSuite) write(w io.Writer) error {
+	all := junitSuites{Name: "hacheck", Tests: s.Tests, Failures: s.Failures, Errors: s.Errors, Time: s.Time, Suites: []junitSuite{s}}
 	if _, err := io.WriteString(w, xml.Header); err != nil {
 		return err
 	}
@@ -76,27 +81,38 @@ type (
 		Suites   []junitSuite `xml:"testsuite"`
 	}
 	junitSuite struct {
-		Name       string          `xml:"name,attr"`
-		Tests      int             `xml:"tests,attr"`
-		Failures   int             `xml:"failures,attr"`
-		Errors     int             `xml:"errors,attr"`
-		Time       string          `xml:"time,attr,omitempty"`
-		Timestamp  string          `xml:"timestamp,attr,omitempty"`
-		Properties []junitProperty `xml:"properties>property"`
-		Cases      []junitCase     `xml:"testcase"`
-		Out        *junitOutput    `xml:"system-out,omitempty"`
-		Err        *junitOutput    `xml:"system-err,omitempty"`
+		Name       string           `xml:"name,attr"`
+		Tests      int              `xml:"tests,attr"`
+		Failures   int              `xml:"failures,attr"`
+		Errors     int              `xml:"errors,attr"`
+		Skipped    int              `xml:"skipped,attr"`
+		Time       string           `xml:"time,attr,omitempty"`
+		Timestamp  string           `xml:"timestamp,attr,omitempty"`
+		Properties *junitProperties `xml:"properties,omitempty"`
+		Cases      []junitCase      `xml:"testcase"`
+		Out        *junitOutput     `xml:"system-out,omitempty"`
+		Err        *junitOutput     `xml:"system-err,omitempty"`
+	}
+	junitProperties struct {
+		All []junitProperty `xml:"property"`
 	}
 	junitProperty struct {
 		Name  string `xml:"name,attr"`
 		Value string `xml:"value,attr"`
 	}
+	// Of a case that passed all three are nil, and of others one is not.
 	junitCase struct {
-		Class   string        `xml:"classname,attr"`
-		Name    string        `xml:"name,attr"`
-		Failure *junitFailure `xml:"failure,omitempty"`
-		Error   *junitFailure `xml:"error,omitempty"`
-		Out     *junitOutput  `xml:"system-out,omitempty"`
+		Class      string           `xml:"classname,attr"`
+		Name       string           `xml:"name,attr"`
+		Time       string           `xml:"time,attr,omitempty"`
+		Properties *junitProperties `xml:"properties,omitempty"`
+		Skipped    *junitSkipped    `xml:"skipped,omitempty"`
+		Failure    *junitFailure    `xml:"failure,omitempty"`
+		Error      *junitFailure    `xml:"error,omitempty"`
+		Out        *junitOutput     `xml:"system-out,omitempty"`
+	}
+	junitSkipped struct {
+		Message string `xml:"message,attr"`
 	}
 	junitOutput struct {
 		Text string `xml:",cdata"`
@@ -111,12 +127,31 @@ type (
 func (s *junitSuite) add(c junitCase) {
 	s.Cases = append(s.Cases, c)
 	s.Tests++
-	if c.Failure != nil {
+	switch {
+	case c.Failure != nil:
 		s.Failures++
-	}
-	if c.Error != nil {
+	case c.Error != nil:
 		s.Errors++
+	case c.Skipped != nil:
+		s.Skipped++
 	}
+}
+
+func (p *junitProperties) add(name, value string) {
+	if value != "" {
+		p.All = append(p.All, junitProperty{Printable(oneLine(name)), Printable(oneLine(value))})
+	}
+}
+
+// junitSeconds is a time as the readers of the file take it.
+func junitSeconds(s float64) string { return strconv.FormatFloat(max(s, 0), 'f', 3, 64) }
+
+// junitTime is when a suite began; empty if nobody knows.
+func junitTime(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format("2006-01-02T15:04:05")
 }
 
 // junitPart makes a case of a part of the verdict.
@@ -239,16 +274,18 @@ func facts(info *store.Info) (all []fact) {
 	return all
 }
 
-// junitProperties are the facts and the coverage in numbers.
-func junitProperties(r Run, info *store.Info) []junitProperty {
-	all := []junitProperty{{"title", Printable(r.Title)}, {"verdict", r.Result.Verdict.String()}}
+// runProperties are the facts and the coverage in numbers.
+func runProperties(r Run, info *store.Info) *junitProperties {
+	var p junitProperties
+	p.add("title", r.Title)
+	p.add("verdict", r.Result.Verdict.String())
 	for _, f := range facts(info) {
-		all = append(all, junitProperty{f.name, Printable(f.value)})
+		p.add(f.name, f.value)
 	}
-	for _, p := range r.Result.Parts {
-		for _, name := range slices.Sorted(maps.Keys(p.Counts)) {
-			all = append(all, junitProperty{Printable(p.Name + "." + name), fmt.Sprint(p.Counts[name])})
+	for _, part := range r.Result.Parts {
+		for _, name := range slices.Sorted(maps.Keys(part.Counts)) {
+			p.add(part.Name+"."+name, fmt.Sprint(part.Counts[name]))
 		}
 	}
-	return all
+	return &p
 }
