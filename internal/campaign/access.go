@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nkeys"
 )
 
 const (
@@ -66,6 +67,13 @@ func (a Access) options() ([]nats.Option, string, error) {
 	}
 	var options []nats.Option
 	if a.Creds != "" {
+		text, err := os.ReadFile(a.Creds)
+		if err == nil {
+			_, err = nkeys.ParseDecoratedUserNKey(text)
+		}
+		if err != nil {
+			return nil, "", problem(ErrOptions, "%s: %v (is it a file of credentials, as nsc writes it?)", a.Creds, err)
+		}
 		options = append(options, nats.UserCredentials(a.Creds))
 	}
 	if a.Token != "" {
@@ -245,6 +253,11 @@ func (l *link) try(ctx context.Context, patience time.Duration, f func(context.C
 	}
 }
 
+// gone is a server that was there, and is no more.
+func (l *link) gone() error {
+	return problem(ErrUnreachable, "%s: it has gone away (is the campaign over, or the server to be started again?)", l.shown)
+}
+
 // endless is the patience of who has something that must not be lost.
 const endless time.Duration = 0
 
@@ -267,6 +280,8 @@ func (l *link) of(err error) error {
 		return l.server.Err()
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
 		return problem(ErrJetStream, "%s: %v (switch it on for the server and the account)", l.shown, err)
+	case replicas(err):
+		return problem(ErrReplicas, "%s: %v (ask for fewer replicas, or give the cluster more servers)", l.shown, err)
 	case full(err):
 		return problem(ErrFull, "%s: %v (make room, or let it have more)", l.shown, err)
 	case denied != nil && silent:

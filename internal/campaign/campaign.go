@@ -1,13 +1,17 @@
 package campaign
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,6 +31,9 @@ const (
 // LeastLease is the shortest lease: workers renew it three times in each.
 const LeastLease = time.Second
 
+// MaxReplicas is how many servers keep a campaign at most; JetStream takes no more.
+const MaxReplicas = 5
+
 // Options say which campaign, and how it treats its workers.
 type Options struct {
 	// Name is that of the campaign: letters, digits, "-" and "_", 64 at most. Several campaigns
@@ -38,10 +45,12 @@ type Options struct {
 	// Lease is how long a worker may be silent before its jobs are given to others; 0:
 	// DefaultLease.
 	Lease time.Duration
-	// MaxTries is how many times a job is given out, to be performed, before it is left as it is: as
-	// failed, or as set aside if no worker has lived to tell. 0: DefaultMaxTries.
+	// MaxTries is how many times workers begin to perform a job before it is left as it is: as
+	// failed, or as set aside if no worker has lived to tell. What the server loses, when it is
+	// killed, is no try. 0: DefaultMaxTries.
 	MaxTries int
-	// Replicas is how many servers of a cluster keep it; 0: one.
+	// Replicas is how many servers of a cluster keep it, [MaxReplicas] at most. A campaign that is there has
+	// those that it was made with: 0, or the same. 0: one.
 	Replicas int
 	// Log is told what goes on beside results; nil: nobody.
 	Log *slog.Logger
@@ -50,6 +59,7 @@ type Options struct {
 // A Campaign is one, on a server. Its methods may be called by many at once.
 type Campaign struct {
 	name     string
+	identity string // what tells it from others that had its name, or will have it
 	lease    time.Duration
 	maxTries int
 	log      *slog.Logger
@@ -62,21 +72,49 @@ type Campaign struct {
 // names of what a campaign has on its server.
 func (c *Campaign) stream(what string) string     { return "hacheck_" + c.name + "_" + what }
 func (c *Campaign) subject(what, k string) string { return "hacheck." + c.name + "." + what + "." + k }
-func (c *Campaign) ofBucket(what string) (stream, subjects string) {
-	return "KV_" + c.stream(what), "$KV." + c.stream(what) + ".>"
+
+// mine is a key, or the end of a subject, as this campaign has it, and none before or after it of the same
+// name: who was away while it was removed, and made anew, does not get into the new one by what he says to
+// the old one.
+func (c *Campaign) mine(k string) string { return c.identity + "." + k }
+
+// consumer is one of the queue. A worker of a campaign that is gone does not find it, and what he says of a
+// message of the old one is said to nobody.
+func (c *Campaign) consumer(which string) string { return which + "_" + c.identity }
+
+func (c *Campaign) ofBucket(what, k string) (stream, subjects string) {
+	return "KV_" + c.stream(what), "$KV." + c.stream(what) + "." + c.mine(k)
 }
 
-// consumer is the one of the queue.
-const consumer = "work"
+// The consumers of the queue, each with subjects of its own. A worker asks the first one first: a
+// suspicion waits for its fresh runs, and nothing waits for one more run of the matrix.
+const (
+	consumerFirst = "first"
+	consumerWork  = "work"
+)
 
-// metaTries is where the consumer has the tries.
-const metaTries = "hacheck-max-tries"
+// queued is the subject under which a job is queued. A job always has the same one.
+func (c *Campaign) queued(j gate.Job) string {
+	if j.Purpose == gate.ForConfirmation {
+		return c.subject("first", c.mine(key(j.ID)))
+	}
+	return c.subject("queue", c.mine(key(j.ID)))
+}
+
+// recorded is the subject under which it is recorded.
+func (c *Campaign) recorded(j gate.Job) string { return c.subject("jobs", c.mine(key(j.ID))) }
+
+// metaTries is where the consumers have the tries, metaIdentity where the queue has the identity of the campaign.
+const (
+	metaTries    = "hacheck-max-tries"
+	metaIdentity = "hacheck-identity"
+)
 
 var names = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
 // Open makes a campaign, or finds it if it is there. It waits a few seconds for a server at most. Then on
 // the connection comes back by itself whenever the server does. An error wraps
-// ErrUnreachable, ErrCredentials, ErrCertificate, ErrJetStream, ErrPermission, ErrFull, ErrName,
+// ErrUnreachable, ErrCredentials, ErrCertificate, ErrJetStream, ErrPermission, ErrFull, ErrReplicas, ErrName,
 // ErrOptions or ErrNoCampaign where it is one of these.
 func Open(ctx context.Context, a Access, o Options) (_ *Campaign, err error) {
 	if !names.MatchString(o.Name) {
@@ -94,6 +132,9 @@ func Open(ctx context.Context, a Access, o Options) (_ *Campaign, err error) {
 	if o.MaxTries < 0 {
 		return nil, problem(ErrOptions, "%d tries (it is 1 at least)", o.MaxTries)
 	}
+	if o.Replicas < 0 || o.Replicas > MaxReplicas {
+		return nil, problem(ErrOptions, "%d replicas (it is 1 to %d)", o.Replicas, MaxReplicas)
+	}
 	c := &Campaign{name: o.Name, lease: o.Lease, maxTries: o.MaxTries, log: o.Log}
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
@@ -101,13 +142,35 @@ func Open(ctx context.Context, a Access, o Options) (_ *Campaign, err error) {
 	if c.link, err = connect(a, c.log); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 6*requestLimit)
-	defer cancel()
-	if err := c.find(ctx, o); err != nil {
+	limit := 6 * requestLimit
+	if o.Existing { // there is nothing to be made
+		limit = 2 * requestLimit
+	}
+	err = c.once(ctx, limit, func(ctx context.Context) error { return c.find(ctx, o) })
+	if err != nil {
 		c.Close()
 		return nil, fmt.Errorf("campaign %s: %w", o.Name, err)
 	}
 	return c, nil
+}
+
+// once does something within a limit, and at once says ErrUnreachable if the server goes away meanwhile: who has not
+// been let in yet does not know that it will come back.
+func (c *Campaign) once(ctx context.Context, limit time.Duration, f func(context.Context) error) error {
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	during, end, err := c.link.session(limited)
+	if err == nil {
+		defer end()
+		err = f(during)
+	}
+	switch {
+	case err == nil, ctx.Err() != nil:
+		return err
+	case during == nil, during.Err() != nil && limited.Err() == nil:
+		return c.link.gone()
+	}
+	return err
 }
 
 // Close ends the connection. The campaign stays.
@@ -119,7 +182,7 @@ func (c *Campaign) Name() string { return c.name }
 // Lease is how long a worker may be silent.
 func (c *Campaign) Lease() time.Duration { return c.lease }
 
-// find makes what is missing. The consumer comes last: where it is, all else is.
+// find makes what is missing. The first consumer comes last: where it is, all else is.
 func (c *Campaign) find(ctx context.Context, o Options) error {
 	js := c.link.js
 	of := func(err error) error {
@@ -134,18 +197,7 @@ func (c *Campaign) find(ctx context.Context, o Options) error {
 		return of(err)
 	}
 	if o.Existing {
-		found, err := js.Consumer(ctx, c.stream("queue"), consumer)
-		switch {
-		case errors.Is(err, jetstream.ErrStreamNotFound), errors.Is(err, jetstream.ErrConsumerNotFound):
-			return problem(ErrNoCampaign, "%s (start it first: who leads it makes it)", c.link.shown)
-		case err != nil:
-			return of(err)
-		}
-		config := found.CachedInfo().Config
-		c.lease = config.AckWait
-		if n, err := strconv.Atoi(config.Metadata[metaTries]); err == nil && n > 0 {
-			c.maxTries = n
-		}
+		return c.findExisting(ctx, of)
 	}
 	for _, s := range []jetstream.StreamConfig{
 		{
@@ -153,7 +205,7 @@ func (c *Campaign) find(ctx context.Context, o Options) error {
 			Description: "jobs of the campaign " + c.name,
 		},
 		{
-			Name: c.stream("queue"), Subjects: []string{c.subject("queue", ">")}, Retention: jetstream.WorkQueuePolicy,
+			Name: c.stream("queue"), Subjects: []string{c.subject("first", ">"), c.subject("queue", ">")}, Retention: jetstream.WorkQueuePolicy,
 			Description: "jobs without an outcome of the campaign " + c.name,
 		},
 	} {
@@ -164,7 +216,11 @@ func (c *Campaign) find(ctx context.Context, o Options) error {
 			return of(err)
 		}
 	}
-	var err error
+	identity, err := c.whose(ctx)
+	if err != nil {
+		return of(err)
+	}
+	c.identity = identity
 	for _, b := range []struct {
 		what   string
 		bucket *jetstream.KeyValue
@@ -173,6 +229,9 @@ func (c *Campaign) find(ctx context.Context, o Options) error {
 		*b.bucket, err = js.KeyValue(ctx, c.stream(b.what))
 		if errors.Is(err, jetstream.ErrBucketNotFound) {
 			*b.bucket, err = js.CreateKeyValue(ctx, jetstream.KeyValueConfig{Bucket: c.stream(b.what), TTL: b.ttl, Replicas: o.Replicas})
+		}
+		if err == nil && b.ttl != 0 {
+			err = c.forget(ctx, b.what, b.ttl)
 		}
 		if err != nil {
 			return of(err)
@@ -185,24 +244,162 @@ func (c *Campaign) find(ctx context.Context, o Options) error {
 	if err != nil {
 		return of(err)
 	}
-	if o.Existing {
-		return nil
+	if err := c.clear(ctx); err != nil {
+		return of(err)
 	}
-	_, err = js.CreateOrUpdateConsumer(ctx, c.stream("queue"), jetstream.ConsumerConfig{
-		Durable: consumer, AckPolicy: jetstream.AckExplicitPolicy, AckWait: c.lease,
-		MaxDeliver: -1, MaxAckPending: -1, MaxWaiting: 10_000,
-		Metadata: map[string]string{metaTries: strconv.Itoa(c.maxTries)},
-	})
+	for _, of := range []struct{ consumer, subjects string }{{consumerWork, "queue"}, {consumerFirst, "first"}} {
+		_, err = js.CreateOrUpdateConsumer(ctx, c.stream("queue"), jetstream.ConsumerConfig{
+			Durable: c.consumer(of.consumer), FilterSubject: c.subject(of.subjects, c.mine(">")), AckPolicy: jetstream.AckExplicitPolicy, AckWait: c.lease,
+			MaxDeliver: -1, MaxAckPending: -1, MaxWaiting: 10_000,
+			Metadata: map[string]string{metaTries: strconv.Itoa(c.maxTries)},
+		})
+		if err != nil {
+			break
+		}
+	}
 	return of(err)
 }
 
-// makeStream makes a stream unless it is there; of two who make it at once both succeed.
+// findExisting finds all that a campaign has, and makes nothing: not of one that is being removed at the moment either.
+func (c *Campaign) findExisting(ctx context.Context, of func(error) error) error {
+	js := c.link.js
+	missing := func(err error) error {
+		switch {
+		case errors.Is(err, ErrNoCampaign), errors.Is(err, jetstream.ErrStreamNotFound), errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, jetstream.ErrBucketNotFound):
+			return problem(ErrNoCampaign, "%s (start it first: who leads it makes it)", c.link.shown)
+		}
+		return of(err)
+	}
+	var err error
+	if c.identity, err = c.whose(ctx); err != nil {
+		return missing(err)
+	}
+	found, err := js.Consumer(ctx, c.stream("queue"), c.consumer(consumerFirst))
+	if err != nil {
+		return missing(err)
+	}
+	config := found.CachedInfo().Config
+	c.lease = config.AckWait
+	if n, err := strconv.Atoi(config.Metadata[metaTries]); err == nil && n > 0 {
+		c.maxTries = n
+	}
+	for what, bucket := range map[string]*jetstream.KeyValue{"outcomes": &c.outcomes, "meta": &c.meta, "workers": &c.workers} {
+		if *bucket, err = js.KeyValue(ctx, c.stream(what)); err != nil {
+			return missing(err)
+		}
+	}
+	c.kept, err = js.ObjectStore(ctx, c.stream("kept"))
+	return missing(err)
+}
+
+// makeStream makes a stream unless it is there; of two who make it at once both succeed. One that
+// an earlier version has made gets the subjects that it lacks, and the queue its identity.
 func (c *Campaign) makeStream(ctx context.Context, s jetstream.StreamConfig) error {
-	_, err := c.link.js.Stream(ctx, s.Name)
+	queue := s.Name == c.stream("queue")
+	found, err := c.link.js.Stream(ctx, s.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		if queue {
+			s.Metadata = map[string]string{metaIdentity: rand.Text()}
+		}
 		_, err = c.link.js.CreateStream(ctx, s)
+		if queue && errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+			return nil // another one was first, and its identity is that of the campaign
+		}
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	there := found.CachedInfo().Config
+	if s.Replicas != 0 && s.Replicas != there.Replicas {
+		return problem(ErrOptions, "%d replicas: it was made with %d (leave it at that, or give the campaign another name)", s.Replicas, there.Replicas)
+	}
+	unknown := queue && there.Metadata[metaIdentity] == ""
+	if unknown {
+		there.Metadata = maps.Clone(there.Metadata)
+		if there.Metadata == nil {
+			there.Metadata = map[string]string{}
+		}
+		there.Metadata[metaIdentity] = rand.Text()
+	}
+	if unknown || !slices.Equal(there.Subjects, s.Subjects) {
+		there.Subjects = s.Subjects
+		_, err = c.link.js.UpdateStream(ctx, there)
 	}
 	return err
+}
+
+// whose is the identity of the campaign that has the name now. It is in the configuration of the queue: so it comes
+// and goes with that in one step, and no server of a cluster tells an old one.
+func (c *Campaign) whose(ctx context.Context) (string, error) {
+	queue, err := c.link.js.Stream(ctx, c.stream("queue"))
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return "", problem(ErrNoCampaign, "its queue has been removed")
+	}
+	if err != nil {
+		return "", err
+	}
+	identity := queue.CachedInfo().Config.Metadata[metaIdentity]
+	if identity == "" {
+		return "", problem(ErrNoCampaign, "another version has made it")
+	}
+	return identity, nil
+}
+
+// current says, as a final error that wraps ErrNoCampaign, that this campaign is gone, though there may be another
+// one of its name.
+func (c *Campaign) current(ctx context.Context) error {
+	identity, err := c.whose(ctx)
+	switch {
+	case errors.Is(err, ErrNoCampaign):
+		return final{err}
+	case err != nil:
+		return err
+	case identity != c.identity:
+		return final{problem(ErrNoCampaign, "it has been removed, and another one has its name")}
+	}
+	return nil
+}
+
+// forget has a bucket forget what is as old as that.
+func (c *Campaign) forget(ctx context.Context, bucket string, after time.Duration) error {
+	found, err := c.link.js.Stream(ctx, "KV_"+c.stream(bucket))
+	if err != nil {
+		return err
+	}
+	config := found.CachedInfo().Config
+	if config.MaxAge == after {
+		return nil
+	}
+	// The window in which a message is recognised by its ID is no longer than that, and two minutes else.
+	config.MaxAge, config.Duplicates = after, min(after, 2*time.Minute)
+	_, err = c.link.js.UpdateStream(ctx, config)
+	return err
+}
+
+// clear removes consumers of the queue that are not of this campaign: those of an earlier version want what ours
+// do, and a queue allows that to one.
+func (c *Campaign) clear(ctx context.Context) error {
+	queue, err := c.link.js.Stream(ctx, c.stream("queue"))
+	if err != nil {
+		return err
+	}
+	names := queue.ConsumerNames(ctx)
+	var others []string
+	for name := range names.Name() {
+		if name != c.consumer(consumerFirst) && name != c.consumer(consumerWork) {
+			others = append(others, name)
+		}
+	}
+	if err := names.Err(); err != nil {
+		return err
+	}
+	for _, name := range others {
+		if err := queue.DeleteConsumer(ctx, name); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+			return err
+		}
+	}
+	return nil
 }
 
 // key is an ID as a token of a subject: what may not be in one is =XX, in hex.
@@ -232,8 +429,8 @@ const (
 // if it has no outcome and is not queued. So whoever does not know whether a job was put puts it.
 //
 // It waits while the server is away, until ctx ends. An error says that some of them may not be
-// there: put them again. It wraps ErrDiffers for a job whose ID another one has, and
-// ErrFull where the server has no room.
+// there: put them again. It wraps ErrDiffers for a job whose ID another one has, ErrNoCampaign if the campaign
+// has been removed, and ErrFull where the server has no room.
 func (c *Campaign) Put(ctx context.Context, jobs []gate.Job) error {
 	texts := make([][]byte, len(jobs))
 	for i, j := range jobs {
@@ -261,7 +458,10 @@ func (c *Campaign) Put(ctx context.Context, jobs []gate.Job) error {
 func (c *Campaign) put(ctx context.Context, jobs []gate.Job, texts [][]byte) error {
 	var old []gate.Job
 	err := c.link.try(ctx, patience, func(ctx context.Context) error {
-		there, err := c.publish(ctx, "jobs", jobs, texts)
+		if err := c.current(ctx); err != nil {
+			return err
+		}
+		there, err := c.publish(ctx, c.recorded, jobs, texts)
 		old = there
 		return err
 	})
@@ -290,17 +490,17 @@ func (c *Campaign) put(ctx context.Context, jobs []gate.Job, texts [][]byte) err
 		}
 	}
 	return c.link.try(ctx, patience, func(ctx context.Context) error {
-		_, err := c.publish(ctx, "queue", queue, queued)
+		_, err := c.publish(ctx, c.queued, queue, queued)
 		return err
 	})
 }
 
-// publish sends jobs to a stream of one message for each of them, and returns those that it
+// publish sends jobs to a stream of one message for each subject, and returns those that it
 // had.
-func (c *Campaign) publish(ctx context.Context, what string, jobs []gate.Job, texts [][]byte) (there []gate.Job, err error) {
+func (c *Campaign) publish(ctx context.Context, subject func(gate.Job) string, jobs []gate.Job, texts [][]byte) (there []gate.Job, err error) {
 	acks := make([]jetstream.PubAckFuture, len(jobs))
 	for i, j := range jobs {
-		if acks[i], err = c.link.js.PublishAsync(c.subject(what, key(j.ID)), texts[i]); err != nil {
+		if acks[i], err = c.link.js.PublishAsync(subject(j), texts[i]); err != nil {
 			return nil, err
 		}
 	}
@@ -326,14 +526,14 @@ func (c *Campaign) same(ctx context.Context, j gate.Job) error {
 		if err != nil {
 			return err
 		}
-		m, err := stream.GetLastMsgForSubject(ctx, c.subject("jobs", key(j.ID)))
+		m, err := stream.GetLastMsgForSubject(ctx, c.recorded(j))
 		if err != nil {
 			return err
 		}
 		// Both as they are when they come back: what is empty and what is missing is one there.
 		var recorded, asked gate.Job
 		if err := json.Unmarshal(m.Data, &recorded); err != nil {
-			return final{fmt.Errorf("job %s: %w", j.ID, err)}
+			return final{problem(ErrDiffers, "job %s: campaign %s has something there that is no job (%v): somebody else has written it; give the campaign another name", j.ID, c.name, err)}
 		}
 		text, err := json.Marshal(j)
 		if err != nil {
@@ -352,7 +552,7 @@ func (c *Campaign) same(ctx context.Context, j gate.Job) error {
 // outcome reads that of a job, if there is one.
 func (c *Campaign) outcome(ctx context.Context, id string, patience time.Duration) (o gate.Outcome, ok bool, err error) {
 	err = c.link.try(ctx, patience, func(ctx context.Context) error {
-		e, err := c.outcomes.Get(ctx, key(id))
+		e, err := c.outcomes.Get(ctx, c.mine(key(id)))
 		if errors.Is(err, jetstream.ErrKeyNotFound) {
 			ok = false
 			return nil
@@ -371,18 +571,26 @@ func (c *Campaign) outcome(ctx context.Context, id string, patience time.Duratio
 
 // Jobs returns the jobs that were put, in their order.
 func (c *Campaign) Jobs(ctx context.Context) ([]gate.Job, error) {
-	var jobs []gate.Job
-	for m, err := range c.follow(ctx, source{stream: c.stream("jobs"), subjects: c.subject("jobs", ">"), stop: true}) {
+	jobs, _, err := c.jobs(ctx)
+	return jobs, err
+}
+
+// jobs also counts what is among them and is none: somebody else has written it. It is logged, and keeps nobody
+// from the others.
+func (c *Campaign) jobs(ctx context.Context) (jobs []gate.Job, strange int, err error) {
+	for m, err := range c.follow(ctx, source{stream: c.stream("jobs"), subjects: c.subject("jobs", c.mine(">")), stop: true}) {
 		if err != nil {
-			return nil, fmt.Errorf("jobs of campaign %s: %w", c.name, err)
+			return nil, 0, fmt.Errorf("jobs of campaign %s: %w", c.name, err)
 		}
 		var j gate.Job
-		if err := json.Unmarshal(m.Data(), &j); err != nil {
-			return nil, fmt.Errorf("jobs of campaign %s: %s: %w", c.name, m.Subject(), err)
+		if err := json.Unmarshal(m.Data(), &j); err != nil || c.recorded(j) != m.Subject() {
+			strange++
+			c.log.Warn("campaign: what is among the jobs is none; it is left out", "campaign", c.name, "subject", m.Subject(), "why", err)
+			continue
 		}
 		jobs = append(jobs, j)
 	}
-	return jobs, nil
+	return jobs, strange, nil
 }
 
 // Restore is for a lead that begins again: it returns the jobs that were put and the outcomes that are there, and queues
@@ -417,24 +625,25 @@ func (c *Campaign) Restore(ctx context.Context) ([]gate.Job, []gate.Outcome, err
 const (
 	metaAsked    = "asked"
 	metaFinished = "finished"
-	metaExcused  = "excused." // and the key of a job
+	metaBegun    = "begun." // and the key of a job
 )
 
 // Begin says what the campaign is asked for, such as the text of its plan. Who comes first says it: later ones
-// get what it said, and when. A campaign that was finished goes on.
+// get what it said, and when. A campaign that was finished goes on if it was asked for the same; else
+// nothing changes.
 func (c *Campaign) Begin(ctx context.Context, what []byte) (asked []byte, began time.Time, err error) {
 	err = c.link.try(ctx, patience, func(ctx context.Context) error {
-		if _, err := c.meta.Create(ctx, metaAsked, what); err != nil && !errors.Is(err, jetstream.ErrKeyExists) {
+		if _, err := c.meta.Create(ctx, c.mine(metaAsked), what); err != nil && !errors.Is(err, jetstream.ErrKeyExists) {
 			return err
 		}
-		if err := c.meta.Purge(ctx, metaFinished); err != nil {
+		e, err := c.meta.Get(ctx, c.mine(metaAsked))
+		if err != nil {
 			return err
 		}
-		e, err := c.meta.Get(ctx, metaAsked)
-		if err == nil {
-			asked, began = e.Value(), e.Created()
+		if asked, began = e.Value(), e.Created(); !bytes.Equal(asked, what) {
+			return nil
 		}
-		return err
+		return c.meta.Purge(ctx, c.mine(metaFinished))
 	})
 	if err != nil {
 		return nil, time.Time{}, fmt.Errorf("begin campaign %s: %w", c.name, err)
@@ -442,11 +651,37 @@ func (c *Campaign) Begin(ctx context.Context, what []byte) (asked []byte, began 
 	return asked, began, nil
 }
 
-// Finish says that there will be no more jobs, and that nobody waits for those that are left:
-// workers go home.
+// Asked returns what Begin was told first, and when; nil: nobody has said so yet. It is how a worker sees for
+// whom it would work.
+func (c *Campaign) Asked(ctx context.Context) (asked []byte, began time.Time, err error) {
+	asked, began, err = c.noted(ctx, metaAsked)
+	if err != nil {
+		return nil, time.Time{}, fmt.Errorf("what campaign %s was asked for: %w", c.name, err)
+	}
+	return asked, began, nil
+}
+
+// noted reads what meta has under a key, and since when; zero: it has nothing.
+func (c *Campaign) noted(ctx context.Context, k string) (value []byte, since time.Time, err error) {
+	err = c.link.try(ctx, patience, func(ctx context.Context) error {
+		e, err := c.meta.Get(ctx, c.mine(k))
+		switch {
+		case err == nil:
+			value, since = e.Value(), e.Created()
+		case errors.Is(err, jetstream.ErrKeyNotFound):
+			return nil
+		}
+		return err
+	})
+	return value, since, err
+}
+
+// Finish says that there will be no more jobs, and that nobody waits for those that are left: workers go home. A
+// worker that has come shows in a [Campaign.Status] from then on, until it has; one that does not show comes
+// later, and finds that it is finished.
 func (c *Campaign) Finish(ctx context.Context) error {
 	err := c.link.try(ctx, patience, func(ctx context.Context) error {
-		_, err := c.meta.Put(ctx, metaFinished, []byte("{}"))
+		_, err := c.meta.Put(ctx, c.mine(metaFinished), []byte("{}"))
 		return err
 	})
 	if err != nil {
@@ -458,7 +693,8 @@ func (c *Campaign) Finish(ctx context.Context) error {
 // Remove takes all of the campaign from the server, its outcomes too.
 func (c *Campaign) Remove(ctx context.Context) error {
 	js := c.link.js
-	// First the queue: without it there is no campaign.
+	// First the queue: without it there is no campaign, and who makes it again makes another one. What is left of
+	// this one, if we are killed on the way, counts for nothing there.
 	for _, remove := range []func(context.Context) error{
 		func(ctx context.Context) error { return js.DeleteStream(ctx, c.stream("queue")) },
 		func(ctx context.Context) error { return js.DeleteStream(ctx, c.stream("jobs")) },
@@ -493,8 +729,10 @@ type Status struct {
 	// brought it back, or has an outcome. Looked at one after the other, these may be off by as
 	// many as move meanwhile.
 	Put, Waiting, Working int
-	Done                  map[gate.Class]int
-	Workers               []Worker
+	// Strange is how many messages among the jobs are none: somebody else has access, and has written them.
+	Strange int
+	Done    map[gate.Class]int
+	Workers []Worker
 	// Outcomes are those that are there, in the order in which they came.
 	Outcomes []gate.Outcome
 }
@@ -528,30 +766,27 @@ func (c *Campaign) Status(ctx context.Context) (Status, error) {
 
 func (c *Campaign) status(ctx context.Context) (Status, error) {
 	s := Status{Name: c.name, Done: map[gate.Class]int{}}
-	err := c.link.try(ctx, patience, func(ctx context.Context) error {
-		e, err := c.meta.Get(ctx, metaAsked)
-		switch {
-		case err == nil:
-			s.Asked, s.Began = e.Value(), e.Created()
-		case !errors.Is(err, jetstream.ErrKeyNotFound):
-			return err
+	var err error
+	if s.Asked, s.Began, err = c.noted(ctx, metaAsked); err != nil {
+		return s, err
+	}
+	if _, s.Finished, err = c.noted(ctx, metaFinished); err != nil {
+		return s, err
+	}
+	jobs, strange, err := c.jobs(ctx)
+	if err != nil {
+		return s, err
+	}
+	s.Put, s.Strange = len(jobs), strange
+	err = c.link.try(ctx, patience, func(ctx context.Context) error {
+		s.Working = 0
+		for _, consumer := range []string{consumerFirst, consumerWork} {
+			queue, err := c.link.js.Consumer(ctx, c.stream("queue"), c.consumer(consumer))
+			if err != nil {
+				return err
+			}
+			s.Working += queue.CachedInfo().NumAckPending
 		}
-		e, err = c.meta.Get(ctx, metaFinished)
-		switch {
-		case err == nil:
-			s.Finished = e.Created()
-		case !errors.Is(err, jetstream.ErrKeyNotFound):
-			return err
-		}
-		jobs, err := c.link.js.Stream(ctx, c.stream("jobs"))
-		if err != nil {
-			return err
-		}
-		work, err := c.link.js.Consumer(ctx, c.stream("queue"), consumer)
-		if err != nil {
-			return err
-		}
-		s.Put, s.Working = int(jobs.CachedInfo().State.Msgs), work.CachedInfo().NumAckPending
 		return nil
 	})
 	if err != nil {
@@ -565,22 +800,28 @@ func (c *Campaign) status(ctx context.Context) (Status, error) {
 	}
 	s.Working = min(s.Working, max(0, s.Put-len(s.Outcomes)))
 	s.Waiting = max(0, s.Put-len(s.Outcomes)-s.Working)
-	stream, subjects := c.ofBucket("workers")
+	s.Workers, err = c.heard(ctx)
+	return s, err
+}
+
+// heard returns the workers that were heard of within the last lease.
+func (c *Campaign) heard(ctx context.Context) (workers []Worker, err error) {
+	stream, subjects := c.ofBucket("workers", ">")
 	seen := map[string]int{}
 	for m, err := range c.follow(ctx, source{stream: stream, subjects: subjects, stop: true}) {
 		if err != nil {
-			return s, err
+			return nil, err
 		}
 		var w Worker
 		if removed(m) || json.Unmarshal(m.Data(), &w) != nil {
 			continue // it has gone home
 		}
 		if i, ok := seen[w.Name]; ok { // it has spoken again while we read
-			s.Workers[i] = w
+			workers[i] = w
 			continue
 		}
-		seen[w.Name] = len(s.Workers)
-		s.Workers = append(s.Workers, w)
+		seen[w.Name] = len(workers)
+		workers = append(workers, w)
 	}
-	return s, nil
+	return workers, nil
 }

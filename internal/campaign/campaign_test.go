@@ -131,7 +131,7 @@ func TestWhoIsKilledBetweenRecordAndQueue(t *testing.T) {
 			}
 			texts := [][]byte{[]byte(`{"id":"` + jobs[1].ID + `"}`), []byte(`{"id":"` + jobs[2].ID + `"}`)}
 			jobs[1], jobs[2] = gate.Job{ID: jobs[1].ID}, gate.Job{ID: jobs[2].ID}
-			if _, err := c.publish(t.Context(), "jobs", jobs[1:], texts); err != nil {
+			if _, err := c.publish(t.Context(), c.recorded, jobs[1:], texts); err != nil {
 				t.Fatal(err)
 			}
 			if err := again(c, jobs); err != nil {
@@ -167,8 +167,8 @@ func TestAJobThatWasNotDoneIsTriedAgain(t *testing.T) {
 	}})
 	outcomes := collect(t, c, 3)
 	for _, i := range []int{0, 2} {
-		if o := outcomes[some(3)[i].ID]; o.Class != gate.Valid || tries[i].Load() != 2 {
-			t.Errorf("%d: %q after %d tries", i, o.Class, tries[i].Load())
+		if o := outcomes[some(3)[i].ID]; o.Class != gate.Valid || tries[i].Load() != 2 || o.Deliveries != 2 {
+			t.Errorf("%d: %q after %d tries, delivered %d times", i, o.Class, tries[i].Load(), o.Deliveries)
 		}
 	}
 	if o := outcomes[some(3)[1].ID]; o.Class != gate.Failed || o.Words != "the machine" || tries[1].Load() != 3 {
@@ -290,8 +290,10 @@ func TestAWorkerOfACampaignThatIsRemovedGoesHome(t *testing.T) {
 func TestOptionsAreChecked(t *testing.T) {
 	s := serve(t, ServerOptions{})
 	for want, o := range map[error]Options{
-		ErrName:       {Name: "a b"},
-		ErrOptions:    {Name: "a", Lease: time.Millisecond},
+		ErrName:    {Name: "a b"},
+		ErrOptions: {Name: "a", Lease: time.Millisecond},
+		// There is one server, which says so itself.
+		ErrReplicas:   {Name: "three", Replicas: 3},
 		ErrNoCampaign: {Name: "nobody", Existing: true},
 	} {
 		if _, err := Open(t.Context(), Access{Server: s}, o); !errors.Is(err, want) {
@@ -316,6 +318,7 @@ func TestAWorkerHasTheLeaseOfTheCampaign(t *testing.T) {
 }
 
 func TestPoisonIsSetAsideAndTheRestIsDone(t *testing.T) {
+	t.Parallel()
 	p := part{Role: "server", Dir: t.TempDir(), Listen: address(t), Token: "secret", Campaign: "poison", Jobs: 1, MaxTries: 2}
 	start(t, p).says(t, "up")
 	c := open(t, Access{URL: "nats://" + p.Listen, Token: p.Token}, Options{Name: p.Campaign, MaxTries: p.MaxTries})

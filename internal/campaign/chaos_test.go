@@ -9,9 +9,9 @@ import (
 	"github.com/hacheck/hacheck/internal/gate"
 )
 
-// TestEveryPartIsKilledAtAnyMoment has 500 jobs performed by four workers, while each of
+// TestChaosKillsEveryPartAtAnyMoment has 500 jobs performed by four workers, while each of
 // them, and the lead, and the server, are killed again and again.
-func TestEveryPartIsKilledAtAnyMoment(t *testing.T) {
+func TestChaosKillsEveryPartAtAnyMoment(t *testing.T) {
 	const n = 500
 	base := part{Dir: t.TempDir(), Listen: address(t), Token: "secret", Campaign: "chaos", Jobs: 2, Put: n, MaxTries: 20, Pace: 500 * time.Millisecond}
 	if testing.Short() {
@@ -98,7 +98,7 @@ func TestEveryPartIsKilledAtAnyMoment(t *testing.T) {
 		t.Errorf("%s is lost", id)
 	}
 	// An outcome that had been written over would have left a gap.
-	stream, _ := c.ofBucket("outcomes")
+	stream, _ := c.ofBucket("outcomes", ">")
 	s, err := c.link.js.Stream(t.Context(), stream)
 	if err != nil {
 		t.Fatal(err)

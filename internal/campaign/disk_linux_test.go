@@ -9,6 +9,7 @@ import (
 
 // TestAFullDisk has a real one: small, and in memory.
 func TestAFullDisk(t *testing.T) {
+	t.Parallel()
 	if os.Getuid() != 0 {
 		t.Skip("only root can mount a disk that is small")
 	}

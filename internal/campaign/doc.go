@@ -12,11 +12,16 @@
 // This is what a campaign called NAME has on its server:
 //
 //	stream  hacheck_NAME_jobs          each job that was put, for good, in the order of putting
-//	stream  hacheck_NAME_queue         each job without an outcome; its consumer is "work"
+//	stream  hacheck_NAME_queue         each job without an outcome; its consumers are "first", for those
+//	                                   that confirm a suspicion, and "work", for all others
 //	bucket  hacheck_NAME_outcomes      what became of each, written once
-//	bucket  hacheck_NAME_meta          what it was asked for, when it was finished, tries that do not count
+//	bucket  hacheck_NAME_meta          what it was asked for, when it was finished, who has begun which job
 //	bucket  hacheck_NAME_workers       who is at work; forgotten after a lease without a word
 //	objects hacheck_NAME_kept          directories of runs, as tar.gz
+//
+// A campaign that is removed and made again is another one. It has an identity, drawn when its queue is made
+// and part of that one's configuration; all subjects, keys and consumers begin or end with it. Whoever was away
+// meanwhile does what it does to names that nobody looks at any more, and is told that its campaign is gone.
 //
 // A job is recorded before it is queued, and both streams hold one message per job and turn
 // a second one away. So to put a job again is to find out whether it is there: whoever was
@@ -25,6 +30,11 @@
 // it is two minutes long, and a lead may be away for a night. The one case in which a job is
 // queued though it is done is that it is finished in the moment between the look for its
 // outcome and the putting. Its next worker finds the outcome, and only strikes it off.
+//
+// A job has as many tries as workers have begun it, not as the server has delivered it: what it delivers
+// again because it was killed is nobody's fault. Each worker notes that it begins before it does, and
+// takes the note back if it is sent home. Who finds the tries used up sets the job aside, but not as
+// long as one of those who have begun is heard of, and still at it.
 //
 // On servers of the user's, the account needs JetStream, and permission to subscribe to _INBOX.>
 // and to publish to

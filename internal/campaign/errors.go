@@ -42,6 +42,10 @@ var (
 	ErrDiffers = errors.New("another job has this ID")
 	// ErrNotKept is a directory that is not there.
 	ErrNotKept = errors.New("not kept")
+	// ErrReplicas are more of them than there are servers.
+	ErrReplicas = errors.New("there are not enough servers")
+	// ErrBarren is a machine on which no job comes to a verdict.
+	ErrBarren = errors.New("nothing comes to a verdict on this machine")
 	// ErrOptions are options that do not go together, or a file of them that cannot be read.
 	ErrOptions = errors.New("wrong options")
 )
@@ -67,6 +71,12 @@ func full(err error) bool {
 		return strings.Contains(api.Description, "no space left") || strings.Contains(api.Description, "maximum bytes")
 	}
 	return false
+}
+
+// replicas says that there is no room for that many of them.
+func replicas(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && (api.ErrorCode == 10074 || api.ErrorCode == 10005) // it is alone; no suitable peers
 }
 
 // present says that a stream of one message per subject has turned away a second one.

@@ -26,6 +26,7 @@ const partVariable = "HACHECK_TEST_CAMPAIGN"
 // A part is a process of a campaign.
 type part struct {
 	Role, Dir, Listen, Token, Campaign, Name string
+	Config                                   string // of a server that is not ours
 	Jobs, Put, MaxTries                      int
 	Pace                                     time.Duration // of ten jobs
 }
@@ -57,6 +58,19 @@ func (p part) run(ctx context.Context) error {
 		fmt.Println("up")
 		<-ctx.Done()
 		return nil
+	}
+	if p.Role == "theirs" {
+		s, err := foreign(p.Dir, p.Config)
+		if err != nil {
+			return err
+		}
+		defer s.Shutdown()
+		fmt.Println("up")
+		<-ctx.Done()
+		return nil
+	}
+	if p.Role == "measured" {
+		return p.measured(ctx)
 	}
 	c, err := p.open(ctx)
 	if err != nil {
@@ -152,7 +166,7 @@ type process struct {
 	lines chan string // what it says; closed at its end
 }
 
-func start(t *testing.T, p part) *process {
+func start(t testing.TB, p part) *process {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {

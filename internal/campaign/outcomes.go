@@ -32,13 +32,16 @@ const idle = 20 * time.Second
 // stops.
 //
 // It keeps no state at the server that matters: its consumer is made again, behind the last
-// message that was seen, whenever there is a doubt.
+// message that was seen, whenever there is a doubt. Then it also looks whether the campaign is still this one.
 func (c *Campaign) follow(ctx context.Context, s source) iter.Seq2[jetstream.Msg, error] {
 	return func(yield func(jetstream.Msg, error) bool) {
 		var last uint64
 		left := false
 		for ended := false; !ended && !left; {
 			err := c.link.try(ctx, patience, func(during context.Context) error {
+				if err := c.current(during); err != nil {
+					return err
+				}
 				made, err := c.link.js.CreateConsumer(during, s.stream, jetstream.ConsumerConfig{
 					DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: last + 1,
 					FilterSubject: s.subjects, AckPolicy: jetstream.AckNonePolicy,
@@ -138,7 +141,7 @@ func (c *Campaign) done(ctx context.Context) ([]gate.Outcome, error) {
 
 func (c *Campaign) all(ctx context.Context, stop bool) iter.Seq2[gate.Outcome, error] {
 	return func(yield func(gate.Outcome, error) bool) {
-		stream, subjects := c.ofBucket("outcomes")
+		stream, subjects := c.ofBucket("outcomes", ">")
 		for m, err := range c.follow(ctx, source{stream: stream, subjects: subjects, stop: stop}) {
 			if err != nil {
 				yield(gate.Outcome{}, fmt.Errorf("outcomes of campaign %s: %w", c.name, err))
