@@ -175,7 +175,8 @@ func (p *program) app() *cli.App {
 					"that fails is repeated, to tell how often it does; one that nobody can judge is tried\n" +
 					"again, and never passed. What was measured is compared with a baseline.\n" +
 					"Exit status 1 if a cell fails, 2 if one could not be judged, 255 if hacheck or the\n" +
-					"machine failed. Ctrl-C ends it with what there is, and --resume goes on.",
+					"machine failed. Ctrl-C ends it with what there is, and --resume goes on, if the file,\n" +
+					"hacheck, the machine, --jobs and the baseline are as they were.",
 				Flags:  gating.flags(),
 				Action: func(c *cli.Context) error { return p.gate(c, gating) },
 			},
@@ -193,7 +194,9 @@ func (p *program) app() *cli.App {
 						Usage:     "lead a campaign: begin it, or go on with it, and tell what it came to",
 						UsageText: "hacheck campaign run [-f hacheck.yaml] [options]",
 						Description: "Workers on this machine find it by the store; others need --listen with an address\n" +
-							"that they reach, and the token that is told at the beginning.",
+							"that they reach, and the token that is told at the beginning. Exit statuses are those\n" +
+							"of hacheck gate. Interrupted or killed, the same command goes on, if the file and hacheck\n" +
+							"are as they were.",
 						Flags:  leading.flags(),
 						Action: func(c *cli.Context) error { return p.campaignRun(c, leading) },
 					},

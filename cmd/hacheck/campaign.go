@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -17,7 +16,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -102,7 +100,11 @@ func (r *reaching) complete(who string) error {
 	}
 	text, err := os.ReadFile(filepath.Join(r.dir(), serverFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return usage("%s: where is the server? No campaign called %s goes on in %s; name one with --nats", who, r.name, quote(r.store))
+		before := ""
+		if told := filepath.Join(r.dir(), outcomeFile); exists(told) {
+			before = "; what one came to before is in " + told
+		}
+		return usage("%s: where is the server? No campaign called %s goes on in %s; name one with --nats%s", who, r.name, quote(r.store), before)
 	}
 	var s served
 	if err == nil {
@@ -121,6 +123,7 @@ type campaignOptions struct {
 	file, listen string
 	budget       time.Duration
 	jobs         int
+	replicas     int // of what the users' servers keep; 0: as they have it
 	lease        time.Duration
 	formats      []string
 	anew, json   bool
@@ -140,6 +143,7 @@ func (o *campaignOptions) flags() []cli.Flag {
 		&cli.GenericFlag{Category: whereItRuns, Name: "jobs", Usage: "`N` runs at a time on this machine; 0: others run them all", Value: countFrom0(&o.jobs, maxJobs)},
 		&cli.GenericFlag{Category: whereItRuns, Name: "listen", Usage: "workers find the queue at `HOST:PORT`; port 0 takes any that is free", Value: text(&o.listen, "an address such as "+defaultCampaignListen)},
 		&cli.GenericFlag{Category: whereItRuns, Name: "lease", Usage: "whoever is silent for `TIME` loses its jobs to others", Value: duration(&o.lease, time.Second)},
+		&cli.GenericFlag{Category: whereItRuns, Name: "replicas", Usage: "with --nats: `N` servers of a cluster keep the queue and what became of jobs", DefaultText: "1", Value: number(&o.replicas, campaign.MaxReplicas)},
 		&cli.GenericFlag{Category: whatIsTold, Name: "format", Usage: "tell the outcome as `NAMES`: " + enumerate(formats), DefaultText: "junit,markdown", Value: several(&o.formats, "format", func() []string { return formats }, "")},
 		&cli.BoolFlag{Category: whatIsTold, Name: "json", Usage: "print campaign.json instead of text", Destination: &o.json, DisableDefaultText: true},
 	}, o.reaching.flags()...)
@@ -167,17 +171,20 @@ func (p *program) campaignRun(c *cli.Context, o *campaignOptions) error {
 	if o.access.URL != "" && c.IsSet("listen") {
 		return usage("%s: --listen is of the server within this program; with --nats there is none", who)
 	}
+	if o.access.URL == "" && o.replicas > 0 {
+		return usage("%s: --replicas is of a cluster of yours, which --nats names; the server within this program is one", who)
+	}
 	if o.json && slices.Contains(o.formats, "github") {
 		return usage("%s: --json and --format github both want standard output; take one of them", who)
 	}
 	l := &campaigning{campaignOptions: o, program: p, began: time.Now(), dir: &store.Run{Dir: o.dir()}}
 	var err error
-	if l.plan, l.text, err = p.readPlan(who, o.file, o.store); err != nil {
+	if l.plan, l.text, err = p.readPlan(who, o.file); err != nil {
 		return err
 	}
-	for _, cell := range l.plan.Cells {
-		if slices.Contains(cell.Arguments, "--schedule") {
-			return usage("%s: %s:%d: a schedule is a file of this machine, and workers do not have it", who, o.file, cell.Line)
+	for _, cell := range l.plan.Cells { // else each worker would refuse its jobs
+		if arg := ofMachine(cell.Arguments); arg != "" {
+			return usage("%s: %s:%d: workers take no %s, which is of the files of one machine: leave it out, or use hacheck gate", who, o.file, cell.Line, arg)
 		}
 	}
 	if runtime.GOOS != "linux" && o.jobs > 0 {
@@ -186,8 +193,7 @@ func (p *program) campaignRun(c *cli.Context, o *campaignOptions) error {
 	if o.budget > 0 {
 		l.plan.Budget = o.budget
 	}
-	// Machines of a fleet differ, and so does what they measure.
-	l.plan.Policy.Regression.Off = true
+	l.plan.Policy.Regression.Off = true // see ofFleet
 	if err := store.Writable(l.dir.Dir); err != nil {
 		return usage("%s: --store %s: nothing can be kept there: %v", who, quote(o.store), err)
 	}
@@ -202,20 +208,15 @@ func (p *program) campaignRun(c *cli.Context, o *campaignOptions) error {
 	return l.perform(c.Context)
 }
 
+// ofFleet is why a campaign does not compare.
+const ofFleet = "nothing was compared: machines of a campaign differ, and so does what they measure"
+
 // perform leads until all is done.
 func (l *campaigning) perform(parent context.Context) error {
 	const who = "campaign run"
 	p := l.program
-	interrupted, stop := signal.NotifyContext(parent, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := urged(parent, l.plan.Budget)
 	defer stop()
-	defer context.AfterFunc(interrupted, stop)() // the second one is the system's affair
-	signal.Ignore(syscall.SIGPIPE)               // as in runInside
-	ctx := interrupted
-	if l.plan.Budget > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(interrupted, l.plan.Budget, errBudget)
-		defer cancel()
-	}
 	if l.access.URL == "" {
 		token, err := l.token()
 		if err != nil {
@@ -230,8 +231,8 @@ func (l *campaigning) perform(parent context.Context) error {
 	} else if err := l.complete(who); err != nil {
 		return err
 	}
-	if err := l.join(ctx); err != nil {
-		if interrupted.Err() != nil {
+	if err := l.join(ctx.interrupted); err != nil { // that its time is up already is told later
+		if ctx.interrupted.Err() != nil {
 			return errInterrupted
 		}
 		return usageOf(who, err)
@@ -243,25 +244,46 @@ func (l *campaigning) perform(parent context.Context) error {
 		}
 		defer os.Remove(l.dir.File(serverFile))
 	}
-	l.leading = &leading{gate: gate.New(l.plan, gate.Options{Draw: draw, Build: version()}), campaign: l.campaign}
+	l.leading = &leading{gate: gate.New(l.plan, gate.Options{Draw: draw, Build: version()}), campaign: l.campaign, server: l.access.Server}
+	if l.jobs > 0 {
+		l.leading.perform = func(ctx context.Context) error {
+			return p.work(ctx, l.campaign, workerName("leader"), l.jobs, 0, l.dir.File(runsDir), l.leading)
+		}
+	}
 	told, done := p.watch(l.leading.standing, l.plan.Budget)
 	l.tell = func(format string, args ...any) { fmt.Fprintf(told, format+"\n", args...) }
 	l.leading.tell = l.tell
-	failed := l.work(ctx)
-	early := ended(ctx, failed)
-	if early {
-		failed = nil
-	}
-	if failed == nil && interrupted.Err() == nil { // workers go home
-		finishing, cancel := context.WithTimeout(interrupted, patience)
-		if err := l.campaign.Finish(finishing); err != nil {
-			failed = err
-		}
-		cancel()
+	early, failed := l.leading.run(ctx)
+	if failed == nil && ctx.interrupted.Err() == nil {
+		failed = l.dismiss(ctx.interrupted)
 	}
 	done()
-	r := l.leading.end(interrupted.Err() != nil, early)
-	return l.conclude(interrupted, r, failed)
+	return l.conclude(ctx, l.leading.end(ctx, early), failed)
+}
+
+// dismiss sends workers home. Where the server ends with this process it waits a while until they have
+// heard of it: later there is nobody to tell them, and they would wait for it.
+func (l *campaigning) dismiss(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := l.campaign.Finish(ctx); err != nil {
+		return err
+	}
+	if l.access.Server == nil {
+		return nil
+	}
+	for wait := 50 * time.Millisecond; ; wait *= 2 {
+		s, err := l.campaign.Status(ctx)
+		if err != nil || len(s.Workers) == 0 {
+			return nil // whoever is left has been told, or cannot be
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			l.tell("these workers may not have heard that it is over: %s", checker.Count(len(s.Workers), "worker"))
+			return nil
+		}
+	}
 }
 
 // tokenFile has the token of the server of a campaign, as --nats-token-file takes it.
@@ -323,7 +345,7 @@ func (r *reaching) named() string {
 
 // join finds the campaign, or makes it.
 func (l *campaigning) join(ctx context.Context) (err error) {
-	options := campaign.Options{Name: l.name, Lease: l.lease, Log: l.program.errorLog()}
+	options := campaign.Options{Name: l.name, Lease: l.lease, Replicas: l.replicas, Log: l.program.errorLog()}
 	if l.campaign, err = campaign.Open(ctx, l.access, options); err != nil {
 		return err
 	}
@@ -341,14 +363,25 @@ func (l *campaigning) join(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	asked, began, err := l.campaign.Begin(ctx, l.text)
+	now := assignment{Plan: string(l.text), Hacheck: version()}
+	text, err := now.encode()
 	if err != nil {
 		return err
 	}
-	if !bytes.Equal(asked, l.text) {
-		return usage("campaign run: campaign %s began with another file than %s: give it another --name, or forget it with --anew", l.name, quote(l.file))
+	asked, began, err := l.campaign.Begin(ctx, text)
+	if err != nil {
+		return err
 	}
 	l.began = began
+	const instead = "give it another --name, or forget it with --anew"
+	switch was, err := readAssignment(asked); {
+	case err != nil:
+		return usage("campaign run: campaign %s was not begun by a hacheck such as this one (%v): %s", l.name, err, instead)
+	case was.Plan != now.Plan:
+		return usage("campaign run: campaign %s began with another file than %s: %s", l.name, quote(l.file), instead)
+	case was.Hacheck != now.Hacheck:
+		return usage("campaign run: campaign %s began with hacheck %s, and this is %s: go on with that one, %s", l.name, was.Hacheck, now.Hacheck, instead)
+	}
 	return nil
 }
 
@@ -356,39 +389,14 @@ func (p *program) errorLog() *slog.Logger {
 	return slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 }
 
-// work leads, and performs jobs beside that, if it is to.
-func (l *campaigning) work(ctx context.Context) error {
-	working, end := heed(ctx, l.access.Server)
-	defer end(nil)
-	var worker sync.WaitGroup
-	if l.jobs > 0 {
-		worker.Go(func() {
-			if err := l.program.work(working, l.campaign, workerName("leader"), l.jobs, l.dir.File(runsDir), l.leading); err != nil {
-				end(err)
-			}
-		})
-	}
-	err := l.leading.lead(working)
-	if err != nil && ctx.Err() == nil && working.Err() != nil {
-		err = context.Cause(working)
-	}
-	end(nil)
-	worker.Wait()
-	if err != nil && l.jobs > 0 && (l.access.Server == nil || l.access.Server.Err() == nil) {
-		if lost := l.leading.late(); lost != nil {
-			l.tell("what came last was not taken: %v", lost)
-		}
-	}
-	return err
-}
-
-// workerName is one that no other worker has.
+// workerName is one that no other worker has: in containers hosts have the same name, and processes the
+// same number.
 func workerName(as string) string {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"
 	}
-	return fmt.Sprintf("%s-%s-%d", as, host, os.Getpid())
+	return fmt.Sprintf("%s-%s-%d-%s", as, host, os.Getpid(), strings.ToLower(rand.Text()[:4]))
 }
 
 // noted is told of what is performed in this process.
@@ -397,70 +405,122 @@ type noted interface {
 	ended(id string)
 }
 
-// work performs jobs of a campaign, so many at once, until ctx ends or the campaign is finished. What
-// it keeps meanwhile is below root.
-func (p *program) work(ctx context.Context, c *campaign.Campaign, name string, jobs int, root string, note noted) error {
-	home := filepath.Join(root, store.FileName(name))
-	performer := &performer{program: p, base: home, root: home, worker: name}
-	err := c.Work(ctx, campaign.WorkOptions{
-		Name: name, Jobs: jobs,
-		Perform: func(ctx context.Context, j gate.Job) (gate.Outcome, string, error) {
-			note.begun(j.ID)
-			defer note.ended(j.ID)
-			if why := p.unfit(j, root); why != nil {
-				return gate.Outcome{Job: j, Class: gate.Refused, Began: time.Now().UTC(), Worker: name, Words: why.Error()}, "", nil
-			}
-			return performer.perform(ctx, j)
-		},
-		Release: func(dir string) { _ = os.RemoveAll(dir) },
+// work performs jobs of a campaign, so many at once, until ctx ends, the campaign is finished, or so many
+// came to no verdict (0: never). What it keeps meanwhile is below root.
+func (p *program) work(ctx context.Context, c *campaign.Campaign, name string, jobs, barren int, root string, note noted) error {
+	home, leave, err := enterHome(root, name)
+	if err != nil {
+		return fmt.Errorf("a directory for the runs of %s: %w", name, err)
+	}
+	performer := &performer{program: p, base: home, root: filepath.Join(home, "jobs"), worker: name}
+	err = leaving(ctx, func(ctx context.Context, noted func(error) error) error {
+		return c.Work(ctx, campaign.WorkOptions{
+			Name: name, Jobs: jobs, MaxBarren: barren,
+			Perform: func(ctx context.Context, j gate.Job) (gate.Outcome, string, error) {
+				note.begun(j.ID)
+				defer note.ended(j.ID)
+				if why := p.unfit(j); why != nil {
+					return gate.Outcome{Job: j, Class: gate.Refused, Began: time.Now().UTC(), Worker: name, Words: why.Error()}, "", nil
+				}
+				o, dir, err := performer.perform(ctx, j)
+				if dir == "" || err != nil {
+					return o, "", noted(err)
+				}
+				kept, err := performer.onlyLast(&o, dir, filepath.Join(home, "kept"))
+				return o, kept, err
+			},
+			Release: func(dir string) { _ = os.RemoveAll(dir) },
+		})
 	})
-	return errors.Join(err, os.RemoveAll(performer.root))
+	return errors.Join(err, leave())
+}
+
+// homeLock is held, in the directory of a worker, by the worker.
+const homeLock = ".lock"
+
+// enterHome makes a directory of this worker's own, below root, and removes those of workers that
+// were killed. leave removes it.
+func enterHome(root, name string) (home string, leave func() error, err error) {
+	if err := os.MkdirAll(root, 0o777); err != nil {
+		return "", nil, err
+	}
+	// It is locked before it has its name: nobody takes it for that of one who was killed.
+	fresh, err := os.MkdirTemp(root, ".worker-*")
+	if err != nil {
+		return "", nil, err
+	}
+	release, err := store.Exclusive(filepath.Join(fresh, homeLock))
+	if err != nil {
+		return "", nil, errors.Join(err, os.RemoveAll(fresh))
+	}
+	home = filepath.Join(root, store.FileName(name))
+	if err := os.Rename(fresh, home); err != nil {
+		return "", nil, errors.Join(err, release(), os.RemoveAll(fresh))
+	}
+	left, err := filepath.Glob(filepath.Join(root, "[^.]*", homeLock))
+	if err != nil {
+		return "", nil, errors.Join(err, release(), os.RemoveAll(home))
+	}
+	for _, lock := range left {
+		if dead, err := store.Exclusive(lock); err == nil { // it is of nobody
+			_ = errors.Join(os.RemoveAll(filepath.Dir(lock)), dead())
+		}
+	}
+	return home, func() error { return errors.Join(os.RemoveAll(home), release()) }, nil
 }
 
 // unfit says why a job is none that a worker performs, if so: whoever has access to a queue can put
-// anything there.
-func (p *program) unfit(j gate.Job, root string) error {
-	for _, arg := range j.Arguments {
-		name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
-		if strings.HasPrefix(arg, "-") && slices.Contains([]string{"store", "schedule", "replay", "pcap"}, name) {
-			return fmt.Errorf("a worker takes no %s", arg)
+// anything there. What a plan may have it takes.
+func (p *program) unfit(j gate.Job) error {
+	if arg := ofMachine(j.Arguments); arg != "" {
+		return fmt.Errorf("a worker takes no %s", arg)
+	}
+	for _, n := range []struct {
+		what      string
+		asks, top int
+	}{{"retries", j.Retries, matrix.MaxRetries}, {"reruns", j.Reruns, matrix.MaxReruns}} {
+		if n.asks < 0 || n.asks > n.top {
+			return fmt.Errorf("a worker takes no job with %d %s (0 to %d)", n.asks, n.what, n.top)
 		}
 	}
-	return p.checkArguments(j.Arguments, root)
+	return p.checkArguments(j.Arguments)
+}
+
+// ofMachine returns the first of the arguments of a run that has to do with the files of a machine;
+// empty: none has.
+func ofMachine(args []string) string {
+	for _, arg := range args {
+		name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+		if strings.HasPrefix(arg, "-") && slices.Contains([]string{"store", "schedule", "replay", "pcap"}, name) {
+			return arg
+		}
+	}
+	return ""
 }
 
 // conclude keeps what a campaign came to, and prints it.
-func (l *campaigning) conclude(ctx context.Context, r gate.Report, failed error) error {
+func (l *campaigning) conclude(u urge, r gate.Report, failed error) error {
 	p := l.program
 	r.Began, r.Took, r.Budget = l.began.UTC(), time.Since(l.began).Seconds(), l.plan.Budget.Seconds()
 	r.Command = withoutSecrets(quoteAll(append([]string{"hacheck"}, p.args[1:]...)))
 	r.Hacheck, r.Plan, r.Dir, r.Jobs = version(), l.file, l.dir.Dir, l.jobs
-	if failed != nil {
-		r.Trouble = append(r.Trouble, failed.Error())
-		if r.Status != exitInvalid {
-			r.Status = exitFailed
-		}
-	}
-	if failed == nil && ctx.Err() == nil {
-		l.fetch(ctx, &r)
+	r.Comparison = ofFleet
+	l.leading.fails(&r, failed)
+	if failed == nil && u.interrupted.Err() == nil {
+		l.fetch(u.interrupted, &r)
 	}
 	lost := writeReports(l.dir, outcomeFile, l.formats, r)
-	for _, err := range lost {
-		r.Trouble = append(r.Trouble, err.Error())
+	goOn := ""
+	switch {
+	case r.Interrupted:
+		goOn = "interrupted; the same command goes on with it"
+	case failed != nil:
+		goOn = "it could not go on; when what is wrong is mended, the same command goes on with it"
 	}
-	if err := p.showReport(r, l.json, slices.Contains(l.formats, "github")); err != nil {
-		return err
+	if goOn != "" && l.anew {
+		goOn += ", without --anew"
 	}
-	if r.Interrupted {
-		fmt.Fprintf(p.stderr, "hacheck: campaign: interrupted; the same command goes on with it\n")
-	}
-	if len(lost) > 0 && r.Status == exitValid {
-		return fmt.Errorf("campaign: what it came to could not be kept: %w", errors.Join(lost...))
-	}
-	if r.Status != exitValid {
-		return exitStatus(r.Status)
-	}
-	return nil
+	return p.conclude("campaign run", r, lost, l.json, slices.Contains(l.formats, "github"), goOn)
 }
 
 // fetch brings a run of each signature into the directory of the campaign.
@@ -470,7 +530,7 @@ func (l *campaigning) fetch(parent context.Context, r *gate.Report) {
 		if group.Dir == "" {
 			continue
 		}
-		to := l.dir.File(filepath.Join(runsDir, store.FileName(group.Dir)))
+		to := l.dir.File(filepath.Join(runsDir, store.FileName(strings.TrimSuffix(group.Dir, ".tar.gz"))))
 		if exists(to) {
 			group.Dir = to
 			continue
@@ -504,16 +564,17 @@ func (l *campaigning) fetchInto(ctx context.Context, name, to string) error {
 // workerOptions are what campaign worker is asked for.
 type workerOptions struct {
 	reaching
-	jobs int
+	jobs, barren int
 }
 
 func newWorkerOptions() *workerOptions {
-	return &workerOptions{reaching: *newReaching(), jobs: runtime.NumCPU()}
+	return &workerOptions{reaching: *newReaching(), jobs: runtime.NumCPU(), barren: campaign.DefaultMaxBarren}
 }
 
 func (o *workerOptions) flags() []cli.Flag {
 	return append([]cli.Flag{
 		&cli.GenericFlag{Category: whereItRuns, Name: "jobs", Usage: "`N` runs at a time", Value: number(&o.jobs, maxJobs)},
+		&cli.GenericFlag{Category: whereItRuns, Name: "max-barren", Usage: "leave after `N` jobs in a row, of more than one cell, that came to no verdict on this machine; 0: never", Value: countFrom0(&o.barren, maxJobs)},
 	}, o.reaching.flags()...)
 }
 
@@ -532,7 +593,7 @@ func (p *program) campaignWorker(c *cli.Context, o *workerOptions) error {
 	if err := store.Writable(o.dir()); err != nil {
 		return usage("%s: --store %s: nothing can be kept there: %v", who, quote(o.store), err)
 	}
-	ctx, stop := signal.NotifyContext(c.Context, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := signal.NotifyContext(c.Context, endings()...)
 	defer stop()
 	signal.Ignore(syscall.SIGPIPE) // as in runInside
 	joined, err := campaign.Open(ctx, o.access, campaign.Options{Name: o.name, Existing: true, Log: p.errorLog()})
@@ -540,10 +601,26 @@ func (p *program) campaignWorker(c *cli.Context, o *workerOptions) error {
 		return usageOf(who, err)
 	}
 	defer joined.Close()
+	if err := sameVersion(ctx, joined); err != nil {
+		return err
+	}
 	name := workerName("worker")
 	fmt.Fprintf(p.stderr, "%s works for campaign %s, %s at a time; Ctrl-C ends it\n", name, o.name, checker.Count(o.jobs, "run"))
-	if err := p.work(ctx, joined, name, o.jobs, filepath.Join(o.dir(), runsDir), tellsJobs{p.stderr}); err != nil {
+	if err := p.work(ctx, joined, name, o.jobs, o.barren, filepath.Join(o.dir(), runsDir), tellsJobs{p.stderr}); err != nil {
 		return usageOf(who, err)
+	}
+	return nil
+}
+
+// sameVersion refuses to work for a campaign that another version of hacheck leads: its verdicts might be
+// others.
+func sameVersion(ctx context.Context, c *campaign.Campaign) error {
+	text, _, err := c.Asked(ctx)
+	if err != nil {
+		return err
+	}
+	if was, err := readAssignment(text); err == nil && was.Hacheck != version() {
+		return usage("campaign worker: the campaign began with hacheck %s, and this is %s: have the same on all machines", was.Hacheck, version())
 	}
 	return nil
 }
@@ -576,7 +653,11 @@ func (p *program) campaignStatus(c *cli.Context, o *reaching, asJSON bool) error
 	if err != nil {
 		return err
 	}
-	plan, err := matrix.Read(bytes.NewReader(s.Asked), "the campaign's file", p.knownTo(o.store))
+	asked, err := readAssignment(s.Asked)
+	if err != nil {
+		return fmt.Errorf("%s: what campaign %s was asked for: %w", who, o.name, err)
+	}
+	plan, err := matrix.Read(strings.NewReader(asked.Plan), "the campaign's file", p.knownTo())
 	if err != nil {
 		return fmt.Errorf("%s: what it was asked for: %w", who, err)
 	}
@@ -584,7 +665,14 @@ func (p *program) campaignStatus(c *cli.Context, o *reaching, asJSON bool) error
 	g := gate.New(plan, gate.Options{Draw: draw})
 	g.Restore(jobs, s.Outcomes)
 	r := g.Report()
-	r.Began, r.Plan = s.Began, "hacheck.yaml"
+	r.Comparison = ofFleet
+	if s.Strange > 0 {
+		r.Trouble = append(r.Trouble, fmt.Sprintf("somebody else has written into the queue: %s that are no jobs were left out", checker.Count(s.Strange, "message")))
+	}
+	r.Began, r.Plan, r.Took = s.Began, "hacheck.yaml", time.Since(s.Began).Seconds()
+	if !s.Finished.IsZero() {
+		r.Took = s.Finished.Sub(s.Began).Seconds()
+	}
 	if asJSON {
 		return store.EncodeJSON(p.stdout, campaignStatus{s.Name, s.Put, s.Waiting, s.Working, s.Done, s.Workers, !s.Finished.IsZero(), r})
 	}
@@ -650,6 +738,9 @@ func standing(w io.Writer, s campaign.Status, r gate.Report) {
 			fmt.Fprintln(w, "slowest, a job on average:")
 		}
 		fmt.Fprintf(w, "  %s: %.1f s\n", c.name, c.mean)
+	}
+	if s.Finished.IsZero() {
+		fmt.Fprintln(w, "what it has come to so far:")
 	}
 	fmt.Fprintln(w)
 }

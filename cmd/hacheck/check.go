@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/urfave/cli/v2"
 
@@ -468,7 +467,7 @@ func (r *judged) unkept() string {
 // told without what is not drawn yet. A second signal is the system's affair.
 func (p *program) drawing(ctx context.Context) (drawing context.Context, done func()) {
 	drawing, hurry := context.WithCancelCause(ctx)
-	signals, stop := signal.NotifyContext(drawing, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	signals, stop := signal.NotifyContext(drawing, endings()...)
 	context.AfterFunc(signals, func() {
 		stop()
 		if drawing.Err() == nil {

@@ -9,13 +9,10 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
-	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -48,7 +45,9 @@ type gateOptions struct {
 	budget                time.Duration // 0: that of the file
 	jobs                  int           // 0: those of the file
 	formats               []string
-	update, resume, init  bool
+	update, accept        bool
+	resume                bool
+	init, schema          bool
 	json                  bool
 }
 
@@ -67,10 +66,12 @@ func (o *gateOptions) flags() []cli.Flag {
 	return []cli.Flag{
 		file,
 		&cli.BoolFlag{Name: "init", Usage: "write such a file, with comments, and run nothing", Destination: &o.init, DisableDefaultText: true},
+		&cli.BoolFlag{Name: "schema", Usage: "print the JSON schema of such files, for editors, and run nothing", Destination: &o.schema, DisableDefaultText: true},
 		&cli.GenericFlag{Name: "budget", Usage: "end after `TIME`", DefaultText: "that of the file", Value: duration(&o.budget, minBudget)},
 		&cli.GenericFlag{Name: "jobs", Usage: "`N` runs at a time", DefaultText: "those of the file, or as the machine allows", Value: number(&o.jobs, maxJobs)},
 		&cli.GenericFlag{Name: "baseline", Usage: "compare with what is in `FILE`", DefaultText: defaultBaseline + " beside the file, if it is there", Value: text(&o.baseline, "a file")},
-		&cli.BoolFlag{Name: "update-baseline", Usage: "add what was measured to the baseline", Destination: &o.update, DisableDefaultText: true},
+		&cli.BoolFlag{Name: "update-baseline", Usage: "add what was measured in cells that passed to the baseline", Destination: &o.update, DisableDefaultText: true},
+		&cli.BoolFlag{Name: "accept-regressions", Usage: "with --update-baseline: begin the baseline of cells that regressed anew", Destination: &o.accept, DisableDefaultText: true},
 		&cli.GenericFlag{Name: "format", Usage: "tell the outcome as `NAMES`: " + enumerate(formats), DefaultText: "junit,markdown", Value: several(&o.formats, "format", func() []string { return formats }, "")},
 		&cli.GenericFlag{Name: "store", Usage: "keep the gate in `DIR`/gate", Value: text(&o.store, "a directory")},
 		&cli.BoolFlag{Name: "resume", Usage: "go on with the gate that was interrupted last", Destination: &o.resume, DisableDefaultText: true},
@@ -92,6 +93,8 @@ type gating struct {
 	began    time.Time
 	tell     func(format string, args ...any)
 	trouble  []string
+	// compared is what the file of the baseline held; nil: there was none.
+	compared []byte
 }
 
 // gate runs a matrix of runs, and says whether the system is as good as it was.
@@ -102,6 +105,13 @@ func (p *program) gate(c *cli.Context, o *gateOptions) error {
 	if o.json && slices.Contains(o.formats, "github") {
 		return usage("gate: --json and --format github both want standard output; take one of them")
 	}
+	if o.accept && !o.update {
+		return usage("gate: --accept-regressions says what --update-baseline adds, and goes with it")
+	}
+	if o.schema {
+		_, err := p.stdout.Write(matrix.Schema())
+		return err
+	}
 	if o.init {
 		return p.initGate(o)
 	}
@@ -111,6 +121,11 @@ func (p *program) gate(c *cli.Context, o *gateOptions) error {
 	}
 	if runtime.GOOS != "linux" {
 		return errNeedsLinux
+	}
+	if dir := filepath.Dir(o.baseline); o.update { // not only when all is done
+		if err := store.Writable(dir); err != nil {
+			return usage("gate: --baseline %s: nothing can be kept there: %v", quote(o.baseline), err)
+		}
 	}
 	root := filepath.Join(o.store, gateDir)
 	if err := store.Writable(root); err != nil {
@@ -161,7 +176,7 @@ func (o *gateOptions) named() string {
 // read reads the plan and the baseline. What is wrong with them is told before anything is
 // begun.
 func (g *gating) read() (err error) {
-	g.plan, g.text, err = g.program.readPlan("gate", g.file, g.store)
+	g.plan, g.text, err = g.program.readPlan("gate", g.file)
 	if err != nil {
 		return err
 	}
@@ -182,7 +197,7 @@ func (g *gating) read() (err error) {
 	if dir := filepath.Dir(g.gateOptions.baseline); g.update && !exists(dir) {
 		return usage("gate: --baseline %s: there is no directory %s", quote(g.gateOptions.baseline), quote(dir))
 	}
-	f, err := os.Open(g.gateOptions.baseline)
+	g.compared, err = os.ReadFile(g.gateOptions.baseline)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && (asked == "" || g.update):
 		g.baseline = new(gate.Baseline)
@@ -192,15 +207,14 @@ func (g *gating) read() (err error) {
 	case err != nil:
 		return usage("gate: --baseline: %v", err)
 	}
-	defer f.Close()
-	if g.baseline, err = gate.ReadBaseline(f, g.gateOptions.baseline); err != nil {
+	if g.baseline, err = gate.ReadBaseline(bytes.NewReader(g.compared), g.gateOptions.baseline); err != nil {
 		return usage("gate: %v", err)
 	}
 	return nil
 }
 
 // readPlan reads a plan, and returns its text, too.
-func (p *program) readPlan(who, file, root string) (plan gate.Plan, text []byte, err error) {
+func (p *program) readPlan(who, file string) (plan gate.Plan, text []byte, err error) {
 	switch stat, err := os.Stat(file); {
 	case errors.Is(err, fs.ErrNotExist):
 		return plan, nil, usage("%s: %s: there is no such file; to have one: %s gate --init", who, quote(file), p.invocation())
@@ -212,13 +226,14 @@ func (p *program) readPlan(who, file, root string) (plan gate.Plan, text []byte,
 	if text, err = os.ReadFile(file); err != nil {
 		return plan, nil, usage("%s: %v", who, err)
 	}
-	if plan, err = matrix.Read(bytes.NewReader(text), file, p.knownTo(root)); err != nil {
+	if plan, err = matrix.Read(bytes.NewReader(text), file, p.knownTo()); err != nil {
 		return plan, nil, usage("%s: %s", who, strings.ReplaceAll(err.Error(), "\n", "\n  "))
 	}
 	return plan, text, nil
 }
 
-// recall reads what the gates before have left.
+// recall reads what the gates before have left. It decides only what is run first: where it cannot be
+// read, such as that of another version from the cache of a CI system, every cell counts as new.
 func (g *gating) recall(root string) error {
 	path := filepath.Join(root, memoryFile)
 	f, err := os.Open(path)
@@ -230,7 +245,8 @@ func (g *gating) recall(root string) error {
 	}
 	defer f.Close()
 	if g.memory, err = gate.ReadMemory(f, path); err != nil {
-		return usage("gate: %v", err)
+		fmt.Fprintf(g.program.stderr, "hacheck: gate: every cell counts as new: %v\n", err)
+		g.memory = gate.Memory{}
 	}
 	return nil
 }
@@ -242,20 +258,13 @@ func (g *gating) open() (err error) {
 		if err != nil || !exists(filepath.Join(dir, engineDir)) {
 			return usage("gate: --resume: no gate in %s was interrupted", quote(g.store))
 		}
-		before, err := os.ReadFile(filepath.Join(dir, planFile))
-		if err != nil {
-			return usage("gate: --resume: %v", err)
-		}
-		if !bytes.Equal(before, g.text) {
-			return usage("gate: --resume: %s is another one than when %s began: begin anew, without --resume", quote(g.file), dir)
-		}
 		g.run = &store.Run{Dir: dir}
-		return nil
+		return g.goesOn()
 	}
 	if g.run, err = store.Create(g.store, gateDir, g.began); err != nil {
 		return err
 	}
-	if err := g.run.Write(planFile, func(w io.Writer) error { _, err := w.Write(g.text); return err }); err != nil {
+	if err := g.begin(); err != nil {
 		return err
 	}
 	if err := g.run.LinkByName(); err != nil {
@@ -267,39 +276,31 @@ func (g *gating) open() (err error) {
 // perform goes through the matrix, and tells what it came to.
 func (g *gating) perform(parent context.Context) error {
 	p := g.program
-	interrupted, stop := signal.NotifyContext(parent, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := urged(parent, g.plan.Budget)
 	defer stop()
-	defer context.AfterFunc(interrupted, stop)() // the second one is the system's affair
-	signal.Ignore(syscall.SIGPIPE)               // as in runInside
-	ctx := interrupted
-	if g.plan.Budget > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(interrupted, g.plan.Budget, errBudget)
-		defer cancel()
-	}
 	server, err := campaign.Serve(campaign.ServerOptions{Dir: g.run.File(engineDir)})
 	if err != nil {
 		return err
 	}
 	defer server.Close()
-	jobs, err := campaign.Open(ctx, campaign.Access{Server: server}, campaign.Options{Name: gateDir})
+	// That its time is up already is what the gate tells.
+	jobs, err := campaign.Open(ctx.interrupted, campaign.Access{Server: server}, campaign.Options{Name: gateDir, Lease: gateLease})
 	if err != nil {
 		return err
 	}
 	defer jobs.Close()
 	g.leading = &leading{
-		gate:     gate.New(g.plan, gate.Options{Draw: draw, Memory: g.memory, Baseline: g.baseline, Machine: g.machine, Build: version()}),
-		campaign: jobs,
+		gate: gate.New(g.plan, gate.Options{
+			Draw: draw, Memory: g.memory, Baseline: g.baseline, Session: filepath.Base(g.run.Dir), Machine: g.machine, Build: version(),
+		}),
+		campaign: jobs, server: server,
+		perform: func(ctx context.Context) error { return g.work(ctx, jobs) },
 	}
 	told, done := p.watch(g.leading.standing, g.plan.Budget)
 	g.tell = func(format string, args ...any) { fmt.Fprintf(told, format+"\n", args...) }
 	g.leading.tell = g.tell
-	failed := g.work(ctx, server, jobs)
-	early := ended(ctx, failed)
-	if early {
-		failed = nil
-	}
-	r := g.leading.end(interrupted.Err() != nil, early)
+	early, failed := g.leading.run(ctx)
+	r := g.leading.end(ctx, early)
 	if failed == nil && !early {
 		g.shrink(ctx, &r)
 	}
@@ -310,42 +311,27 @@ func (g *gating) perform(parent context.Context) error {
 	return g.conclude(r, failed)
 }
 
+// gateLease is short, as the only worker is in the process of the queue: what a gate that was killed had in
+// hand is to be had at once by the one that goes on.
+const gateLease = 3 * time.Second
+
 // draw draws a seed that is short enough to be typed.
 func draw() uint64 { return uint64(rand.Uint32()) }
 
-// work leads, and performs what there is to be performed in this process, until it is done or ctx
-// ends.
-func (g *gating) work(ctx context.Context, server *campaign.Server, jobs *campaign.Campaign) error {
+// work performs jobs until ctx ends.
+func (g *gating) work(ctx context.Context, jobs *campaign.Campaign) error {
 	performer := &performer{program: g.program, base: g.run.Dir, root: g.run.File(runsDir), summaries: true}
-	working, end := heed(ctx, server)
-	defer end(nil)
-	var worker sync.WaitGroup
-	worker.Go(func() {
-		err := jobs.Work(working, campaign.WorkOptions{
+	return leaving(ctx, func(ctx context.Context, noted func(error) error) error {
+		return jobs.Work(ctx, campaign.WorkOptions{
 			Name: gateDir, Jobs: g.plan.Jobs,
 			Perform: func(ctx context.Context, j gate.Job) (gate.Outcome, string, error) {
 				g.leading.begun(j.ID)
 				defer g.leading.ended(j.ID)
 				o, _, err := performer.perform(ctx, j)
-				return o, "", err // it is kept where it is
+				return o, "", noted(err) // it is kept where it is
 			},
 		})
-		if err != nil {
-			end(err)
-		}
 	})
-	err := g.leading.lead(working)
-	if err != nil && ctx.Err() == nil && working.Err() != nil {
-		err = context.Cause(working) // what the worker has failed of
-	}
-	end(nil)
-	worker.Wait()
-	if err != nil && server.Err() == nil {
-		if lost := g.leading.late(); lost != nil {
-			g.trouble = append(g.trouble, fmt.Sprintf("what came last was not taken: %v", lost))
-		}
-	}
-	return err
 }
 
 // maxShrink is how long one schedule is made smaller at most, where the gate has no budget.
@@ -406,40 +392,36 @@ func (g *gating) complete(r *gate.Report, failed error) {
 		}
 	}
 	r.Trouble = append(r.Trouble, g.trouble...)
-	if failed != nil {
-		r.Trouble = append(r.Trouble, failed.Error())
-		if r.Status != exitInvalid {
-			r.Status = exitFailed
-		}
-	}
+	g.leading.fails(r, failed)
 }
 
 // conclude keeps a report and prints it. A gate that was interrupted, or has failed, keeps its
 // queue, so that --resume can go on.
 func (g *gating) conclude(r gate.Report, failed error) error {
 	p := g.program
+	if g.update {
+		g.learn(&r)
+	}
 	lost := g.keep(r)
-	if failed == nil && !r.Interrupted {
-		if err := os.RemoveAll(g.run.File(engineDir)); err != nil {
+	if failed == nil && !r.Interrupted && len(lost) == 0 {
+		// Half of one is not to be taken for a gate that was interrupted.
+		over := g.run.File(engineDir + ".over")
+		if err := os.Rename(g.run.File(engineDir), over); err != nil {
+			lost = append(lost, err)
+		} else if err := os.RemoveAll(over); err != nil {
 			lost = append(lost, err)
 		}
 	}
-	for _, err := range lost {
-		r.Trouble = append(r.Trouble, err.Error())
+	goOn := ""
+	switch again := fmt.Sprintf("%s gate --resume%s", p.invocation(), g.again()); {
+	case r.Interrupted:
+		goOn = "interrupted; to go on: " + again
+	case failed != nil:
+		goOn = "it could not go on; when what is wrong is mended: " + again
+	case len(lost) > 0:
+		goOn = "all is run; when what is wrong is mended, this keeps what it came to: " + again
 	}
-	if err := p.showReport(r, g.json, slices.Contains(g.formats, "github")); err != nil {
-		return err
-	}
-	if r.Interrupted {
-		fmt.Fprintf(p.stderr, "hacheck: gate: interrupted; to go on: %s gate --resume%s\n", p.invocation(), g.again())
-	}
-	if len(lost) > 0 && r.Status == exitValid {
-		return fmt.Errorf("gate: what it came to could not be kept: %w", errors.Join(lost...))
-	}
-	if r.Status != exitValid {
-		return exitStatus(r.Status)
-	}
-	return nil
+	return p.conclude("gate", r, lost, g.json, slices.Contains(g.formats, "github"), goOn)
 }
 
 // again is what was asked for, but for --resume.
@@ -454,6 +436,27 @@ func (g *gating) again() string {
 		return ""
 	}
 	return " " + quoteAll(again)
+}
+
+// conclude prints what a gate or a campaign came to, with what of it could not be kept, and how to go on
+// with it if that is to be said; and returns its exit status.
+func (p *program) conclude(who string, r gate.Report, lost []error, asJSON, annotate bool, goOn string) error {
+	for _, err := range lost {
+		r.Trouble = append(r.Trouble, err.Error())
+	}
+	if err := p.showReport(r, asJSON, annotate); err != nil {
+		return err
+	}
+	if goOn != "" {
+		fmt.Fprintf(p.stderr, "hacheck: %s: %s\n", who, goOn)
+	}
+	if len(lost) > 0 && r.Status == exitValid {
+		return fmt.Errorf("%s: what it came to could not be kept: %w", who, errors.Join(lost...))
+	}
+	if r.Status != exitValid {
+		return exitStatus(r.Status)
+	}
+	return nil
 }
 
 // showReport prints what a gate or a campaign came to.
@@ -506,31 +509,39 @@ func (g *gating) keep(r gate.Report) (lost []error) {
 		}
 	}
 	lost = writeReports(g.run, reportFile, g.formats, r)
-	if g.leading.gate.Done() || r.OutOfTime {
+	if g.finished(r) {
 		write(filepath.Join(g.store, gateDir, memoryFile), g.leading.gate.Remember().Write)
-		if g.update {
-			g.learn(r)
+		if g.update && !g.overtaken() {
 			write(g.gateOptions.baseline, g.baseline.Write)
 		}
 	}
 	return lost
 }
 
-// learn adds to the baseline what the cells have measured that are as they should be.
-func (g *gating) learn(r gate.Report) {
-	for i, c := range r.Cells {
-		if c.Status != gate.CellPassed && c.Status != gate.CellRegressed {
-			continue
-		}
-		var runs []gate.Measures
-		for _, o := range c.Outcomes {
-			if last := o.Last(); last != nil && last.Class == gate.Valid {
-				runs = append(runs, last.Measures)
-			}
-		}
-		if c.Status == gate.CellRegressed { // somebody wants it so: what was before is no measure any more
-			g.baseline.Forget(g.plan.Cells[i], g.machine)
-		}
-		g.baseline.Add(g.plan.Cells[i], g.machine, filepath.Base(g.run.Dir), g.began, runs)
+// finished says that there is nothing to go on with.
+func (g *gating) finished(r gate.Report) bool {
+	return !r.Interrupted && (g.leading.gate.Done() || r.OutOfTime)
+}
+
+// overtaken says that somebody has written another baseline since the gate began, which is not to be
+// lost.
+func (g *gating) overtaken() bool {
+	now, err := os.ReadFile(g.gateOptions.baseline)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false
 	}
+	return err == nil && !bytes.Equal(now, g.compared)
+}
+
+// learn adds to the baseline what was measured, and says in the report what became of that.
+func (g *gating) learn(r *gate.Report) {
+	switch {
+	case !g.finished(*r):
+		r.Baseline = []string{"nothing was added to the baseline, as the gate did not come to its end"}
+		return
+	case g.overtaken():
+		r.Baseline = []string{fmt.Sprintf("nothing was added to the baseline, as somebody has written %s since the gate began", g.gateOptions.baseline)}
+		return
+	}
+	g.leading.gate.Learn(r, g.accept)
 }

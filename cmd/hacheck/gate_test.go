@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,7 +20,7 @@ import (
 // What a new user is given can be run.
 func TestTheFileToBeginWithIsOne(t *testing.T) {
 	p := &program{}
-	plan, err := matrix.Read(bytes.NewReader(matrix.Init()), "hacheck.yaml", p.knownTo(t.TempDir()))
+	plan, err := matrix.Read(bytes.NewReader(matrix.Init()), "hacheck.yaml", p.knownTo())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,18 +29,24 @@ func TestTheFileToBeginWithIsOne(t *testing.T) {
 	}
 }
 
-// redGates are deliberate bugs that show soon, and by what they are found.
-var redGates = []struct{ bug, checker, kind string }{
-	{"stale-read", "linearizable", ""}, // it shows as several kinds
-	{"check-then-act", "linearizable", "lost update"},
-	{"first-compare", "linearizable", "wrong compare"},
-	{"txn-split", "strict serializability", ""},
-	{"key-collision", "elements", "lost element"},
-	{"version-kept", "linearizable", "wrong version"},
-	{"lease-revives", "leases", ""},
-	{"lock-twice", "fencing", "token granted twice"},
-	{"volume-no-epoch", "one running copy", "stale write taken"},
-	{"create-twice", "created once", "created twice"},
+// redGates are deliberate bugs that show soon, and by what they are found: any of the kinds, or of all
+// that there are where none is named.
+var redGates = []struct {
+	bug, checker string
+	kinds        []string
+}{
+	{"stale-read", "linearizable", nil},
+	// Of two that compare before either is made both are made, or one is refused in words that
+	// tell of the value that it expected, which is there by the time it is applied.
+	{"check-then-act", "linearizable", []string{"lost update", "wrong refusal"}},
+	{"first-compare", "linearizable", []string{"wrong compare"}},
+	{"txn-split", "strict serializability", nil},
+	{"key-collision", "elements", []string{"lost element"}},
+	{"version-kept", "linearizable", []string{"wrong version"}},
+	{"lease-revives", "leases", nil},
+	{"lock-twice", "fencing", []string{"token granted twice"}},
+	{"volume-no-epoch", "one running copy", []string{"stale write taken"}},
+	{"create-twice", "created once", []string{"created twice"}},
 }
 
 // Each of ten bugs, of both systems, turns a gate red, with the witness of what it does.
@@ -77,13 +84,14 @@ func TestAGateIsRedForEachBug(t *testing.T) {
 			continue
 		}
 		a := c.Outcomes[0].Last()
-		if red.checker != "" && a.Findings[0].Checker != red.checker || red.kind != "" && a.Findings[0].Kind != red.kind {
-			t.Errorf("%s was found by %s as %s, want %s and %s", red.bug, a.Findings[0].Checker, a.Findings[0].Kind, red.checker, red.kind)
+		found := a.Findings[0]
+		if found.Checker != red.checker || red.kinds != nil && !slices.Contains(red.kinds, found.Kind) {
+			t.Errorf("%s was found by %s as %s, want %s and one of %q", red.bug, found.Checker, found.Kind, red.checker, red.kinds)
 		}
-		if !strings.Contains(a.Witness, a.Findings[0].Kind) || !strings.Contains(a.Witness, "INVALID") {
+		if !strings.Contains(a.Witness, found.Kind) || !strings.Contains(a.Witness, "INVALID") {
 			t.Errorf("%s: this is no witness:\n%s", red.bug, a.Witness)
 		}
-		t.Logf("%s: %s: %s", red.bug, a.Findings[0].Checker, a.Findings[0].Kind)
+		t.Logf("%s: %s: %s", red.bug, found.Checker, found.Kind)
 	}
 	junit, err := os.ReadFile(filepath.Join(dir, gateDir, "latest", "junit.xml"))
 	if err != nil || bytes.Count(junit, []byte("<failure")) != len(redGates) {

@@ -55,7 +55,7 @@ func newInterruption(told io.Writer) *interruption {
 // listen heeds signals until the returned function is called.
 func (i *interruption) listen() (stop func()) {
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	signal.Notify(signals, endings()...)
 	cluster.Listening()
 	over := make(chan struct{})
 	var listening sync.WaitGroup
@@ -159,3 +159,13 @@ func (i *interruption) enough() bool {
 
 // say tells what happens now. Nobody listening is no reason for it not to.
 func (i *interruption) say(what string) { fmt.Fprintln(i.told, "interrupted:", what) }
+
+// endings are the signals that end what goes on in an orderly way. One that was ignored from the
+// beginning, as nohup has it for the end of a terminal, stays so.
+func endings() []os.Signal {
+	signals := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) {
+		signals = append(signals, syscall.SIGHUP)
+	}
+	return signals
+}

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"io"
+	"os"
 	"slices"
 	"strings"
 
@@ -16,12 +19,12 @@ import (
 // nothing of what is judged.
 var ofPlans = []string{"workload", "system", "nemesis", "seed", "store", "replay", "quiet", "json"}
 
-// knownTo is what a plan may choose from. Its runs would be kept below root.
-func (p *program) knownTo(root string) matrix.Known {
+// knownTo is what a plan may choose from.
+func (p *program) knownTo() matrix.Known {
 	k := matrix.Known{
 		Faults: namesOfFaults(), Nemesis: checkNemesis,
 		Metric: gate.MetricOf, Metrics: gate.PromiseNames(), Measures: measures,
-		Check: func(args []string) error { return p.checkArguments(args, root) },
+		Content: contentOf, Check: p.checkArguments,
 	}
 	for _, s := range systems {
 		k.Systems = append(k.Systems, matrix.System{Name: s.name, Workloads: s.offers})
@@ -35,6 +38,23 @@ func (p *program) knownTo(root string) matrix.Known {
 	return k
 }
 
+// contentOf returns a digest of what is in a file.
+func contentOf(file string) (string, error) {
+	if err := regular(file); err != nil {
+		return "", err
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, f); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:8]), nil
+}
+
 // namesOfFaults are those of the families.
 func namesOfFaults() (names []string) {
 	for _, f := range faults {
@@ -46,9 +66,9 @@ func namesOfFaults() (names []string) {
 // checkNemesis says what is wrong with faults as --nemesis takes them.
 func checkNemesis(given string) error { return nemesisList(new([]nemesis.Spec)).set(given) }
 
-// checkArguments says what is wrong with the arguments of a run that would be kept below root, and
-// begins nothing.
-func (p *program) checkArguments(args []string, root string) error {
+// checkArguments says what is wrong with the arguments of a run. It begins nothing, and writes
+// nothing.
+func (p *program) checkArguments(args []string) error {
 	if len(args) == 0 || args[0] != "run" {
 		return usage("no run: it begins with %q", args)
 	}
@@ -60,7 +80,6 @@ func (p *program) checkArguments(args []string, root string) error {
 			if c.NArg() > 0 {
 				return usage("unexpected argument %q", c.Args().First())
 			}
-			o.store = root
 			return o.check()
 		},
 	}

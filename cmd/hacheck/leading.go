@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/signal"
 	"regexp"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/hacheck/hacheck/checker"
@@ -18,12 +20,73 @@ import (
 type leading struct {
 	gate     *gate.Gate
 	campaign *campaign.Campaign
-	tell     func(format string, args ...any)
+	server   *campaign.Server // within this process; nil: it is elsewhere
+	// perform performs jobs in this process until ctx ends or there are no more; nil: others do.
+	perform func(ctx context.Context) error
+	tell    func(format string, args ...any)
+
+	trouble []string
 
 	mu    sync.Mutex
 	put   map[string]bool
 	taken map[string]bool
 	at    map[string]bool // what is performed in this process
+}
+
+// An urge says until when a gate or a campaign goes on.
+type urge struct {
+	context.Context                 // ends when it is interrupted, or its time is up
+	interrupted     context.Context // ends when somebody wants it to
+}
+
+// urged heeds signals, and a budget unless that is 0, until the returned function is called.
+func urged(parent context.Context, budget time.Duration) (urge, func()) {
+	interrupted, stop := signal.NotifyContext(parent, endings()...)
+	context.AfterFunc(interrupted, stop) // the second one is the system's affair
+	signal.Ignore(syscall.SIGPIPE)       // as in runInside
+	if budget <= 0 {
+		return urge{interrupted, interrupted}, stop
+	}
+	ctx, cancel := context.WithTimeoutCause(interrupted, budget, errBudget)
+	return urge{ctx, interrupted}, func() { cancel(); stop() }
+}
+
+// errElsewhere says that a campaign was ended while it was led here.
+var errElsewhere = errors.New("somebody else has led the same campaign, and finished it: the same command tells what it came to")
+
+// run leads, and performs jobs beside that if it is to, until all is done or it is urged to end. An
+// error says why it could not go on; early that it was urged, which is none.
+func (l *leading) run(u urge) (early bool, err error) {
+	l.put, l.taken, l.at = map[string]bool{}, map[string]bool{}, map[string]bool{}
+	working, end := heed(u, l.server)
+	defer end(nil)
+	var worker sync.WaitGroup
+	if l.perform != nil {
+		worker.Go(func() {
+			err := l.perform(working)
+			if err == nil && working.Err() == nil { // it was sent home, and not by us
+				err = errElsewhere
+			}
+			if err != nil {
+				end(err)
+			}
+		})
+	}
+	err = l.lead(working)
+	if err != nil && u.Err() == nil && working.Err() != nil {
+		err = context.Cause(working) // what the worker or the server has failed of
+	}
+	end(nil)
+	worker.Wait()
+	if err != nil && l.perform != nil && (l.server == nil || l.server.Err() == nil) {
+		if lost := l.late(); lost != nil {
+			l.trouble = append(l.trouble, fmt.Sprintf("what came last was not taken: %v", lost))
+		}
+	}
+	if ended(u, err) {
+		return true, nil
+	}
+	return false, err
 }
 
 // lead goes on until every job has an outcome, or ctx ends. It goes on with what the campaign
@@ -35,7 +98,7 @@ func (l *leading) lead(ctx context.Context) error {
 	}
 	l.recall(jobs, outcomes)
 	due := l.gate.First
-	if len(jobs) > 0 {
+	if len(jobs)+len(outcomes) > 0 {
 		due = func() []gate.Job { return l.gate.Restore(jobs, outcomes) }
 		l.tell("%d of %s done before", len(outcomes), checker.Count(len(jobs), "job"))
 	}
@@ -70,7 +133,6 @@ func (l *leading) lead(ctx context.Context) error {
 func (l *leading) recall(jobs []gate.Job, outcomes []gate.Outcome) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.put, l.taken = map[string]bool{}, map[string]bool{}
 	for _, j := range jobs {
 		l.put[j.ID] = true
 	}
@@ -153,14 +215,26 @@ func (l *leading) report() gate.Report {
 
 // end says of a report how the gate came to its end. One that was interrupted has not passed,
 // whatever it has seen.
-func (l *leading) end(interrupted, early bool) gate.Report {
+func (l *leading) end(u urge, early bool) gate.Report {
 	r := l.report()
-	r.Interrupted = interrupted
-	r.OutOfTime = early && !interrupted
-	if interrupted && r.Status == exitValid {
+	r.Interrupted = u.interrupted.Err() != nil
+	r.OutOfTime = early && !r.Interrupted
+	if r.Interrupted && r.Status == exitValid {
 		r.Status = exitUnknown
 	}
 	return r
+}
+
+// fails says of a report what went wrong beside the verdicts: failed is why it could not go on, or
+// nil.
+func (l *leading) fails(r *gate.Report, failed error) {
+	r.Trouble = append(r.Trouble, l.trouble...)
+	if failed != nil {
+		r.Trouble = append(r.Trouble, withoutSecrets(failed.Error()))
+		if r.Status != exitInvalid {
+			r.Status = exitFailed
+		}
+	}
 }
 
 // standing says how far it is, and what is performed here.
@@ -177,9 +251,6 @@ func (l *leading) standing() (far string, running []string) {
 func (l *leading) begun(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.at == nil {
-		l.at = map[string]bool{}
-	}
 	l.at[id] = true
 }
 
@@ -226,7 +297,7 @@ func ordinal(n int) string {
 func usageOf(who string, err error) error {
 	for _, mine := range []error{
 		campaign.ErrUnreachable, campaign.ErrCredentials, campaign.ErrCertificate, campaign.ErrJetStream, campaign.ErrPermission,
-		campaign.ErrTaken, campaign.ErrLocked, campaign.ErrWritable, campaign.ErrNoCampaign, campaign.ErrName, campaign.ErrOptions,
+		campaign.ErrTaken, campaign.ErrLocked, campaign.ErrWritable, campaign.ErrNoCampaign, campaign.ErrName, campaign.ErrOptions, campaign.ErrReplicas,
 	} {
 		if errors.Is(err, mine) {
 			return usage("%s: %s", who, withoutSecrets(err.Error()))

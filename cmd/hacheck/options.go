@@ -387,15 +387,8 @@ func schedule(file *string, entries *[]nemesis.Entry) *value {
 			if *file != "" {
 				return fmt.Errorf("there is one already: %s", quote(*file))
 			}
-			switch stat, err := os.Stat(given); { // before it is opened: a pipe waits for who writes
-			case errors.Is(err, fs.ErrNotExist):
-				return errors.New("there is no such file")
-			case err != nil:
+			if err := regular(given); err != nil {
 				return err
-			case stat.IsDir():
-				return errors.New("it is a directory")
-			case !stat.Mode().IsRegular():
-				return errors.New("it is no regular file, and must be read more than once")
 			}
 			f, err := os.Open(given)
 			if err != nil {
@@ -409,6 +402,22 @@ func schedule(file *string, entries *[]nemesis.Entry) *value {
 			return nil
 		},
 	}
+}
+
+// regular says why a file cannot be read more than once, if so. It is asked before the file is
+// opened: a pipe waits for who writes.
+func regular(file string) error {
+	switch stat, err := os.Stat(file); {
+	case errors.Is(err, fs.ErrNotExist):
+		return errors.New("there is no such file")
+	case err != nil:
+		return err
+	case stat.IsDir():
+		return errors.New("it is a directory")
+	case !stat.Mode().IsRegular():
+		return errors.New("it is no regular file, and must be read more than once")
+	}
+	return nil
 }
 
 // unknownFault says that there is no such fault, and what may have been meant. Of one

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/hacheck/hacheck/checker"
@@ -81,6 +82,26 @@ func (f *performer) perform(ctx context.Context, j gate.Job) (o gate.Outcome, di
 	return o, "", nil
 }
 
+// onlyLast leaves of a job, whose directory is dir, the run of its last attempt, as a directory below
+// into; empty: that has none. The attempts say so.
+func (f *performer) onlyLast(o *gate.Outcome, dir, into string) (run string, err error) {
+	for i := range o.Attempts {
+		a := &o.Attempts[i]
+		if i == len(o.Attempts)-1 && a.Dir != "" {
+			run = filepath.Join(into, store.FileName(o.Job.ID))
+			err = errors.Join(os.MkdirAll(into, 0o777), os.RemoveAll(run))
+			if err == nil {
+				err = os.Rename(filepath.Join(f.base, filepath.FromSlash(a.Dir)), run)
+			}
+		}
+		a.Dir = ""
+	}
+	if err = errors.Join(err, os.RemoveAll(dir)); err != nil {
+		return "", err
+	}
+	return run, nil
+}
+
 // attempt performs the n-th attempt of a job, from 0.
 func (f *performer) attempt(ctx context.Context, j gate.Job, n int, home string) (a gate.Attempt, err error) {
 	a.Seed = j.Seed
@@ -98,17 +119,22 @@ func (f *performer) attempt(ctx context.Context, j gate.Job, n int, home string)
 		return a, context.Cause(ctx)
 	}
 	run, dir := f.runIn(root)
+	if err != nil { // it may be the fault of nobody but the disk
+		if full := room(f.root); full != nil {
+			return a, full
+		}
+	}
 	if refused, ok := errors.AsType[*refusedRun](err); ok {
 		a.Class, a.Words = gate.Refused, gist(refused.words)
-		if full := store.Writable(f.root); full != nil { // the fault of nobody but the disk
-			a.Class, a.Words = gate.Failed, full.Error()
-		}
 		return a, os.RemoveAll(root)
 	}
 	if run != nil {
 		a.Dir = dir
 		if info, err := run.Info(); err == nil {
+			// Nobody who repeats it wants to have it here.
 			a.Repeat = elsewhere(info.Repeat)
+			info.Repeat = a.Repeat
+			_ = run.WriteInfo(info) // else it is repeated here
 		}
 	}
 	if failed, ok := errors.AsType[*failedRun](err); ok {
@@ -137,6 +163,45 @@ func (f *performer) attempt(ctx context.Context, j gate.Job, n int, home string)
 		}
 	}
 	return a, nil
+}
+
+// errNoRoom is why nothing can be performed here, for now.
+var errNoRoom = errors.New("no run can be kept there")
+
+// leastRoom is what any run takes.
+const leastRoom = 1 << 20
+
+// room says why a run cannot be kept below a directory, if so: an error that wraps errNoRoom.
+func room(dir string) error {
+	probe, err := os.CreateTemp(dir, ".probe-*")
+	if err == nil {
+		_, err = probe.Write(make([]byte, leastRoom))
+		err = errors.Join(err, probe.Close(), os.Remove(probe.Name()))
+	}
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return fmt.Errorf("%s: %w: the disk is full", dir, errNoRoom)
+	case err != nil:
+		return fmt.Errorf("%s: %w: %w", dir, errNoRoom, err)
+	}
+	return nil
+}
+
+// leaving is how somebody works who leaves when there is no room here: what it was at is for others,
+// or for later.
+func leaving(ctx context.Context, work func(ctx context.Context, noted func(error) error) error) error {
+	ctx, leave := context.WithCancelCause(ctx)
+	defer leave(nil)
+	err := work(ctx, func(err error) error {
+		if errors.Is(err, errNoRoom) {
+			leave(err)
+		}
+		return err
+	})
+	if why := context.Cause(ctx); errors.Is(why, errNoRoom) {
+		return errors.Join(err, why)
+	}
+	return err
 }
 
 // elsewhere is the command of a run without where that one was kept.

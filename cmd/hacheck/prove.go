@@ -135,7 +135,7 @@ func (p *program) prove(c *cli.Context, o *proveOptions) error {
 	if err != nil {
 		return err
 	}
-	interrupted, stop := signal.NotifyContext(c.Context, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	interrupted, stop := signal.NotifyContext(c.Context, endings()...)
 	defer stop()
 	ctx, cancel := context.WithTimeoutCause(interrupted, o.budget, errBudget)
 	defer cancel()

@@ -44,6 +44,9 @@ func (p *program) run(c *cli.Context, o *options) error {
 	if err := o.check(); err != nil {
 		return err
 	}
+	if err := store.Writable(o.store); err != nil {
+		return usage("run: --store %s: no run can be kept there: %v", quote(o.store), err)
+	}
 	if cluster.Inside() {
 		return p.runInside(o)
 	}
@@ -61,7 +64,7 @@ func (p *program) run(c *cli.Context, o *options) error {
 }
 
 // check says what is wrong with the options taken together; each by itself was
-// looked at when it was read.
+// looked at when it was read. It writes nothing.
 func (o *options) check() error {
 	if o.workload == "" {
 		known := workloadNames()
@@ -110,9 +113,6 @@ func (o *options) check() error {
 		if e.At >= o.timeLimit {
 			return usage("run: %s: %v is due at %v, and the main phase ends at %v; see --time-limit", o.asked(), e.Spec, e.At, o.timeLimit)
 		}
-	}
-	if err := store.Writable(o.store); err != nil {
-		return usage("run: --store %s: no run can be kept there: %v", quote(o.store), err)
 	}
 	return nil
 }

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -56,7 +55,7 @@ func (p *program) serve(c *cli.Context, s *serving) error {
 	if err != nil {
 		return usage("serve: --listen %q: want HOST:PORT, such as %s", s.listen, defaultListen)
 	}
-	ctx, stop := signal.NotifyContext(c.Context, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := signal.NotifyContext(c.Context, endings()...)
 	defer stop()
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.listen)
 	if err != nil {

@@ -12,7 +12,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -86,7 +85,7 @@ func (p *program) shrink(c *cli.Context, o *shrinkOptions) error {
 	if err := store.Writable(filepath.Join(dir, store.ShrinkDir)); err != nil {
 		return usage("shrink: %s: no run can be kept in it: %v", quote(dir), err)
 	}
-	ctx, stop := signal.NotifyContext(c.Context, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := signal.NotifyContext(c.Context, endings()...)
 	defer stop()
 	tell := func(format string, args ...any) { fmt.Fprintf(p.stderr, format+"\n", args...) }
 	smallest, err := p.smaller(ctx, r, wanted, anomalyTime(r.history, judged.result), o, tell)

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
@@ -43,6 +44,9 @@ type Known struct {
 	// Measures says whether runs of the cell can measure the metric: a promise of all runs is
 	// made only of those. Of the cell all is known but its promises.
 	Measures func(metric string, c gate.Cell) bool
+	// Content returns a digest of what is in a file that an option names; an error says why it cannot be
+	// read, such as "there is no such file".
+	Content func(file string) (string, error)
 	// Check says what is wrong with the arguments of a run taken together, as the command
 	// line would; an error that names an option, as in "--nodes 99: ...", is told with its
 	// line.
@@ -62,6 +66,13 @@ type Option struct {
 	File bool   // its value is the name of a file, which a plan has relative to its own
 }
 
+// How often a plan may have a run that came to nothing tried again, and the schedule of one that failed
+// repeated.
+const (
+	MaxRetries = 10
+	MaxReruns  = 100
+)
+
 // The limits of a plan: what is beyond them is a slip of the hand.
 const (
 	maxSize    = 1 << 20 // bytes of a file
@@ -69,11 +80,12 @@ const (
 	maxRuns    = 1_000_000 // of all cells together
 	maxTime    = 30 * 24 * time.Hour
 	maxJobs    = 1000
-	maxRetries = 10
-	maxReruns  = 100
 	maxConfirm = 1000
 	maxWeight  = 1000
 	maxErrors  = 20 // that are told
+
+	// No number of runs that somebody makes proves anything with less chance of error.
+	minErrorRate = 1e-5
 )
 
 // defaults are what is not said in a file.
@@ -137,6 +149,11 @@ func (r *reader) parse(text []byte) *yaml.Node {
 		case c < ' ' && c != '\t' && c != '\n' && c != '\r', c == 0x7f:
 			r.fault(line, "there is a control character, 0x%02x; strike it out", c)
 			return nil
+		case unicode.In(c, unicode.Zl, unicode.Zp, unicode.Bidi_Control), c == 0x85:
+			// It ends a line for some readers of YAML and not for others, or shows text in another
+			// order than it is read in.
+			r.fault(line, "there is %U, which shows another text than is read; strike it out", c)
+			return nil
 		case c == '\n':
 			line++
 		}
@@ -199,13 +216,13 @@ func (r *reader) plan(root *yaml.Node) gate.Plan {
 		p.Policy.UnknownWarns = r.choice(n, "unknown", "fail", "warn") == "warn"
 	}
 	if n := top["unknown-retries"]; n != nil {
-		p.Policy.UnknownRetries = r.count(n, "unknown-retries", 0, maxRetries)
+		p.Policy.UnknownRetries = r.count(n, "unknown-retries", 0, MaxRetries)
 	}
 	if n := top["unrun"]; n != nil {
 		p.Policy.UnrunFails = r.choice(n, "unrun", "warn", "fail") == "fail"
 	}
 	if n := top["reruns"]; n != nil {
-		p.Policy.Reruns = r.count(n, "reruns", 0, maxReruns)
+		p.Policy.Reruns = r.count(n, "reruns", 0, MaxReruns)
 	}
 	if n := top["shrink"]; n != nil {
 		p.Policy.Shrink = r.choice(n, "shrink", "true", "false") == "true"
@@ -234,8 +251,8 @@ func (r *reader) regression(n *yaml.Node, to *gate.Regression) {
 	keys := r.mapping(n, "regression", "{error-rate: 1%, least: 25%, confirm: 15}, or off", "error-rate", "least", "confirm")
 	if n := keys["error-rate"]; n != nil {
 		before := len(r.faults)
-		if to.ErrorRate = r.share(n, "error-rate", 50); to.ErrorRate == 0 && len(r.faults) == before && r.plain(n) {
-			r.fault(n.Line, "error-rate: at 0%% nothing would ever be told; write about 1%%, or \"regression: off\"")
+		if to.ErrorRate = r.share(n, "error-rate", 50); to.ErrorRate < minErrorRate && len(r.faults) == before && r.plain(n) {
+			r.fault(n.Line, "error-rate: below 0.001%% hardly anything would ever be told; write about 1%%, or \"regression: off\"")
 		}
 	}
 	if n := keys["least"]; n != nil {

@@ -55,6 +55,12 @@ func known() matrix.Known {
 		Measures: func(metric string, c gate.Cell) bool {
 			return c.Nemesis != "none" && (c.Workload == "vm") == strings.HasPrefix(metric, "failover.")
 		},
+		Content: func(file string) (string, error) {
+			if digest := map[string]string{"ci/faults/a.yaml": "a1", "/srv/b.yaml": "b1", "ci/f": "f1"}[file]; digest != "" {
+				return digest, nil
+			}
+			return "", errors.New("there is no such file")
+		},
 		Check: func(arguments []string) error {
 			for i := 7; i < len(arguments); i++ {
 				name := strings.TrimPrefix(arguments[i], "--")
@@ -86,7 +92,7 @@ func TestFiles(t *testing.T) {
 	accepts := validator(t)
 	datadriven.Walk(t, "testdata/plans", func(t *testing.T, path string) {
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
-			text := strings.NewReplacer("<TAB>", "\t", "<FF>", "\xff", "<NUL>", "\x00", "<BOM>", "\ufeff").Replace(d.Input)
+			text := strings.NewReplacer("<TAB>", "\t", "<FF>", "\xff", "<NUL>", "\x00", "<LS>", "\u2028", "<NEL>", "\u0085", "<RLO>", "\u202e", "<BOM>", "\ufeff").Replace(d.Input)
 			plan, err := read(text)
 			refused := accepts(text)
 			switch {
@@ -115,6 +121,9 @@ func show(p gate.Plan) string {
 	}
 	for _, c := range p.Cells {
 		fmt.Fprintf(&b, "%d: %s: %s\n", c.Line, c.Name, strings.Join(c.Arguments, " "))
+		if c.Files != nil {
+			fmt.Fprintf(&b, "  files %v\n", c.Files)
+		}
 		if c.Runs != 1 || c.Weight != 1 || c.Seeds != nil {
 			fmt.Fprintf(&b, "  runs %d, seeds %v, weight %v\n", c.Runs, c.Seeds, c.Weight)
 		}
@@ -177,7 +186,7 @@ func TestTheInitialFileIsWhatItSays(t *testing.T) {
 		"raftkv/register/none", "raftkv/register/partition", "raftkv/register/partition,kill",
 		"raftkv/append/none", "raftkv/append/partition", "raftkv/append/partition,kill",
 	}
-	if !slices.Equal(names, want) || p.Budget != 10*time.Minute || p.Cells[0].Runs != 1 || !slices.Equal(p.Cells[0].Seeds, []uint64{1}) {
+	if !slices.Equal(names, want) || p.Budget != 10*time.Minute || p.Cells[0].Runs != 1 || p.Cells[0].Seeds != nil {
 		t.Errorf("it has %v in %v, of seeds %v", names, p.Budget, p.Cells[0].Seeds)
 	}
 	if got := p.Cells[0].Promises; !reflect.DeepEqual(got, gate.Promises{}) {
@@ -215,7 +224,7 @@ func TestWhatIsCommentedOutIsTheDefault(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	examples := []string{"label", "options", "promises"}
+	examples := []string{"seeds", "label", "options", "promises"}
 	var all []string
 	for _, at := range comment.FindAllStringSubmatchIndex(text, -1) {
 		key := text[at[6]:at[7]]
@@ -228,7 +237,7 @@ func TestWhatIsCommentedOutIsTheDefault(t *testing.T) {
 			t.Errorf("%s is the default: %v", key, same)
 		}
 	}
-	want := []string{"jobs", "regression", "unknown", "unknown-retries", "unrun", "reruns", "shrink", "runs", "weight", "label", "options", "promises"}
+	want := []string{"jobs", "regression", "unknown", "unknown-retries", "unrun", "reruns", "shrink", "runs", "seeds", "weight", "label", "options", "promises"}
 	if !slices.Equal(all, want) {
 		t.Errorf("commented out are %v, want %v", all, want)
 	}
@@ -402,7 +411,7 @@ func FuzzRead(f *testing.F) {
 		}
 		names := map[string]bool{}
 		for _, c := range p.Cells {
-			if names[c.Name] || c.System == "" || c.Runs < 1 || c.Runs < len(c.Seeds) || !(c.Weight > 0) || c.Line < 1 ||
+			if names[c.Name] || c.System == "" || c.Runs < 1 || c.Runs < len(c.Seeds) || len(c.Seeds) > 0 && c.Runs%len(c.Seeds) != 0 || !(c.Weight > 0) || c.Line < 1 ||
 				!strings.HasPrefix(c.Name, c.System+"/"+c.Workload+"/"+c.Nemesis) || c.Arguments[0] != "run" {
 				t.Fatalf("there is a cell %+v", c)
 			}

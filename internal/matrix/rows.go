@@ -39,9 +39,10 @@ type options map[string]option
 
 // An option is what was given for one.
 type option struct {
-	given bool
-	value string // "": it takes none
-	line  int
+	given   bool
+	value   string // "": it takes none
+	content string // of the file that the value names: a digest; "": it names none
+	line    int
 }
 
 // ownOptions are those that a plan cannot have, and why.
@@ -94,7 +95,14 @@ func (r *reader) options(n *yaml.Node) options {
 			case known.File && !filepath.IsAbs(text):
 				text = filepath.Join(filepath.Dir(r.name), text)
 			}
-			o.value = text
+			if o.value = text; known.File {
+				content, err := r.known.Content(text)
+				if err != nil {
+					r.fault(value.Line, "options: %s: %s: %s; write its path from where this file is", name, cut(text), oneLine(err))
+					return
+				}
+				o.content = content
+			}
 		}
 		given[name] = o
 	})
@@ -124,6 +132,20 @@ func (o options) arguments() (arguments []string) {
 		}
 	}
 	return arguments
+}
+
+// files returns digests of the content of those that the options name, by their names.
+func (o options) files() map[string]string {
+	var files map[string]string
+	for _, option := range o {
+		if option.given && option.content != "" {
+			if files == nil {
+				files = map[string]string{}
+			}
+			files[option.value] = option.content
+		}
+	}
+	return files
 }
 
 // named returns the line of the first option that words are about; otherwise that of whose
@@ -172,6 +194,9 @@ func (r *reader) row(n *yaml.Node, ofAll row) row {
 		if len(read.seeds) > read.runs && read.runs > 0 {
 			r.fault(n.Line, "runs: %d, but there are %d seeds; strike seeds out, or write \"runs: %[2]d\"", read.runs, len(read.seeds))
 		}
+		if n := len(read.seeds); n > 0 { // each seed has as many
+			read.runs = (read.runs + n - 1) / n * n
+		}
 	}
 	if n := keys["weight"]; n != nil {
 		read.weight = r.weight(n)
@@ -212,7 +237,7 @@ func (r *reader) weight(n *yaml.Node) float64 {
 	return 1
 }
 
-// seeds reads those of first runs.
+// seeds reads those of runs.
 func (r *reader) seeds(n *yaml.Node) (seeds []uint64) {
 	seen := map[uint64]bool{}
 	for _, n := range r.items(n, "seeds", "[1, 2]") {
@@ -430,6 +455,7 @@ func (r *reader) cell(row row, workload, nemesis string) gate.Cell {
 	c := gate.Cell{
 		Name: name, System: system, Workload: workload, Nemesis: nemesis,
 		Arguments: slices.Concat([]string{"run", "--system", system, "--workload", workload, "--nemesis", nemesis}, row.options.arguments()),
+		Files:     row.options.files(),
 		Seeds:     slices.Clone(row.seeds), Runs: row.runs, Weight: row.weight, Line: row.line,
 	}
 	c.Promises = r.promise(row.promises, c, row.options)
