@@ -16,6 +16,8 @@ import (
 const (
 	githubFile = "docs/ci/github.yml"
 	gitlabFile = "docs/ci/gitlab.yml"
+
+	baselineFile = "hacheck.baseline.json"
 )
 
 // actionlint returns what it says of a workflow, and whether it finds nothing wrong. It finds no
@@ -70,8 +72,13 @@ func githubSteps(t *testing.T) (steps map[string]step, names []string) {
 	return steps, names
 }
 
-// gitlabJob is the gate's job in a pipeline of GitLab, all of it.
+// gitlabJob is a job in a pipeline of GitLab, all of it.
 type gitlabJob struct {
+	Extends string
+	Rules   []struct {
+		When         string
+		AllowFailure bool `yaml:"allow_failure"`
+	}
 	Stage, Image, Timeout string
 	Variables             map[string]string
 	Cache                 []struct {
@@ -97,8 +104,8 @@ func gitlabGate(t *testing.T) gitlabJob {
 	if err := d.Decode(&jobs); err != nil {
 		t.Fatalf("%s: %v", gitlabFile, err)
 	}
-	if len(jobs) != 1 {
-		t.Fatalf("%s has %d jobs", gitlabFile, len(jobs))
+	if more := jobs["baseline"]; len(jobs) != 2 || more.Extends != "gate" || len(more.Rules) != 1 || more.Rules[0].When != "manual" || !more.Rules[0].AllowFailure || more.Variables["UPDATE"] != "--update-baseline" {
+		t.Fatalf("%s has jobs %+v", gitlabFile, jobs)
 	}
 	return jobs["gate"]
 }
@@ -127,15 +134,18 @@ func TestFilesForCISystemsKeepWhatWasFound(t *testing.T) {
 		t.Errorf("got steps %q", names)
 	}
 	// Who could not look closes no alert.
-	if alerts := steps["Alerts"]; !strings.Contains(alerts.If, "status == '0' || steps.gate.outputs.status == '1')") || alerts.With["sarif_file"] != "store/gate/latest/gate.sarif" {
+	if alerts := steps["Alerts"]; !strings.Contains(alerts.If, "whole == 'true'") || alerts.With["sarif_file"] != "store/gate/latest/gate.sarif" {
 		t.Errorf("got alerts %+v", alerts)
 	}
 	if restored, saved := steps["Restore what the gate remembers"].With, steps["Save what the gate remembers"].With; restored["path"] != saved["path"] || restored["key"] != saved["key"] || !strings.HasPrefix(saved["key"], restored["restore-keys"]) {
 		t.Errorf("saves %v, and restores %v", saved, restored)
 	}
+	if kept := strings.Fields(steps["Keep the runs"].With["path"]); !slices.Equal(kept, []string{"store/gate/latest/", "!store/gate/latest/runs/**/latest/**", baselineFile}) {
+		t.Errorf("keeps %q", kept)
+	}
 	job := gitlabGate(t)
 	a := job.Artifacts
-	if a.When != "always" || a.Reports.JUnit != "store/gate/latest/junit.xml" || !slices.Contains(a.Paths, "store/gate/latest/") || job.Cache[0].When != "always" {
+	if a.When != "always" || a.Reports.JUnit != "store/gate/latest/junit.xml" || !slices.Equal(a.Paths, []string{"store/gate/", baselineFile}) || job.Cache[0].When != "always" {
 		t.Errorf("got %+v", job)
 	}
 }
@@ -168,41 +178,62 @@ func TestScriptsForCISystemsAreScripts(t *testing.T) {
 	}
 }
 
-// The gate's step ends as the gate does, and says how; the summary is added to those of others.
+// The gate's step ends as the gate does, and says whether it has looked at all cells; the summary is
+// added to those of others.
 func TestScriptsForCISystemsEndAsTheGateDoes(t *testing.T) {
 	steps, _ := githubSteps(t)
-	for _, status := range []int{0, 1, 2, 254, 255} {
+	for _, end := range []struct {
+		status int
+		cell   string // what became of one
+		whole  bool
+	}{{0, "passed", true}, {0, "not run", false}, {1, "invalid", true}, {1, "refused", false}, {2, "unknown", false}, {254, "", false}, {255, "failed", false}} {
 		dir := t.TempDir()
 		if err := os.MkdirAll(filepath.Join(dir, "bin"), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		fake := fmt.Sprintf("#!/bin/sh\nmkdir -p store/gate/latest\necho \"$@\" >store/gate/latest/summary.md\nexit %d\n", status)
+		fake := "#!/bin/sh\nexit 254\n" // and nothing is written
+		if end.cell != "" {
+			fake = fmt.Sprintf(`#!/bin/sh
+mkdir -p store/gate/2026
+ln -sfn 2026 store/gate/latest
+echo "$@" >store/gate/latest/summary.md
+echo '{"cells": [{"status": "passed"}, {
+  "status": "%s"}]}' >store/gate/latest/gate.json
+exit %d
+`, end.cell, end.status)
+		}
 		if err := os.WriteFile(filepath.Join(dir, "bin", "hacheck"), []byte(fake), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		run := func(script string) int {
+		run := func(script, update string) int {
 			cmd := exec.CommandContext(t.Context(), "sh", "-e", "-c", script)
 			cmd.Dir = dir
-			cmd.Env = []string{"PATH=" + filepath.Join(dir, "bin") + ":/usr/bin:/bin", "GOPATH=" + dir, "GITHUB_OUTPUT=output", "GITHUB_STEP_SUMMARY=summary"}
+			cmd.Env = []string{"PATH=" + filepath.Join(dir, "bin") + ":/usr/bin:/bin", "GOPATH=" + dir, "GITHUB_OUTPUT=output", "GITHUB_STEP_SUMMARY=summary", "UPDATE=" + update}
 			if out, err := cmd.CombinedOutput(); cmd.ProcessState == nil {
 				t.Fatalf("%v: %s", err, out)
 			}
 			return cmd.ProcessState.ExitCode()
 		}
-		if got := run(steps["Summary"].Run); got != 0 || read(t, filepath.Join(dir, "summary")) == "" {
+		if got := run(steps["Summary"].Run, ""); got != 0 || read(t, filepath.Join(dir, "summary")) == "" {
 			t.Errorf("without a gate the summary ends with %d", got)
 		}
-		if got := run(steps["Gate"].Run); got != status {
-			t.Errorf("a gate that ends with %d makes a step that ends with %d", status, got)
+		if got := run(steps["Gate"].Run, ""); got != end.status {
+			t.Errorf("a gate that ends with %d makes a step that ends with %d", end.status, got)
 		}
-		if got, want := read(t, filepath.Join(dir, "output")), fmt.Sprintf("status=%d\n", status); got != want {
-			t.Errorf("got output %q, want %q", got, want)
+		if got, want := read(t, filepath.Join(dir, "output")), fmt.Sprintf("whole=%t\n", end.whole); got != want {
+			t.Errorf("a gate with a cell that is %q: got output %q, want %q", end.cell, got, want)
 		}
-		if got := run(steps["Summary"].Run); got != 0 || !strings.HasSuffix(read(t, filepath.Join(dir, "summary")), ".\ngate --budget 10m --format junit,markdown,sarif,github\n") {
-			t.Errorf("got summary %q", read(t, filepath.Join(dir, "summary")))
+		const asked = "gate --format junit,markdown,sarif,github\n"
+		if got := run(steps["Summary"].Run, ""); end.cell != "" && (got != 0 || !strings.HasSuffix(read(t, filepath.Join(dir, "summary")), ".\n"+asked)) {
+			t.Errorf("got summary %q, want %q", read(t, filepath.Join(dir, "summary")), asked)
 		}
-		if got := run(strings.Join(gitlabGate(t).Script, "\n")); got != status {
-			t.Errorf("a gate that ends with %d makes a job of GitLab that ends with %d", status, got)
+		if got := run(strings.Join(gitlabGate(t).Script, "\n"), "--update-baseline"); got != end.status {
+			t.Errorf("a gate that ends with %d makes a job of GitLab that ends with %d", end.status, got)
+		}
+		if end.cell != "" {
+			if got, want := read(t, filepath.Join(dir, "store/gate/latest/summary.md")), "gate --format junit,markdown,sarif --update-baseline\n"; got != want {
+				t.Errorf("the job of GitLab asks for %q, want %q", got, want)
+			}
 		}
 	}
 }
