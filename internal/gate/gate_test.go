@@ -553,7 +553,7 @@ func TestErrorRateIsDividedAmongSuspicions(t *testing.T) {
 	if want := []float64{120.0 / 3, 61.0 / 3}; !slices.Equal(among, want) {
 		t.Errorf("%v, not %v", among, want)
 	}
-	if want := "5 statistics of 5 cells compared with the baseline: 3 looked worse, and 1 of them proved so in fresh runs; where nothing has changed, and this day is like those of the baseline, a gate says that of any with a chance of 1 % at most"; r.Comparison != want {
+	if want := "5 statistics of 5 cells compared with the baseline: 3 looked worse, and 1 of them proved so in fresh runs; where nothing has changed, and this day is like those of the baseline, a gate says that of any with a chance of about 1 %"; r.Comparison != want {
 		t.Errorf("got  %s\nwant %s", r.Comparison, want)
 	}
 }

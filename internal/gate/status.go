@@ -454,7 +454,7 @@ func (g *Gate) comparison(cells []CellReport) string {
 	for _, c := range g.cells {
 		looked += c.suspected
 	}
-	words := fmt.Sprintf("%s of %s compared with the baseline: %d looked worse, and %d of them proved so in fresh runs; where nothing has changed, and this day is like those of the baseline, a gate says that of any with a chance of %.3g %% at most",
+	words := fmt.Sprintf("%s of %s compared with the baseline: %d looked worse, and %d of them proved so in fresh runs; where nothing has changed, and this day is like those of the baseline, a gate says that of any with a chance of about %.3g %%",
 		count(of, "statistic"), count(n, "cell"), looked, worse, 100*g.plan.Policy.Regression.ErrorRate)
 	if why != "" {
 		words += "; not compared: " + why
