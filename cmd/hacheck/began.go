@@ -11,14 +11,13 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/hacheck/hacheck/checker"
 	"github.com/hacheck/hacheck/internal/gate"
 )
 
 // beganFile has what a gate began with, beside its plan.
 const beganFile = "began.json"
 
-// Premises are what a gate began with beside the text of its plan, and has to have to the end: its
+// A premises is what a gate began with beside the text of its plan, and has to have to the end: its
 // runs are judged together. How long it may take, what it writes and whether the baseline learns
 // of it may be another when it goes on.
 type premises struct {
@@ -77,7 +76,7 @@ func (was premises) changed(now premises, baseline, plan string) (words []string
 		words = append(words, fmt.Sprintf("hacheck %s was built anew", now.Hacheck))
 	}
 	if was.Machine != now.Machine {
-		words = append(words, fmt.Sprintf("the machine was %s, and is %s (see --jobs)", asMachine(was.Machine), asMachine(now.Machine)))
+		words = append(words, fmt.Sprintf("the machine was %s, and is %s (see --jobs)", was.Machine, now.Machine))
 	}
 	if was.Baseline != now.Baseline {
 		words = append(words, fmt.Sprintf("the baseline %s has another content (see --baseline)", quote(baseline)))
@@ -96,11 +95,6 @@ func (was premises) changed(now premises, baseline, plan string) (words []string
 		words = append(words, fmt.Sprintf("%s asks for something else in %s, as a schedule that it names has changed", quote(plan), enumerate(cells)))
 	}
 	return words
-}
-
-// asMachine tells a machine on a line.
-func asMachine(m gate.Machine) string {
-	return fmt.Sprintf("%s/%s, %s, %s at once", m.OS, m.Arch, checker.Count(m.CPUs, "CPU"), checker.Count(m.Jobs, "run"))
 }
 
 // begin notes in the directory of the gate what it begins with. The plan comes last: where it is,

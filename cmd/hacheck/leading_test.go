@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -64,6 +65,24 @@ func TestALeadHearsOfItsWorker(t *testing.T) {
 	l = led(t, dir, func(context.Context, *campaign.Campaign) error { return nil })
 	if early, err := l.run(u); early || !errors.Is(err, errElsewhere) {
 		t.Errorf("early %t, %v", early, err)
+	}
+}
+
+// Nobody works for a campaign that another version leads; before it is begun nobody knows which does.
+func TestWorkersAreOfTheSameVersion(t *testing.T) {
+	l := led(t, t.TempDir(), nil)
+	if err := sameVersion(t.Context(), l.campaign); err != nil {
+		t.Errorf("before it is begun: %v", err)
+	}
+	text, err := assignment{Plan: "matrix: []", Hacheck: "v0.0.1"}.encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := l.campaign.Begin(t.Context(), text); err != nil {
+		t.Fatal(err)
+	}
+	if err := sameVersion(t.Context(), l.campaign); err == nil || !strings.Contains(err.Error(), "began with hacheck v0.0.1") {
+		t.Errorf("of another version: %v", err)
 	}
 }
 

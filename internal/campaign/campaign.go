@@ -73,9 +73,9 @@ type Campaign struct {
 func (c *Campaign) stream(what string) string     { return "hacheck_" + c.name + "_" + what }
 func (c *Campaign) subject(what, k string) string { return "hacheck." + c.name + "." + what + "." + k }
 
-// mine is a key, or the end of a subject, as this campaign has it, and none before or after it of the same
-// name: who was away while it was removed, and made anew, does not get into the new one by what he says to
-// the old one.
+// mine is a key, or the end of a subject, as this campaign has it, and none before or after it of the
+// same name: who was away while it was removed, and made anew, does not get into the new one by what he
+// says to the old one.
 func (c *Campaign) mine(k string) string { return c.identity + "." + k }
 
 // consumer is one of the queue. A worker of a campaign that is gone does not find it, and what he says of a

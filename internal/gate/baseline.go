@@ -25,8 +25,8 @@ const (
 	// baselineVersion is that of the file. It changes when an older hacheck would misread it.
 	baselineVersion = 1
 	// maxBaselineRuns and maxBaselineSessions are how many runs of a cell are kept, and of how
-	// many sessions, unless these have less than half as many runs: how days differ is learned from sessions, how runs differ from runs, and
-	// what is older is of another system.
+	// many sessions, unless these have less than half as many runs: how days differ is learned from
+	// sessions, how runs differ from runs, and what is older is of another system.
 	maxBaselineRuns     = 40
 	maxBaselineSessions = 8
 	// leastBaselineRuns is with how many runs a comparison begins. Ten are the fewest whose

@@ -40,8 +40,8 @@ const (
 // What is seen counts alone, if it makes for more than what is assumed does, of so many sessions and
 // where they differ for certain: the variance of their medians is to be so many times what runs alone
 // make it. Medians of sessions that do not differ are seldom that far apart. Without it, eight
-// sessions that differ by 30 % are taken for some that differ by less than a quarter. Simulations in the tests show
-// what comes of that, too.
+// sessions that differ by 30 % are taken for some that differ by less than a quarter. Simulations in
+// the tests show what comes of that, too.
 const (
 	sessionsLearned = 4
 	sessionsDiffer  = 3
@@ -112,13 +112,14 @@ func compareReduced(before []BaselineRun, screen, confirm []map[string]Statistic
 			continue // an earlier hacheck knew it, or compared it
 		}
 		if seen := attend(before, screen, metric); seen.gone(screenLevel) && 2*seen.now < seen.made {
+			fresh := attend(before, confirm, metric)
 			for _, statistic := range metric.Compared { // it may be back in fresh runs, and worse
 				c := seen.comparison(metric, statistic)
 				c.Words = fmt.Sprintf("%s: fresh runs would tell", seen.facts("run"))
-				s := suspicion{at: len(comparisons), what: "as if it were no longer measured", attends: attend(before, confirm, metric), gone: true}
+				s := suspicion{at: len(comparisons), what: "as if it were no longer measured", attends: fresh, gone: true}
 				s.tested = newContrast(metric, statistic, baselineSample(before, metric, statistic), sample(confirm, metric, statistic), r.ErrorRate*floorShare)
-				if suspects = append(suspects, s); s.tested == nil || s.attends.gone(r.ErrorRate) {
-					chances = append(chances, s.attends.p)
+				if suspects = append(suspects, s); s.tested == nil || fresh.gone(r.ErrorRate) {
+					chances = append(chances, fresh.p)
 				} else {
 					chances = append(chances, s.tested.p)
 				}
