@@ -16,7 +16,7 @@ import (
 )
 
 // A leading puts the jobs of a gate into a campaign, and takes what became of them. Who performs
-// them is not its affair.
+// them, this process or others, is all the same to it.
 type leading struct {
 	gate     *gate.Gate
 	campaign *campaign.Campaign
